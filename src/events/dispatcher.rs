@@ -64,11 +64,13 @@ pub struct Limits {
     pub slow: usize,
     /// How long an attempt may hold a quick place.
     pub patience: Duration,
-    /// Deliveries leased for one endpoint.
+    /// Deliveries that are leased for one endpoint by this daemon. Others may have as many: an endpoint gets so many at
+    /// once from each.
     pub per_endpoint: u32,
     /// Deliveries that wait in memory.
     pub waiting: usize,
-    /// How long a lease lasts.
+    /// How long a lease lasts: so long does what a daemon had in hand wait when it dies. An attempt takes a quarter of
+    /// it, and begins only while a third is left.
     pub lease: Duration,
 }
 
@@ -80,7 +82,7 @@ impl Default for Limits {
             patience: Duration::from_millis(100),
             per_endpoint: 16,
             waiting: 4_096,
-            lease: Duration::from_secs(120),
+            lease: Duration::from_secs(60),
         }
     }
 }

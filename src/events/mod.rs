@@ -15,7 +15,7 @@
 //! | attempts | 10 within 75 h 35 min, ±10 % ([`webhooks::SCHEDULE`]) |
 //! | one attempt | 15 s; 4 KiB of the answer are read, none is kept; redirects are not followed |
 //! | `Retry-After` | honoured up to 24 h, never to come earlier |
-//! | under way at once | 512 quick, 8,192 slow ([`Limits`]); 16 for one endpoint |
+//! | under way at once, of each daemon | 512 quick, 8,192 slow ([`Limits`]); 16 for one endpoint |
 //! | endpoints of a caller | 100 |
 //! | streams open at once | 1,000 |
 //! | life of a stream | 1 h |

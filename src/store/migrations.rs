@@ -6,10 +6,10 @@
 //! by a newer version and is refused.
 
 /// The number of the last step.
-pub(super) const LATEST: i64 = 11;
+pub(super) const LATEST: i64 = 12;
 
 /// The steps for SQLite; the first is number 1.
-pub(super) const SQLITE: [&str; 11] = [
+pub(super) const SQLITE: [&str; 12] = [
     include_str!("migrations/sqlite/0001_start.sql"),
     include_str!("migrations/sqlite/0002_ledger.sql"),
     include_str!("migrations/sqlite/0003_next_delivery.sql"),
@@ -21,10 +21,11 @@ pub(super) const SQLITE: [&str; 11] = [
     include_str!("migrations/sqlite/0009_put_off.sql"),
     include_str!("migrations/sqlite/0010_age.sql"),
     include_str!("migrations/sqlite/0011_dropped.sql"),
+    include_str!("migrations/sqlite/0012_leased_by.sql"),
 ];
 
 /// The steps for Postgres.
-pub(super) const POSTGRES: [&str; 11] = [
+pub(super) const POSTGRES: [&str; 12] = [
     include_str!("migrations/postgres/0001_start.sql"),
     include_str!("migrations/postgres/0002_ledger.sql"),
     include_str!("migrations/postgres/0003_next_delivery.sql"),
@@ -36,6 +37,7 @@ pub(super) const POSTGRES: [&str; 11] = [
     include_str!("migrations/postgres/0009_put_off.sql"),
     include_str!("migrations/postgres/0010_age.sql"),
     include_str!("migrations/postgres/0011_dropped.sql"),
+    include_str!("migrations/postgres/0012_leased_by.sql"),
 ];
 
 /// The steps that a database at this number still needs, each with its number.

@@ -300,9 +300,10 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Answers how many events it took, at most `limit`: when it is 0, there are none left.
     fn fan_out(&self, now: Timestamp, limit: u32) -> Answer<'_, u64>;
 
-    /// Claims deliveries that are due and leases them until `until`, so many that at most `per_endpoint`
-    /// of each endpoint are out at once: a dead receiver never holds up a living one. Endpoints that are
-    /// disabled or dropped get nothing, and none gets what is another caller's: that fails.
+    /// Claims deliveries that are due and leases them until `until`, so many that this daemon has at most
+    /// `per_endpoint` of each endpoint out at once: a dead receiver never holds up a living one, nor a daemon that died
+    /// another one. Endpoints that are disabled or dropped get nothing, and none gets what is another caller's: that
+    /// fails.
     fn claim_deliveries(
         &self,
         now: Timestamp,

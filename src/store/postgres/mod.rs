@@ -69,6 +69,8 @@ pub struct PostgresStore {
     pool: Pool,
     keys: SealKeys,
     clock: SharedClock,
+    /// Whose leases of deliveries are ours.
+    daemon: [u8; 16],
 }
 
 /// Looks at the database as [`PostgresStore::open`] would, without changing anything.
@@ -93,7 +95,7 @@ impl PostgresStore {
     ) -> Result<Self, Error> {
         let pool = Pool::new(url, settings)?;
         pool.prepare(&keys).await?;
-        Ok(Self { pool, keys, clock })
+        Ok(Self { pool, keys, clock, daemon: bytes(uuid::Uuid::new_v4()) })
     }
 
     async fn write_new(&self, row: NewRow) -> Result<Begun, Error> {
@@ -344,7 +346,11 @@ impl Store for PostgresStore {
     ) -> Answer<'_, Vec<DueDelivery>> {
         Box::pin(async move {
             let (now, until) = (micros(now), micros(until));
-            let due = with!(&self.pool, db => outbox::claim_deliveries(db, now, until, per_endpoint, limit))?;
+            let daemon = self.daemon;
+            let due = with!(
+                &self.pool,
+                db => outbox::claim_deliveries(db, daemon, now, until, per_endpoint, limit)
+            )?;
             Ok(rows::legible(due, "webhook endpoint", |due| due.open(&self.keys)))
         })
     }

@@ -20,6 +20,10 @@ type Result<T> = std::result::Result<T, sqlx::Error>;
 
 const EVENT: &str = "id, caller, kind, signing, signer, sequence, at, data, sealed";
 
+/// When an endpoint of which a daemon has as many out as it may is worth another look, in microseconds: it may have died,
+/// and another one has places. An attempt that ends asks for a look by itself.
+const FULL_FOR: i64 = 5_000_000;
+
 macro_rules! delivery_columns {
     () => {
         "id, event, endpoint, caller, state, attempts, created_at, due_at, attempted_at, response_status, error"
@@ -154,9 +158,11 @@ pub(super) async fn fan_out(db: &mut PgConnection, now: Timestamp, limit: u32) -
 
 /// Leases deliveries: a few of each endpoint, first ones first, so that no endpoint's backlog stands
 /// before another's first delivery. Only endpoints that have something due are looked at (`next_at`), each
-/// by one daemon at a time, and each look writes down when the next one is worth it.
+/// by one daemon at a time, and each look writes down when the next one is worth it. A daemon counts its own leases
+/// alone: those of one that died would stand in everybody's way until they lapse.
 pub(super) async fn claim_deliveries(
     db: &mut PgConnection,
+    daemon: [u8; 16],
     now: i64,
     until: i64,
     per_endpoint: u32,
@@ -181,14 +187,15 @@ pub(super) async fn claim_deliveries(
              busy.leased + row_number() OVER (PARTITION BY e.id ORDER BY d.due_at, d.id) AS rank \
            FROM unnest($5::bytea[]) AS e (id) \
            CROSS JOIN LATERAL (SELECT count(*) AS leased FROM deliveries \
-             WHERE endpoint = e.id AND state = 'pending' AND leased_until > $1) AS busy \
+             WHERE endpoint = e.id AND state = 'pending' AND leased_until > $1 AND leased_by = $6) AS busy \
            CROSS JOIN LATERAL (SELECT id, due_at FROM deliveries \
              WHERE endpoint = e.id AND state = 'pending' \
                AND greatest(due_at, coalesce(leased_until, 0)) <= $1 \
              ORDER BY greatest(due_at, coalesce(leased_until, 0)) \
              LIMIT greatest($3 - busy.leased, 0) FOR UPDATE SKIP LOCKED) AS d), \
          chosen AS (SELECT id FROM ready ORDER BY rank, due_at LIMIT $4) \
-         UPDATE deliveries SET leased_until = $2 WHERE id = ANY (ARRAY (SELECT id FROM chosen)) AND ",
+         UPDATE deliveries SET leased_until = $2, leased_by = $6 \
+         WHERE id = ANY (ARRAY (SELECT id FROM chosen)) AND ",
         flushed!(),
         " RETURNING ",
         delivery_columns!()
@@ -199,24 +206,31 @@ pub(super) async fn claim_deliveries(
         .bind(i64::from(per_endpoint))
         .bind(i64::from(limit))
         .bind(&endpoints)
+        .bind(daemon)
         .fetch_all(&mut *transaction)
         .await?;
-    look_again(&mut transaction, &endpoints, now, per_endpoint).await?;
+    look_again(&mut transaction, daemon, &endpoints, now, per_endpoint).await?;
     transaction.commit().await?;
     let mut deliveries = leased.iter().map(delivery).collect::<Result<Vec<_>>>()?;
     deliveries.sort_unstable_by_key(|delivery| (delivery.due_at, delivery.id));
     with_parts(db, deliveries).await
 }
 
-/// Writes down when endpoints are worth the next look: when their next delivery is free, or, if as many are
-/// out as may be, when the first lease ends. An attempt that ends asks for a look by itself.
-async fn look_again(db: &mut PgConnection, endpoints: &[Vec<u8>], now: i64, per_endpoint: u32) -> Result<()> {
+/// Writes down when endpoints are worth the next look: when their next delivery is free, or, if this daemon has as many
+/// out as it may, [a little later](FULL_FOR), or when the first lease ends.
+async fn look_again(
+    db: &mut PgConnection,
+    daemon: [u8; 16],
+    endpoints: &[Vec<u8>],
+    now: i64,
+    per_endpoint: u32,
+) -> Result<()> {
     sqlx::query(
         "UPDATE endpoints SET next_at = CASE WHEN \
            (SELECT count(*) FROM deliveries WHERE endpoint = endpoints.id AND state = 'pending' \
-            AND leased_until > $2) >= $3 \
-         THEN (SELECT min(leased_until) FROM deliveries WHERE endpoint = endpoints.id \
-            AND state = 'pending' AND leased_until > $2) \
+            AND leased_until > $2 AND leased_by = $4) >= $3 \
+         THEN least($5, (SELECT min(leased_until) FROM deliveries WHERE endpoint = endpoints.id \
+            AND state = 'pending' AND leased_until > $2)) \
          ELSE (SELECT greatest(due_at, coalesce(leased_until, 0)) FROM deliveries \
             WHERE endpoint = endpoints.id AND state = 'pending' \
             ORDER BY greatest(due_at, coalesce(leased_until, 0)) LIMIT 1) END \
@@ -225,6 +239,8 @@ async fn look_again(db: &mut PgConnection, endpoints: &[Vec<u8>], now: i64, per_
     .bind(endpoints)
     .bind(now)
     .bind(i64::from(per_endpoint))
+    .bind(daemon)
+    .bind(now.saturating_add(FULL_FOR))
     .execute(db)
     .await?;
     Ok(())

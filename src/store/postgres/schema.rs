@@ -27,6 +27,7 @@ const TABLES: &[(&str, &[&str])] = &[
             "attempted_at",
             "response_status",
             "error",
+            "leased_by",
         ],
     ),
     (

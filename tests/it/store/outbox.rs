@@ -195,6 +195,37 @@ async fn dead_endpoints_hold_up_nobody(fixture: Fixture) {
     assert_eq!(held, 6, "two of each dead endpoint are out, and no more");
 }
 
+/// What it had in hand waits for its leases to end, and nothing else does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_died_keeps_no_other_one_from_an_endpoint() {
+    let Some(fixture) = Fixture::postgres() else { return };
+    let dies = fixture.open().await;
+    let lives = fixture.neighbour(&dies).await;
+    dies.put_endpoint(samples::endpoint("hook")).await.unwrap();
+    for n in 0..5 {
+        dies.add_events(vec![samples::event(None, EventKind::SignerSigned, n)]).await.unwrap();
+    }
+    fan_out_all(&dies).await;
+    let lost = claim(&dies, 10, 2).await;
+    assert_eq!((lost.len(), claim(&dies, 16, 2).await.len()), (2, 0), "its own places are taken");
+    let taken = claim(&lives, 21, 2).await;
+    assert_eq!(taken.len(), 2);
+    assert!(claim(&lives, 26, 2).await.is_empty(), "and so are those of the other one");
+    let ids = |due: &[DueDelivery]| due.iter().map(|due| due.delivery.id).collect::<Vec<_>>();
+    for due in taken {
+        assert!(!ids(&lost).contains(&due.delivery.id));
+        let done =
+            Delivery { state: DeliveryState::Delivered, attempted_at: Some(after(27)), ..due.delivery };
+        lives.delivery_attempted(done).await.unwrap();
+    }
+    assert_eq!(claim(&lives, 27, 2).await.len(), 1);
+    let mut again = ids(&claim(&lives, 70, 3).await);
+    let mut lost = ids(&lost);
+    again.sort_unstable();
+    lost.sort_unstable();
+    assert_eq!(again, lost, "their leases are over");
+}
+
 async fn what_is_given_back_comes_when_it_is_due_and_leaves_its_place_at_once(fixture: Fixture) {
     let store = fixture.open().await;
     store.put_endpoint(samples::endpoint("hook")).await.unwrap();

@@ -1,0 +1,1 @@
+-- A file has one daemon, and every lease is its own: only the number goes on, as with Postgres.
