@@ -355,6 +355,35 @@ async fn a_read_only_or_full_place_stops_the_start_with_one_line() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_removed_or_replaced_under_the_daemon_is_refused_until_it_is_started_again() {
+    let around = TestDaemon::start().await;
+    let folder = TempDir::new();
+    let (file, backup) = (folder.0.join("lost.db"), folder.0.join("backup.db"));
+    let settings = around.settings_for_a_process(&format!("sqlite://{}", file.display()));
+    let (process, _) = crate::kills::start(&settings, &folder.0, 0).await;
+    let daemon = Asked::at(&folder.0.join("ready-0.json")).await;
+    let before = settled(&around, &daemon.api, "before").await;
+    daemon.until(200).await;
+    sql(&file, &format!("VACUUM INTO '{}'", backup.display()));
+
+    for end in ["", "-wal", "-shm"] {
+        fs::remove_file(format!("{}{end}", file.display())).unwrap();
+    }
+    let why = daemon.trouble().await;
+    assert!(why.contains("removed or replaced") && why.contains("start it again"), "{why}");
+    assert_eq!(daemon.refused("order-1").await, "store_unavailable");
+    fs::copy(&backup, &file).unwrap();
+    assert_eq!(daemon.refused("order-1").await, "store_unavailable");
+    assert!(daemon.trouble().await.contains("removed or replaced"), "it was put there under its feet");
+
+    drop(process);
+    let (_process, api) = crate::kills::start(&settings, &folder.0, 1).await;
+    assert_eq!(settled(&around, &api, "before").await, before);
+    settled(&around, &api, "order-1").await;
+    assert_eq!(around.envelopes().await, 2, "one envelope a key");
+}
+
 /// Creates that go on through an outage: how each was answered.
 async fn orders(daemon: &Asked, from: usize, until_over: Arc<Mutex<bool>>) -> Vec<(String, u16, Value)> {
     let mut answers = Vec::new();

@@ -46,7 +46,7 @@ struct Known {
     moved: i32,
     /// How often it has begun anew.
     begun: u64,
-    /// How often the writer has connected: each time the file may be another one.
+    /// How often the writer has connected: each time for a reason.
     connected: u64,
 }
 
@@ -174,7 +174,7 @@ impl Beside {
 
     fn once(&mut self, connected: u64) -> Result<i32, Error> {
         let _turn = self.log.turn();
-        // The writer has connected anew since, and perhaps to another file.
+        // The writer has connected anew since: whatever was wrong with its connection may be wrong with this one.
         drop(self.connection.take_if(|(number, _)| *number != connected));
         let connection = match &mut self.connection {
             Some((_, connection)) => connection,

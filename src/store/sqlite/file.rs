@@ -1,11 +1,14 @@
-//! The database file: opening it, keeping others out, and telling ours from any other.
+//! The database file: opening it, keeping others out, and telling ours from any other, also while it is open.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -42,7 +45,7 @@ const STATEMENTS: usize = 128;
 /// A path, and the lock that keeps other daemons off it for as long as this lives.
 #[derive(Debug)]
 pub(super) struct DatabaseFile {
-    path: PathBuf,
+    place: Arc<Place>,
     /// For syncing. Must be closed after every connection of this process: closing any handle drops SQLite's locks.
     data: File,
     _lock: Lock,
@@ -83,19 +86,79 @@ impl DatabaseFile {
             lock.0.write_all(BEGUN).map_err(|e| unopened(&beside(path, "lock"), &e))?;
         }
         let data = File::open(path).map_err(|e| unopened(path, &e))?;
-        Ok((Arc::new(Self { path: path.to_owned(), data, _lock: lock }), writer))
+        let place = Arc::new(Place::of(path, &data)?);
+        Ok((Arc::new(Self { place, data, _lock: lock }), writer))
+    }
+
+    /// Where it is.
+    pub(super) fn place(&self) -> &Arc<Place> {
+        &self.place
     }
 
     /// Makes what was written to the file itself reach the disk.
     pub(super) fn sync(&self) -> Result<(), Error> {
         self.data
             .sync_data()
-            .map_err(|e| name(&self.path, Error::Unavailable(format!("the disk fails: {e}"))))
+            .map_err(|e| name(&self.place.path, Error::Unavailable(format!("the disk fails: {e}"))))
     }
 
-    /// One more connection. It never makes a file: one that vanished is not silently begun anew.
+    /// One more connection. It never makes a file, nor takes another one that lies there now: one that vanished is not
+    /// silently begun anew.
     pub(super) fn connect(&self, access: Access) -> Result<Connection, Error> {
-        connect(&self.path, access).map_err(|e| name(&self.path, e))
+        self.place.look()?;
+        connect(&self.place.path, access).map_err(|e| name(&self.place.path, e))
+    }
+}
+
+/// The path of an open file, and whether it still leads there.
+///
+/// A file that is removed, or replaced by another one, stays open for whoever has it: all goes on as before, and what is
+/// written is gone with the process. And one that was restored there is from another time than what the daemon has in
+/// hand. So nothing more is written, until a person has stopped the daemon and seen to it.
+#[derive(Debug)]
+pub(super) struct Place {
+    path: PathBuf,
+    /// Device and number of the file. No other one gets these as long as it is open.
+    file: (u64, u64),
+    /// Whether the last check has not found it there.
+    is_lost: AtomicBool,
+}
+
+impl Place {
+    fn of(path: &Path, data: &File) -> Result<Self, Error> {
+        let about = data.metadata().map_err(|e| unopened(path, &e))?;
+        Ok(Self { path: path.to_owned(), file: (about.dev(), about.ino()), is_lost: AtomicBool::new(false) })
+    }
+
+    /// Fails if the file is not there: until it is again, [`confirm`](Self::confirm) fails, too.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let found = self.look();
+        let was_lost = self.is_lost.swap(found.is_err(), Ordering::SeqCst);
+        if let (Err(error), false) = (&found, was_lost) {
+            tracing::error!(%error, "the store is lost");
+        }
+        found
+    }
+
+    /// Fails as the last [`check`](Self::check) did, unless the file is back. Costs nothing while all is well.
+    pub(super) fn confirm(&self) -> Result<(), Error> {
+        if self.is_lost.load(Ordering::SeqCst) { self.check() } else { Ok(()) }
+    }
+
+    fn look(&self) -> Result<(), Error> {
+        let is_there = match std::fs::metadata(&self.path) {
+            Ok(about) => (about.dev(), about.ino()) == self.file,
+            // Who may not look does not know.
+            Err(e) => !matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+        };
+        if is_there {
+            return Ok(());
+        }
+        Err(Error::Unavailable(format!(
+            "{}: the file was removed or replaced under the daemon, and nothing more is written: stop the daemon, put \
+             the right file there, and start it again",
+            self.path.display()
+        )))
     }
 }
 

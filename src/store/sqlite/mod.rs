@@ -63,7 +63,7 @@ use crate::{
         rows::{SigningRow, micros},
         seal::{SEALED_COLUMNS, SealKeys},
         sqlite::{
-            file::{Access, DatabaseFile},
+            file::{Access, DatabaseFile, Place},
             queue::Queue,
             threads::{Job, MAX_WAITING, Write, Writer, job, stopped},
         },
@@ -82,6 +82,7 @@ pub struct SqliteStore {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Whether a write has failed since the last check that found all well.
     failing: AtomicBool,
+    place: Arc<Place>,
 }
 
 impl fmt::Debug for SqliteStore {
@@ -121,6 +122,7 @@ impl SqliteStore {
             reads: Arc::clone(&reads),
             threads: Mutex::default(),
             failing: AtomicBool::new(false),
+            place: Arc::clone(file.place()),
         };
         for _ in 0..settings.connections.max(1) {
             let (file, reads) = (Arc::clone(&file), Arc::clone(&reads));
@@ -388,6 +390,34 @@ mod tests {
         assert!(matches!(&failed, Error::Unavailable(why) if why.contains("read-only")), "{failed:?}");
         // A lone operation does not reopen for its own sake; the file is writable, so it is soon well.
         store.check().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_removed_or_replaced_is_refused_until_it_is_the_very_same_again() {
+        let (store, folder) = open("replaced", Synchronous::Full).await;
+        let [file, aside, other] = ["store.db", "aside.db", "other.db"].map(|name| folder.0.join(name));
+        drop(open_at(&other, Synchronous::Full).await);
+        store.add_events(vec![event(1)]).await.unwrap();
+        store.check().await.unwrap();
+        let refuses = async || {
+            for _ in 0..2 {
+                let failed = store.check().await.unwrap_err();
+                let is_said =
+                    matches!(&failed, Error::Unavailable(why) if why.contains("removed or replaced"));
+                assert!(is_said, "{failed:?}");
+                store.add_events(vec![event(1)]).await.unwrap_err();
+            }
+        };
+        std::fs::rename(&file, &aside).unwrap();
+        refuses().await;
+        // One of ours, and yet another one.
+        std::fs::rename(&other, &file).unwrap();
+        refuses().await;
+        assert_eq!(count(&store).await, 1, "what is there can be read");
+        std::fs::rename(&aside, &file).unwrap();
+        store.check().await.unwrap();
+        store.add_events(vec![event(1)]).await.unwrap();
+        assert_eq!(count(&store).await, 2);
     }
 
     #[tokio::test]

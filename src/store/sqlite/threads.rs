@@ -164,6 +164,7 @@ impl Writer {
 
     /// Runs a batch in one transaction. An error means that none of it was kept.
     fn commit(&mut self, batch: &mut [Write]) -> Result<(), Error> {
+        self.file.place().confirm()?;
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => {
@@ -258,7 +259,7 @@ const fn word(synchronous: Synchronous) -> &'static str {
     }
 }
 
-/// Whether the connection itself is in doubt: the file may have been put back, remounted or repaired.
+/// Whether the connection itself is in doubt: the disk may have been remounted or repaired.
 const fn needs_reopening(outcome: &Result<(), Error>) -> bool {
     matches!(outcome, Err(Error::Unavailable(_) | Error::Unusable(_)))
 }
