@@ -183,8 +183,8 @@ fn webhooks(config: &Config) -> Result<Vec<FromSettings>, ConfigError> {
             tracing::warn!(
                 webhook = name,
                 caller = only,
-                "a webhook that is named after no caller gets the events of the only one there is; \
-                 if that is meant, write callers = [...] into its table"
+                "a webhook is named after no caller: it gets the events of the only one there is, or none if it was the \
+                 webhook of one who is gone; write callers = [...] into its table, or take it out"
             );
         }
         Ok(from_settings(name, webhook, allow_private))

@@ -31,7 +31,8 @@ const SECRET_LENGTH: usize = 32;
 pub struct FromSettings {
     /// Its name.
     pub name: String,
-    /// Whose events it gets. None: if its name is a caller's, that caller's; else those of all callers.
+    /// Whose events it gets. None: if its name is a caller's, or was when it was stored, that caller's; else those of
+    /// all callers.
     pub callers: Option<Vec<CallerName>>,
     /// Where its events go.
     pub url: String,
@@ -241,13 +242,14 @@ fn recipients(
     known: &[Endpoint],
 ) -> Vec<(EndpointId, CallerName)> {
     let name = settings.name.as_str();
-    let is_own = callers.iter().any(|caller| caller.as_str() == name);
+    let holder = |id| known.iter().find(|old| old.id == id && old.from_settings).map(|old| &old.caller);
+    let plain = EndpointId::from_settings(name);
+    // It is a caller's who is there, or was: then it stays theirs, and does not become that of whoever is left.
+    let is_own = callers.iter().chain(holder(plain)).any(|caller| caller.as_str() == name);
     let gets = |caller: &&CallerName| match &settings.callers {
         Some(only) => only.contains(caller),
         None => !is_own || caller.as_str() == name,
     };
-    let holder = |id| known.iter().find(|old| old.id == id && old.from_settings).map(|old| &old.caller);
-    let plain = EndpointId::from_settings(name);
     // Who has the plain id keeps it when others come, and gets no other one when they go: what is pending is for the id.
     // So nobody else gets it as long as it is there, dropped or not.
     let kept = holder(plain);

@@ -476,6 +476,19 @@ async fn what_is_pending_outlives_callers_that_come_and_go() {
     assert_eq!(endpoint().await, id);
 }
 
+/// A tenant leaves and its table stays: who is left does not send their events there.
+#[tokio::test]
+async fn a_webhook_whose_caller_is_gone_is_nobodys() {
+    let (fixture, shop) = (fixture().await, CallerName::new("shop"));
+    let own = [from_settings(caller().as_str(), "https://example.com/", false)];
+    let of = async |caller: &CallerName| fixture.endpoints.list(caller).await.unwrap().len();
+    for (callers, theirs) in [(vec![caller(), shop.clone()], 1), (vec![shop.clone()], 0), (vec![caller()], 1)]
+    {
+        fixture.endpoints.apply(&own, &callers).await.unwrap();
+        assert_eq!((of(&caller()).await, of(&shop).await), (theirs, 0), "{callers:?}");
+    }
+}
+
 /// What is one caller's reaches no receiver of another's, also if the settings call both the same; and waits for its own.
 #[tokio::test]
 async fn a_webhook_that_is_named_for_another_caller_gets_nothing_of_before() {
