@@ -10,12 +10,11 @@
 //!
 //! Sources: EnvelopeViews:createRecipient (events, single use), signer authentication guide.
 
+mod answers;
 pub(super) mod pages;
 pub(super) mod scripted;
 mod session;
 mod words;
-
-use std::collections::BTreeSet;
 
 use http::{HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
@@ -23,13 +22,14 @@ use serde_json::json;
 
 pub(super) use self::session::{Ending, IDLE, Session, appended};
 use self::{
+    answers::Unfilled,
     session::{Event, way_back},
     words::{Words, words},
 };
 use super::{
     envelopes::{
         model::{Envelope, Fields, Kind, Recipient, RecipientStatus, Tab, text},
-        progress, relations, visibility,
+        progress, visibility,
     },
     http::{Answer, Call, vendor_time},
     state::{Sms, World},
@@ -38,7 +38,6 @@ use super::{
 /// Wrong access codes, and wrong SMS codes, before it is over.
 const ATTEMPTS: u32 = 3;
 const MAX_NAME: usize = 100;
-const MAX_VALUE: usize = 4_000;
 const MAX_REASON: usize = 500;
 
 /// `/Signing/…`.
@@ -376,10 +375,12 @@ fn sign(world: &mut World, code: &str, session: &Session, form: &Form, now: Time
     if name.is_empty() || name.chars().count() > MAX_NAME {
         return show(world, code, Stage::Document, Some(words.name_missing));
     }
-    let typed = |id: &str| {
-        form.0.iter().find(|(key, _)| key.strip_prefix("tab-") == Some(id)).map(|(_, value)| value.as_str())
+    let typed = |tab: &Tab| {
+        let mut all = form.0.iter();
+        all.find(|(key, _)| key.strip_prefix("tab-") == Some(tab.id.as_str())).map(|(_, value)| value.clone())
     };
-    let filled = fill(world, session, |tab_id, _| typed(tab_id).map(str::to_owned));
+    let filled =
+        recipient_mut(world, session).map_or(Ok(()), |recipient| answers::fill(&mut recipient.tabs, typed));
     if form.get("action") == "adopt" {
         adopt(world, session, &name, now);
         return again(code);
@@ -408,72 +409,6 @@ fn adopt(world: &mut World, session: &Session, name: &str, now: Timestamp) {
         }
         envelope.note(now, name, "Adopted Signature", format!("{name} adopted a signature."));
     }
-}
-
-/// Why a signer cannot finish.
-enum Unfilled {
-    /// Of a group of fields too few or too many are filled in.
-    Group,
-    /// A required field is empty.
-    Missing,
-    /// A field for an e-mail address got something else.
-    NoAddress,
-    /// A list or a group got what it does not offer.
-    NoChoice,
-    /// A field for a number got something else.
-    NoNumber,
-    /// A field got more characters than it takes.
-    TooLong,
-}
-
-/// Fills tabs by id and label. An answer may show more of them, or hide some.
-fn fill(
-    world: &mut World,
-    session: &Session,
-    value: impl Fn(&str, &str) -> Option<String>,
-) -> Result<(), Unfilled> {
-    let Some(recipient) = recipient_mut(world, session) else { return Ok(()) };
-    let tabs = &mut recipient.tabs;
-    let (mut outcome, mut asked) = (Ok(()), BTreeSet::new());
-    loop {
-        let next = relations::next(tabs, &asked);
-        if next.is_empty() {
-            break;
-        }
-        for place in next {
-            asked.insert(place);
-            let tab = &mut tabs[place];
-            match value(&tab.id, tab.label()) {
-                Some(typed) => {
-                    let typed: String = typed.trim().chars().take(MAX_VALUE).collect();
-                    match wrong(tab, &typed) {
-                        Some(unfilled) => outcome = Err(unfilled),
-                        None => tab.fill(&typed),
-                    }
-                }
-                // A box that is not ticked is not sent.
-                None if tab.list == "checkboxTabs" => tab.value.clear(),
-                None => {}
-            }
-        }
-    }
-    outcome?;
-    if relations::in_sight(tabs).any(|tab| tab.is_required() && tab.value.is_empty()) {
-        return Err(Unfilled::Missing);
-    }
-    if relations::are_groups_met(tabs) { Ok(()) } else { Err(Unfilled::Group) }
-}
-
-/// Why a field does not take what its signer typed.
-fn wrong(tab: &Tab, typed: &str) -> Option<Unfilled> {
-    if !tab.takes(typed) {
-        return Some(if tab.is_numeric() { Unfilled::NoNumber } else { Unfilled::NoChoice });
-    }
-    if tab.max_length().is_some_and(|most| typed.chars().count() > most) {
-        return Some(Unfilled::TooLong);
-    }
-    let is_no_address = tab.is_for_an_address() && !typed.is_empty() && !progress::is_email(typed);
-    is_no_address.then_some(Unfilled::NoAddress)
 }
 
 /// A document of the envelope, for a signer who has passed all checks.

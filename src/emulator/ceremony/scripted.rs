@@ -9,8 +9,9 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
-    ATTEMPTS, Ending, Event, Session, Unfilled, adopt, fill, lock_of, note_authentication, pass_phone,
-    people, recipient_mut, send_code, way_back,
+    ATTEMPTS, Ending, Event, Session, adopt,
+    answers::{Unfilled, fill},
+    lock_of, note_authentication, pass_phone, people, recipient_mut, send_code, way_back,
 };
 use crate::emulator::{
     envelopes::{
@@ -186,16 +187,16 @@ fn perform(
 
 /// Fills the fields that were given by label, and what else is required, also by groups, with a sample.
 fn fill_in(world: &mut World, session: &Session, given: &Value) -> Result<(), &'static str> {
-    let filled = fill(world, session, |_, label| given["fields"][label].as_str().map(str::to_owned));
-    match filled {
+    let Some(recipient) = recipient_mut(world, session) else { return Ok(()) };
+    let tabs = &mut recipient.tabs;
+    match fill(tabs, |tab| given["fields"][tab.label()].as_str().map(str::to_owned)) {
         Err(Unfilled::NoAddress) => return Err("a field for an e-mail address was given something else"),
         Err(Unfilled::NoChoice) => return Err("a field was given a value that it does not offer"),
         Err(Unfilled::NoNumber) => return Err("a field for a number was given something else"),
         Err(Unfilled::TooLong) => return Err("a field was given more than it takes"),
         Err(Unfilled::Group | Unfilled::Missing) | Ok(()) => {}
     }
-    let Some(recipient) = recipient_mut(world, session) else { return Ok(()) };
-    let (tabs, mut asked) = (&mut recipient.tabs, BTreeSet::new());
+    let mut asked = BTreeSet::new();
     loop {
         let next = relations::next(tabs, &asked);
         if next.is_empty() {

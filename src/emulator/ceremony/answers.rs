@@ -1,0 +1,80 @@
+//! What a signer answers, tab by tab, and whether that is enough to sign.
+//!
+//! Nothing is signed here; what an answer shows or hides is told by [`relations`].
+
+use std::collections::BTreeSet;
+
+use crate::emulator::envelopes::{model::Tab, progress, relations};
+
+const MAX_VALUE: usize = 4_000;
+
+/// Why a signer cannot finish.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Unfilled {
+    /// Of a group of fields too few or too many are filled in.
+    Group,
+    /// A required field is empty.
+    Missing,
+    /// A field for an e-mail address got something else.
+    NoAddress,
+    /// A list or a group got what it does not offer.
+    NoChoice,
+    /// A field for a number got something else.
+    NoNumber,
+    /// A field got more characters than it takes.
+    TooLong,
+}
+
+/// Fills tabs with their answers. An answer may show more of them, or hide some.
+pub(super) fn fill(tabs: &mut [Tab], answer: impl Fn(&Tab) -> Option<String>) -> Result<(), Unfilled> {
+    let (mut outcome, mut asked) = (Ok(()), BTreeSet::new());
+    loop {
+        let next = relations::next(tabs, &asked);
+        if next.is_empty() {
+            break;
+        }
+        for place in next {
+            asked.insert(place);
+            let typed = answer(&tabs[place]);
+            let tab = &mut tabs[place];
+            match typed {
+                Some(typed) => outcome = take(tab, &typed).and(outcome),
+                // A box that is not ticked is not sent.
+                None if tab.list == "checkboxTabs" => tab.value.clear(),
+                None => {}
+            }
+        }
+    }
+    outcome?;
+    check(tabs)
+}
+
+/// Fills a tab with what its signer typed, if it takes that.
+fn take(tab: &mut Tab, typed: &str) -> Result<(), Unfilled> {
+    let typed: String = typed.trim().chars().take(MAX_VALUE).collect();
+    if let Some(unfilled) = wrong(tab, &typed) {
+        return Err(unfilled);
+    }
+    tab.fill(&typed);
+    Ok(())
+}
+
+/// Why a field does not take what its signer typed.
+fn wrong(tab: &Tab, typed: &str) -> Option<Unfilled> {
+    if !tab.takes(typed) {
+        return Some(if tab.is_numeric() { Unfilled::NoNumber } else { Unfilled::NoChoice });
+    }
+    if tab.max_length().is_some_and(|most| typed.chars().count() > most) {
+        return Some(Unfilled::TooLong);
+    }
+    let is_no_address = tab.is_for_an_address() && !typed.is_empty() && !progress::is_email(typed);
+    is_no_address.then_some(Unfilled::NoAddress)
+}
+
+/// Whether each required tab in sight is filled in, and each group has what it asks for.
+fn check(tabs: &[Tab]) -> Result<(), Unfilled> {
+    if relations::in_sight(tabs).any(|tab| tab.is_required() && tab.value.is_empty()) {
+        return Err(Unfilled::Missing);
+    }
+    if relations::are_groups_met(tabs) { Ok(()) } else { Err(Unfilled::Group) }
+}
