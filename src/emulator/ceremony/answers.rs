@@ -23,11 +23,15 @@ pub(super) enum Unfilled {
     NoNumber,
     /// A field got more characters than it takes.
     TooLong,
+    /// These very answers have brought a field into sight.
+    Unseen,
 }
 
-/// Fills tabs with their answers. An answer may show more of them, or hide some.
+/// Fills tabs with their answers. An answer may show more of them, or hide some. One that was not on the page and has no
+/// answer stays as it is, for its signer to see it first.
 pub(super) fn fill(tabs: &mut [Tab], answer: impl Fn(&Tab) -> Option<String>) -> Result<(), Unfilled> {
-    let (mut outcome, mut asked) = (Ok(()), BTreeSet::new());
+    let on_page = relations::shown(tabs);
+    let (mut outcome, mut asked, mut unseen) = (Ok(()), BTreeSet::new(), Vec::new());
     loop {
         let next = relations::next(tabs, &asked);
         if next.is_empty() {
@@ -39,6 +43,7 @@ pub(super) fn fill(tabs: &mut [Tab], answer: impl Fn(&Tab) -> Option<String>) ->
             let tab = &mut tabs[place];
             match typed {
                 Some(typed) => outcome = take(tab, &typed).and(outcome),
+                None if !on_page[place] => unseen.push(place),
                 // A box that is not ticked is not sent.
                 None if tab.list == "checkboxTabs" => tab.value.clear(),
                 None => {}
@@ -46,6 +51,10 @@ pub(super) fn fill(tabs: &mut [Tab], answer: impl Fn(&Tab) -> Option<String>) ->
         }
     }
     outcome?;
+    let now = relations::shown(tabs);
+    if unseen.into_iter().any(|place| now[place]) {
+        return Err(Unfilled::Unseen);
+    }
     check(tabs)
 }
 

@@ -393,6 +393,7 @@ fn sign(world: &mut World, code: &str, session: &Session, form: &Form, now: Time
             Unfilled::NoChoice => words.choice_wrong,
             Unfilled::NoNumber => words.number_wrong,
             Unfilled::TooLong => words.too_long,
+            Unfilled::Unseen => words.more_fields,
         };
         return show(world, code, Stage::Document, Some(problem));
     }

@@ -194,7 +194,7 @@ fn fill_in(world: &mut World, session: &Session, given: &Value) -> Result<(), &'
         Err(Unfilled::NoChoice) => return Err("a field was given a value that it does not offer"),
         Err(Unfilled::NoNumber) => return Err("a field for a number was given something else"),
         Err(Unfilled::TooLong) => return Err("a field was given more than it takes"),
-        Err(Unfilled::Group | Unfilled::Missing) | Ok(()) => {}
+        Err(Unfilled::Group | Unfilled::Missing | Unfilled::Unseen) | Ok(()) => {}
     }
     let mut asked = BTreeSet::new();
     loop {

@@ -340,6 +340,45 @@ async fn an_answer_shows_the_fields_that_wait_for_it_and_those_are_required_then
 }
 
 #[tokio::test]
+async fn what_an_answer_brings_into_sight_is_shown_before_it_is_signed() {
+    let client = Client::start().await;
+    let waiting = |y: u32, label: &str| {
+        at(
+            y,
+            json!({ "tabLabel": label, "conditionalParentLabel": "parent", "conditionalParentValue": "on" }),
+        )
+    };
+    let mut ticked = waiting(120, "ticked");
+    ticked["selected"] = json!("true");
+    let mut remark = waiting(140, "remark");
+    remark["required"] = json!("false");
+    let tabs =
+        json!({ "checkboxTabs": [at(100, json!({ "tabLabel": "parent" })), ticked], "textTabs": [remark] });
+    for leaves_it in [true, false] {
+        let id = client.create(definition(&[ada(&tabs)])).await;
+        let path = format!("/envelopes/{id}/recipients/1/tabs");
+        let read = client.get(&path).await;
+        let name = |place: usize| format!("tab-{}", read["checkboxTabs"][place]["tabId"].as_str().unwrap());
+        let names = [name(0), name(1)];
+        let session = client.browse(&client.view(&id, ada_view()).await.unwrap()).await.1;
+        let mut form = vec![("action", "sign"), ("name", "Ada Mary King"), (names[0].as_str(), "X")];
+        let (status, _, page) = client.post(&session, &form).await;
+        assert!(status == 422 && page.contains("more fields") && page.contains("remark"), "{page}");
+        assert_eq!(client.get(&path).await["checkboxTabs"][1]["selected"], "true", "nobody has seen it yet");
+        if leaves_it {
+            form.push((names[1].as_str(), "X"));
+        }
+        let (status, _, page) = client.post(&session, &form).await;
+        assert_eq!(status, 302, "{page}");
+        let selected = client.get(&path).await["checkboxTabs"][1]["selected"].clone();
+        assert_eq!(selected, json!(leaves_it.to_string()));
+    }
+    let id = client.create(definition(&[ada(&tabs)])).await;
+    let done = client.act(&id, "1", "sign", json!({ "fields": { "parent": "X" } })).await;
+    assert_eq!(done["event"], "signing_complete", "who is scripted has no page to look at");
+}
+
+#[tokio::test]
 async fn a_field_takes_no_more_than_its_length_and_one_for_an_address_takes_an_address() {
     let client = Client::start().await;
     let tabs = json!({
