@@ -59,7 +59,7 @@ pub(super) fn fill(tabs: &mut [Tab], answer: impl Fn(&Tab) -> Option<String>) ->
 }
 
 /// Fills a tab with what its signer typed, if it takes that.
-fn take(tab: &mut Tab, typed: &str) -> Result<(), Unfilled> {
+pub(super) fn take(tab: &mut Tab, typed: &str) -> Result<(), Unfilled> {
     let typed: String = typed.trim().chars().take(MAX_VALUE).collect();
     if let Some(unfilled) = wrong(tab, &typed) {
         return Err(unfilled);
@@ -81,7 +81,7 @@ fn wrong(tab: &Tab, typed: &str) -> Option<Unfilled> {
 }
 
 /// Whether each required tab in sight is filled in, and each group has what it asks for.
-fn check(tabs: &[Tab]) -> Result<(), Unfilled> {
+pub(super) fn check(tabs: &[Tab]) -> Result<(), Unfilled> {
     if relations::in_sight(tabs).any(|tab| tab.is_required() && tab.value.is_empty()) {
         return Err(Unfilled::Missing);
     }

@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 
 use super::{
     ATTEMPTS, Ending, Event, Session, adopt,
-    answers::{Unfilled, fill},
+    answers::{Unfilled, check, fill, take},
     lock_of, note_authentication, pass_phone, people, recipient_mut, send_code, way_back,
 };
 use crate::emulator::{
     envelopes::{
-        model::{Fields, Kind},
+        model::{Fields, Kind, Tab},
         progress, relations,
     },
     http::{Answer, Call},
@@ -189,30 +189,62 @@ fn perform(
 fn fill_in(world: &mut World, session: &Session, given: &Value) -> Result<(), &'static str> {
     let Some(recipient) = recipient_mut(world, session) else { return Ok(()) };
     let tabs = &mut recipient.tabs;
-    match fill(tabs, |tab| given["fields"][tab.label()].as_str().map(str::to_owned)) {
-        Err(Unfilled::NoAddress) => return Err("a field for an e-mail address was given something else"),
-        Err(Unfilled::NoChoice) => return Err("a field was given a value that it does not offer"),
-        Err(Unfilled::NoNumber) => return Err("a field for a number was given something else"),
-        Err(Unfilled::TooLong) => return Err("a field was given more than it takes"),
+    match fill(tabs, |tab| answer(given, tab).map(str::to_owned)) {
         Err(Unfilled::Group | Unfilled::Missing | Unfilled::Unseen) | Ok(()) => {}
+        Err(unfilled) => return Err(reason(unfilled)),
     }
-    let mut asked = BTreeSet::new();
+    complete(tabs, given).and_then(|()| check(tabs)).map_err(reason)
+}
+
+fn answer<'a>(given: &'a Value, tab: &Tab) -> Option<&'a str> {
+    given["fields"][tab.label()].as_str()
+}
+
+fn reason(unfilled: Unfilled) -> &'static str {
+    match unfilled {
+        Unfilled::Group => "a group of fields was given too many answers",
+        Unfilled::Missing | Unfilled::Unseen => "a required field has no answer",
+        Unfilled::NoAddress => "a field for an e-mail address was given something else",
+        Unfilled::NoChoice => "a field was given a value that it does not offer",
+        Unfilled::NoNumber => "a field for a number was given something else",
+        Unfilled::TooLong => "a field was given more than it takes",
+    }
+}
+
+/// Fills what is required and empty. What is filled for a group may bring more into sight.
+fn complete(tabs: &mut [Tab], given: &Value) -> Result<(), Unfilled> {
+    let (mut asked, mut wanted) = (BTreeSet::new(), BTreeSet::new());
     loop {
-        let next = relations::next(tabs, &asked);
+        fill_required(tabs, given, &mut asked)?;
+        // Each but once, as a sample can be empty.
+        let mut wanting = relations::wanting(tabs);
+        wanting.retain(|place| wanted.insert(*place));
+        if wanting.is_empty() {
+            return Ok(());
+        }
+        for place in wanting {
+            let tab = &mut tabs[place];
+            tab.fill(&tab.sample());
+        }
+    }
+}
+
+/// Fills what has come into sight: as it was given, or if that is nothing and it is required, with a sample.
+fn fill_required(tabs: &mut [Tab], given: &Value, asked: &mut BTreeSet<usize>) -> Result<(), Unfilled> {
+    loop {
+        let next = relations::next(tabs, asked);
         if next.is_empty() {
-            break;
+            return Ok(());
         }
         for place in next {
             asked.insert(place);
             let tab = &mut tabs[place];
+            if let Some(typed) = answer(given, tab) {
+                take(tab, typed)?;
+            }
             if tab.is_required() && tab.value.is_empty() {
                 tab.fill(&tab.sample());
             }
         }
     }
-    for place in relations::wanting(tabs) {
-        let tab = &mut tabs[place];
-        tab.fill(&tab.sample());
-    }
-    if relations::are_groups_met(tabs) { Ok(()) } else { Err("a group of fields was given too many answers") }
 }

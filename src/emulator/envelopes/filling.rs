@@ -170,7 +170,9 @@ impl Tab {
 
     /// A value that it takes, for signers who are not told one.
     pub(in crate::emulator) fn sample(&self) -> String {
-        let first = self.choices().and_then(|all| all.first().map(|(value, _)| (*value).to_owned()));
+        let choices = self.choices().unwrap_or_default();
+        let said = choices.iter().find(|(value, _)| !value.is_empty()).or(choices.first());
+        let first = said.map(|(value, _)| (*value).to_owned());
         let plain = || match self.list.as_str() {
             "checkboxTabs" => "X",
             _ if self.is_for_an_address() => "sample@example.com",

@@ -455,6 +455,45 @@ async fn a_group_asks_for_so_many_of_its_boxes() {
 }
 
 #[tokio::test]
+async fn a_scripted_signer_fills_what_a_box_ticked_for_its_group_brings_into_sight() {
+    let client = Client::start().await;
+    let ticks =
+        ["first", "second"].map(|label| at(100, json!({ "tabLabel": label, "tabGroupLabels": ["g"] })));
+    let mut reason = at(140, json!({ "tabLabel": "reason", "required": "true" }));
+    reason["conditionalParentLabel"] = json!("first");
+    reason["conditionalParentValue"] = json!("on");
+    let tabs = json!({
+        "checkboxTabs": ticks, "textTabs": [reason],
+        "tabGroups": [{ "groupLabel": "g", "groupRule": "SelectExactly", "minimumRequired": "1" }],
+    });
+    for (fields, filled) in [(json!({}), "Sample"), (json!({ "reason": "Engines" }), "Engines")] {
+        let id = client.create(definition(&[ada(&tabs)])).await;
+        let done = client.act(&id, "1", "sign", json!({ "fields": fields })).await;
+        assert_eq!(done["event"], "signing_complete");
+        let read = client.get(&format!("/envelopes/{id}/recipients/1/tabs")).await;
+        assert_eq!(read["checkboxTabs"][0]["selected"], "true");
+        assert_eq!(read["textTabs"][0]["value"], filled);
+    }
+}
+
+#[tokio::test]
+async fn a_scripted_signer_leaves_no_required_field_empty() {
+    let client = Client::start().await;
+    let sign = async |items: Value| {
+        let tabs = json!({ "listTabs": [at(100, json!({ "tabLabel": "sort", "listItems": items }))] });
+        let id = client.create(definition(&[ada(&tabs)])).await;
+        let (url, guid) = (&client.emulator.ready.control_url, client.guid(&id, "1").await);
+        let asked = client.emulator.http.post(format!("{url}/_test/signers/{guid}/sign"));
+        let status = asked.send().await.unwrap().status().as_u16();
+        let read = client.get(&format!("/envelopes/{id}/recipients/1/tabs")).await;
+        (status, read["listTabs"][0]["value"].as_str().unwrap().to_owned())
+    };
+    let nothing = json!({ "text": "", "value": "" });
+    assert_eq!(sign(json!([nothing, { "text": "A", "value": "a" }])).await, (200, "a".to_owned()));
+    assert_eq!(sign(json!([nothing])).await, (409, String::new()));
+}
+
+#[tokio::test]
 async fn a_tab_is_answered_with_what_it_was_not_told() {
     let client = Client::start().await;
     let tabs = json!({
