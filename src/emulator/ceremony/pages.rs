@@ -231,13 +231,15 @@ impl Page<'_> {
     fn field(&self, tab: &Tab) -> Markup {
         let id = format!("tab-{}", tab.id);
         let choices = tab.choices();
+        // What an answer on the same page may hide must not keep the browser from sending it.
+        let is_required = tab.is_required() && !relations::is_conditional(tab);
         html! {
             @if let (RADIOS, Some(choices)) = (tab.list.as_str(), &choices) {
                 fieldset {
                     legend { (caption(&tab.fields)) (self.optional(tab)) }
                     @for (value, name) in choices {
                         label class="choice" {
-                            input type="radio" name=(id) value=(value) checked[*value == tab.value] required[tab.is_required()];
+                            input type="radio" name=(id) value=(value) checked[*value == tab.value] required[is_required];
                             " " (name)
                         }
                     }
@@ -249,7 +251,7 @@ impl Page<'_> {
                     (caption(&tab.fields)) (self.optional(tab))
                 }
                 @if let Some(choices) = &choices {
-                    select id=(id) name=(id) required[tab.is_required()] {
+                    select id=(id) name=(id) required[is_required] {
                         // What begins without a choice is not answered by looking at it.
                         option value="" selected[tab.value.is_empty()] {}
                         @for (value, name) in choices {
@@ -258,7 +260,7 @@ impl Page<'_> {
                     }
                 } @else {
                     input id=(id) name=(id) type=(if tab.is_for_an_address() { "email" } else { "text" }) value=(tab.value)
-                        title=[text(&tab.fields, "tooltip")] maxlength=[tab.max_length()] required[tab.is_required()];
+                        title=[text(&tab.fields, "tooltip")] maxlength=[tab.max_length()] required[is_required];
                 }
             }
         }

@@ -18,6 +18,11 @@ fn parent_of(tab: &Tab) -> Option<&str> {
     text(&tab.fields, "conditionalParentLabel")
 }
 
+/// Whether the sight of it depends on another tab.
+pub(in crate::emulator) fn is_conditional(tab: &Tab) -> bool {
+    parent_of(tab).is_some()
+}
+
 /// Whether it says what a tab waits for: this value, or `on` of what is ticked, chosen or signed (which the ceremony
 /// does with every place to sign).
 fn says(parent: &Tab, wanted: &str) -> bool {
@@ -37,8 +42,8 @@ pub(in crate::emulator) fn shown(tabs: &[Tab]) -> Vec<bool> {
             waiting.entry(parent).or_default().push(place);
         }
     }
-    let mut shown: Vec<bool> = tabs.iter().map(|tab| parent_of(tab).is_none()).collect();
-    let mut fresh: Vec<&Tab> = tabs.iter().filter(|tab| parent_of(tab).is_none()).collect();
+    let mut shown: Vec<bool> = tabs.iter().map(|tab| !is_conditional(tab)).collect();
+    let mut fresh: Vec<&Tab> = tabs.iter().filter(|tab| !is_conditional(tab)).collect();
     while let Some(parent) = fresh.pop() {
         for place in waiting.get(parent.label()).into_iter().flatten().copied() {
             let tab = &tabs[place];

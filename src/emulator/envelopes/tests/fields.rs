@@ -325,6 +325,10 @@ async fn an_answer_shows_the_fields_that_wait_for_it_and_those_are_required_then
     };
     let (status, page) = send(&[(company.as_str(), "X")]).await;
     assert!(status == 422 && page.contains("name of it") && !page.contains("which sort"), "{page}");
+    let field = page.split('<').find(|one| one.contains(&format!("name=\"{of_it}\""))).unwrap();
+    assert!(!field.contains(" required"), "whoever unticks the box goes on without it: {field}");
+    let (status, page) = send(&[(company.as_str(), "X"), (of_it.as_str(), "")]).await;
+    assert!(status == 422 && page.contains("Fill in every field"), "{page}");
     let (status, page) = send(&[(company.as_str(), "X"), (of_it.as_str(), "Engines")]).await;
     assert!(status == 422 && page.contains("which sort"), "{page}");
     // Without the tick none of it is there, whatever is sent.
