@@ -1,5 +1,7 @@
 //! Tabs: reading them, finding their anchors in the documents, and the tabs sub-resource.
 
+use std::collections::BTreeSet;
+
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -150,13 +152,14 @@ pub(super) fn place_all(envelope: &mut Envelope) -> Result<(), Refusal> {
 /// Places the tabs of one recipient that were not placed yet: an anchor makes one tab a hit.
 pub(super) fn place(documents: &[File], recipient: &mut Recipient) -> Result<(), Refusal> {
     let mut placed = Vec::new();
+    let mut taken: BTreeSet<String> = recipient.tabs.iter().map(|tab| tab.id.clone()).collect();
     for tab in std::mem::take(&mut recipient.tabs) {
         if tab.is_placed {
             placed.push(tab);
         } else if tab.list == RADIOS {
             placed.push(place_radios(documents, tab)?);
         } else if let Some(anchor) = text(&tab.fields, "anchorString").map(str::to_owned) {
-            anchored(documents, &tab, &anchor, &mut placed)?;
+            anchored(documents, &tab, &anchor, &mut placed, &mut taken)?;
         } else {
             check_page(&tab)?;
             check_fixed(documents, &tab.fields)?;
@@ -199,7 +202,7 @@ fn place_radios(documents: &[File], mut tab: Tab) -> Result<Tab, Refusal> {
             let (list, id, fields) = (RADIOS.to_owned(), String::new(), radio.clone());
             let alone = Tab { list, id, value: String::new(), fields, scope, is_placed: false };
             let mut hits = Vec::new();
-            anchored(documents, &alone, &anchor, &mut hits)?;
+            anchored(documents, &alone, &anchor, &mut hits, &mut BTreeSet::new())?;
             if let Some(hit) = hits.into_iter().next() {
                 *radio = hit.fields;
             }
@@ -219,7 +222,13 @@ fn check_radio(documents: &[File], document: Option<&str>, radio: &Fields) -> Re
     check_fixed(documents, &place)
 }
 
-fn anchored(documents: &[File], tab: &Tab, anchor: &str, placed: &mut Vec<Tab>) -> Result<(), Refusal> {
+fn anchored(
+    documents: &[File],
+    tab: &Tab,
+    anchor: &str,
+    placed: &mut Vec<Tab>,
+    taken: &mut BTreeSet<String>,
+) -> Result<(), Refusal> {
     let switch = |name: &str| text(&tab.fields, name).map(|value| value.eq_ignore_ascii_case("true"));
     let is_on = |name: &str| switch(name).unwrap_or(false);
     let matching = Matching {
@@ -232,7 +241,7 @@ fn anchored(documents: &[File], tab: &Tab, anchor: &str, placed: &mut Vec<Tab>) 
     let mut is_found = false;
     for file in documents.iter().filter(|file| tab.scope == 0 || file.scope == tab.scope) {
         for spot in file.text.find(anchor, matching) {
-            let id = if is_found { sibling(&tab.id, placed.len()) } else { tab.id.clone() };
+            let id = if is_found { sibling(&tab.id, placed.len(), taken) } else { tab.id.clone() };
             is_found = true;
             let mut copy = Tab { id, is_placed: true, ..tab.clone() };
             put(&mut copy.fields, &file.id, &Spot { x: spot.x + dx, y: spot.y + dy, ..spot });
@@ -248,10 +257,18 @@ fn anchored(documents: &[File], tab: &Tab, anchor: &str, placed: &mut Vec<Tab>) 
     ))
 }
 
-/// The id of a further hit of a tab, from that of the first and a number of its own.
-fn sibling(id: &str, number: usize) -> String {
+/// The id of a further hit of a tab, from that of the first and a number: the next one that makes it an id of its own,
+/// as hits of an earlier anchor may have theirs from the same tab.
+fn sibling(id: &str, number: usize, taken: &mut BTreeSet<String>) -> String {
     let first = Uuid::parse_str(id).unwrap_or_default().as_u128();
-    Uuid::from_u128(first ^ u128::try_from(number).unwrap_or_default()).to_string()
+    let mut number = u128::try_from(number).unwrap_or_default();
+    loop {
+        let id = Uuid::from_u128(first ^ number).to_string();
+        if taken.insert(id.clone()) {
+            return id;
+        }
+        number += 1;
+    }
 }
 
 fn put(fields: &mut Fields, document: &str, spot: &Spot) {

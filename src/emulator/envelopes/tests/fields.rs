@@ -561,3 +561,26 @@ async fn every_hit_of_an_anchor_has_a_guid_of_its_own_and_can_be_named_by_it() {
     assert_eq!(client.call("PUT", &path, change).await.0, 200);
     assert_eq!(client.get(&path).await["textTabs"][2]["value"], "third");
 }
+
+#[tokio::test]
+async fn the_hits_of_a_changed_anchor_have_guids_of_their_own_too() {
+    let client = Client::start().await;
+    let mut whole = definition(&[ada(&json!({
+        "signHereTabs": [{ "anchorString": "/sn1/" }],
+        "textTabs": [{ "anchorString": "/x/", "tabLabel": "note", "required": "false" }],
+    }))]);
+    whole["documents"] = json!([document("/sn1/ then /x/ and /x/ and /x/ or /y/ and /y/ and /y/ and /y/")]);
+    for changed in 0..3_usize {
+        let path = format!("/envelopes/{}/recipients/1/tabs", client.create(whole.clone()).await);
+        let read = client.get(&path).await;
+        let id = &read["textTabs"][changed]["tabId"];
+        let change = json!({ "textTabs": [{ "tabId": id, "anchorString": "/y/" }] });
+        assert_eq!(client.call("PUT", &path, change).await.0, 200);
+        let read = client.get(&path).await;
+        let all = ["signHereTabs", "textTabs"].into_iter().flat_map(|list| read[list].as_array().unwrap());
+        let mut ids: Vec<&str> = all.map(|tab| tab["tabId"].as_str().unwrap()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), 7, "{changed}: {ids:?}");
+    }
+}
