@@ -256,10 +256,10 @@ pub(super) fn notification(world: &mut World, call: &Call, id: &str) -> Outcome 
     Ok(Answer::ok(Value::Object(world.envelopes.envelopes[id].notification.clone())))
 }
 
-/// Sets when the envelope ends by itself, and when it reminds; until it has ended.
+/// Sets when the envelope ends by itself, and when it reminds; until it has ended. What is not said stays as it is.
 pub(super) fn notify(world: &mut World, call: &Call, id: &str, given: &Value) -> Result<(), Refusal> {
-    let new = create::notification(Some(given))?;
     let envelope = envelope_mut(world, id);
+    let new = create::notification_over(&envelope.notification, Some(given))?;
     if envelope.notification == new {
         return Ok(());
     }

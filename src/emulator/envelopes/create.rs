@@ -221,34 +221,45 @@ pub(in crate::emulator) fn check_ids(recipients: &[Draft], documents: &[File]) -
 
 /// The `notification` with the account's defaults for what was not sent.
 pub(in crate::emulator) fn notification(given: Option<&Value>) -> Result<Fields, Refusal> {
+    notification_over(&Fields::new(), given)
+}
+
+/// The same of an envelope that has one: what was not sent stays as it is, unless the account's defaults are asked for.
+pub(super) fn notification_over(own: &Fields, given: Option<&Value>) -> Result<Fields, Refusal> {
     let mut expirations = json!({ "expireEnabled": "true", "expireAfter": "120", "expireWarn": "0" });
     let mut reminders = json!({ "reminderEnabled": "false", "reminderDelay": "0", "reminderFrequency": "0" });
     let given = given.and_then(Value::as_object);
     let uses_defaults = given
         .and_then(|given| text(given, "useAccountDefaults"))
         .is_some_and(|v| v.eq_ignore_ascii_case("true"));
-    if let Some(given) = given.filter(|_| !uses_defaults) {
+    for said in [Some(own), given].into_iter().flatten().filter(|_| !uses_defaults) {
         for (name, target) in [("expirations", &mut expirations), ("reminders", &mut reminders)] {
-            for (field, value) in given.get(name).and_then(Value::as_object).into_iter().flatten() {
+            for (field, value) in said.get(name).and_then(Value::as_object).into_iter().flatten() {
                 target[field.as_str()] = value.clone();
             }
         }
-        let number = |name: &str| expirations[name].as_str().and_then(|days| days.trim().parse::<u32>().ok());
-        let (days, warning) = (number("expireAfter"), number("expireWarn"));
-        let is_enabled =
-            expirations["expireEnabled"].as_str().is_some_and(|v| v.eq_ignore_ascii_case("true"));
-        if is_enabled && !days.is_some_and(|days| (1..=999).contains(&days)) {
-            return Err(invalid("expireAfter must be a number of days from 1 to 999."));
-        }
-        if is_enabled && warning > days {
-            return Err(invalid("expireWarn must be at most the days of expireAfter."));
-        }
     }
+    check_expiry(&expirations)?;
     let mut fields = Fields::new();
     fields.insert("useAccountDefaults".to_owned(), json!(uses_defaults.to_string()));
     fields.insert("expirations".to_owned(), expirations);
     fields.insert("reminders".to_owned(), reminders);
     Ok(fields)
+}
+
+fn check_expiry(expirations: &Value) -> Result<(), Refusal> {
+    if !expirations["expireEnabled"].as_str().is_some_and(|v| v.eq_ignore_ascii_case("true")) {
+        return Ok(());
+    }
+    let number = |name: &str| expirations[name].as_str().and_then(|days| days.trim().parse::<u32>().ok());
+    let (days, warning) = (number("expireAfter"), number("expireWarn"));
+    if !days.is_some_and(|days| (1..=999).contains(&days)) {
+        return Err(invalid("expireAfter must be a number of days from 1 to 999."));
+    }
+    if warning > days {
+        return Err(invalid("expireWarn must be at most the days of expireAfter."));
+    }
+    Ok(())
 }
 
 /// When an envelope that is sent at `sent` ends by itself.

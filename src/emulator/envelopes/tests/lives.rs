@@ -315,3 +315,27 @@ async fn nobody_is_warned_before_the_envelope_is_sent() {
         assert_eq!(status == 201, is_taken, "{days}, {warning}: {status}");
     }
 }
+
+#[tokio::test]
+async fn a_change_of_the_warning_alone_is_judged_by_the_envelopes_own_expiry() {
+    let client = Client::start().await;
+    let mut whole = definition(&[signer("1", "Ada", "/sn1/")]);
+    whole["notification"] = json!({
+        "expirations": { "expireEnabled": "true", "expireAfter": "200", "expireWarn": "10" },
+        "reminders": { "reminderEnabled": "true", "reminderDelay": "3" },
+    });
+    let path = format!("/envelopes/{}/notification", client.create(whole).await);
+    let warn =
+        async |days: &str| client.call("PUT", &path, json!({ "expirations": { "expireWarn": days } })).await;
+    let (status, body) = warn("150").await;
+    assert_eq!((status, &body["expirations"]["expireAfter"]), (200, &json!("200")), "{body}");
+    assert_eq!(warn("201").await.0, 400);
+    let read = client.get(&path).await;
+    assert_eq!(read["expirations"]["expireWarn"], "150");
+    assert_eq!(read["reminders"]["reminderDelay"], "3", "of these nothing was said");
+    let (_, body) = client.call("PUT", &path, json!({ "useAccountDefaults": "true" })).await;
+    assert_eq!(
+        (&body["expirations"]["expireAfter"], &body["reminders"]["reminderDelay"]),
+        (&json!("120"), &json!("0"))
+    );
+}
