@@ -130,12 +130,11 @@ fn whose(
     let setting = format!("webhooks.{name}.callers");
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     match callers {
-        Some(callers) if callers.iter().any(|caller| caller == EVERYBODY) => {
-            Ok(Some(known.into_iter().map(str::to_owned).collect()))
-        }
         Some(callers) => {
-            callers.iter().try_for_each(|caller| check_known(&setting, "caller", caller, &known))?;
-            Ok(Some(callers))
+            let mut named = callers.iter().filter(|caller| *caller != EVERYBODY);
+            named.try_for_each(|caller| check_known(&setting, "caller", caller, &known))?;
+            let is_everybodys = callers.iter().any(|caller| caller == EVERYBODY);
+            Ok(Some(if is_everybodys { known.into_iter().map(str::to_owned).collect() } else { callers }))
         }
         None => match nearest(name, &known) {
             Some(nearest) if known.len() > 1 && !known.contains(&name) => {

@@ -227,6 +227,12 @@ fn a_receiver_that_names_no_caller_is_not_everybodys() {
             "webhooks.crm.callers",
             "did you mean website?",
         ),
+        // Everybody's or not, a name is of somebody.
+        (
+            two_callers("[webhooks.crm]") + "callers = [\"*\", \"websit\"]",
+            "webhooks.crm.callers",
+            "did you mean website?",
+        ),
     ];
     check_refusals(&table);
 }
@@ -241,6 +247,7 @@ fn a_receiver_gets_the_events_of_callers_that_its_table_names() {
     let all = Some(vec!["shop".to_owned(), "website".to_owned()]);
     assert_eq!(callers("[webhooks.crm]", "callers = [\"*\"]"), all);
     assert_eq!(callers("[webhooks.website]", "callers = [\"*\"]"), all);
+    assert_eq!(callers("[webhooks.crm]", "callers = [\"shop\", \"*\"]"), all);
     assert_eq!(callers("[webhooks.crm]", "callers = [\"shop\"]"), Some(vec!["shop".to_owned()]));
     // Nobody else is there whose events they could be.
     let alone = two_callers("[webhooks.crm]").replace("[callers.website]\nunix_uids = [33]\n", "");
