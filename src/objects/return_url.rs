@@ -1,6 +1,7 @@
 //! Addresses that visitors are sent back to: what one may look like, whoever names it.
 //!
-//! Whether a caller may send anybody there is the caller's rights to say (rule L6).
+//! Whether a caller may send anybody there is the caller's rights to say (rule L6). What is taken is handed on as it is
+//! written, so nothing is taken that only a forgiving reader makes a URL of.
 
 use url::Url;
 
@@ -8,13 +9,46 @@ use crate::domain::draft::MAX_RETURN_URL;
 
 /// Whether this is a whole http(s) URL without credentials, of a length and with characters that travel.
 pub fn is_return_url(text: &str) -> bool {
-    let is_web = |url: &Url| {
-        matches!(url.scheme(), "http" | "https")
-            && url.has_host()
-            && url.username().is_empty()
-            && url.password().is_none()
-    };
+    // `https:a.example`, `https:///a.example` and blanks around are mended by the parser.
+    let host_follows =
+        |start: &str| text.strip_prefix(start).is_some_and(|rest| !rest.starts_with(['/', '\\']));
     text.len() <= MAX_RETURN_URL
+        && (host_follows("http://") || host_follows("https://"))
+        && !text.ends_with(char::is_whitespace)
         && !text.contains(char::is_control)
-        && Url::parse(text).is_ok_and(|url| is_web(&url))
+        && Url::parse(text)
+            .is_ok_and(|url| url.has_host() && url.username().is_empty() && url.password().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_parser_would_have_to_mend_is_refused() {
+        for good in [
+            "https://www.example.com",
+            "http://127.0.0.1:8090/orders?id=1#end",
+            "https://www.example.com/a b",
+        ] {
+            assert!(is_return_url(good), "{good}");
+        }
+        for bad in [
+            "https:www.example.com",
+            "https:/www.example.com/",
+            "https:///www.example.com/",
+            "https:\\\\www.example.com/",
+            "https://\\www.example.com/",
+            " https://www.example.com/",
+            "\u{a0}https://www.example.com/",
+            "https://www.example.com/ ",
+            "HTTPS://www.example.com/",
+            "https://",
+            "https://user@www.example.com/",
+            "ftp://www.example.com/",
+            "//www.example.com/",
+        ] {
+            assert!(!is_return_url(bad), "{bad}");
+        }
+    }
 }

@@ -301,7 +301,7 @@ fn new_signer() -> Value {
                 "id": maybe(line(MAX_AUTHENTICATION_ID)),
             }))),
             "return_url": maybe(json!({
-                "type": "string", "format": "uri", "pattern": "^https?://", "maxLength": MAX_RETURN_URL,
+                "type": "string", "format": "uri", "pattern": "^https?://[^/\\\\]", "maxLength": MAX_RETURN_URL,
                 "description": "Without credentials; its origin must be among return_origins of the caller" })),
         }),
     )
