@@ -14,7 +14,6 @@ pub fn life(text: &str) -> Option<Duration> {
 
 /// Reads a duration; `None` if it is not one, or not at least a second.
 pub fn parse(text: &str) -> Option<Duration> {
-    let text = text.trim();
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let seconds = match unit {
@@ -46,7 +45,19 @@ mod tests {
         {
             assert_eq!(parse(text), seconds.map(Duration::from_secs), "{text}");
         }
-        for text in ["", "0", "-1", "1.5h", "1w", "d", "99999999999999999999", "18446744073709551615d"] {
+        for text in [
+            "",
+            "0",
+            " 1d",
+            "1d ",
+            "1 d",
+            "-1",
+            "1.5h",
+            "1w",
+            "d",
+            "99999999999999999999",
+            "18446744073709551615d",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -95,7 +95,8 @@ schemathesis.openapi.format("uri", st.from_regex(r"https://[a-z]{1,20}[.]invalid
 
 # Changes of a good create, at both sides of the edge: what is taken, and what is refused.
 EDGES = [
-    (("expires_in",), ["1s", "365d"], ["0s", "366d", "9999999d"]),
+    (("expires_in",), ["1s", "01d", "365d", "8760h", "525600m", "31536000s", "31536000"],
+     ["0s", "366d", "8761h", "525601m", "31536001s", "31536001", " 1d", "9999999d"]),
     (("frame_ancestors",), [["https://www.example.com", "http://127.0.0.1:8080"]],
      [["https://a.example/x"], ["https://*.example"], ["https://A.example"], ["https://1"]]),
     (("locale",), ["de", "zh_CN"], ["x", "1a", "a" * 11]),

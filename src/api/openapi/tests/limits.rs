@@ -1,4 +1,5 @@
-//! What the document promises of a body, its reader takes: at each limit, and whatever a pattern allows.
+//! What the document promises of a body, its reader takes: at each limit, and whatever a pattern allows; and of a life
+//! nothing else.
 
 use bytes::Bytes;
 use proptest::string::string_regex;
@@ -7,7 +8,11 @@ use super::{
     requests::{forms, is_of},
     *,
 };
-use crate::{config::check_name, domain::TemplateNames, objects::parse_create};
+use crate::{
+    config::check_name,
+    domain::{TemplateNames, draft::MAX_LIFE},
+    objects::{duration, parse_create},
+};
 
 /// Texts of a create whose length is limited.
 const TEXTS: [&str; 14] = [
@@ -136,6 +141,27 @@ fn whatever_the_patterns_of_a_create_allow_is_taken() {
             }
         });
     }
+}
+
+#[test]
+fn a_life_is_taken_just_where_its_pattern_allows_it() {
+    let document = document();
+    let said = said_of(&document, "/expires_in", "string")["pattern"].as_str().unwrap();
+    let pattern = regex::Regex::new(said).unwrap();
+    let agree = |text: &str| {
+        assert_eq!(duration::life(text).is_some(), pattern.is_match(text), "{text:?}");
+    };
+    for (unit, seconds) in [("", 1), ("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400)] {
+        let most = usize::try_from(MAX_LIFE.as_secs()).unwrap() / seconds;
+        let numbers = (0..=3 * most).step_by(most / 5_000 + 1);
+        for number in numbers.chain(edges(&(1..=most))).chain([most - 1, 10 * most]) {
+            agree(&format!("{number}{unit}"));
+            agree(&format!("0{number}{unit}"));
+        }
+    }
+    proptest::proptest!(|(text in "[ +]?[0-9]{0,9}[smhdw]?[ ]?")| {
+        agree(&text);
+    });
 }
 
 #[test]
