@@ -2,7 +2,7 @@
 //! and says what to do about each that does not hold.
 //!
 //! It changes nothing, here or at the upstream: it mints a token with each key, asks who that is, and reads what the
-//! settings rely on: the templates that they name, and the account's workflow for phones. What cannot be known because an
+//! settings rely on: the account's workflow for phones, and the templates that they name. What cannot be known because an
 //! earlier link is broken is skipped and says so, so that the first failure is the one to fix. No line holds a token, a
 //! key, or a person's name.
 //!
@@ -39,7 +39,7 @@
 //! | `redirect_uri_unregistered` | the app does not list our `/consent/callback` | online |
 //! | `sender_not_in_account` | the user is not a member there, or it is not said in which of their accounts | online |
 //! | `wrong_base_uri` | the account lives on a host of another environment | online |
-//! | `template_unknown` | a template of the settings is not in the sender's account | online |
+//! | `template_unknown` | a template is not in the account of the sender that calls it its own, or a general one in no sender's | online |
 //! | `sms_workflow_absent` | the account cannot send codes by SMS | online |
 //! | `budget_low` | under a tenth of the hour's calls is left | online |
 //! | `connection_fails` | a customer has connected it, and the running daemon cannot act with that | online |

@@ -14,6 +14,8 @@ const USER_ID: &str = "COUNTERSIGN__SENDERS__SYSTEM__USER_ID";
 const INTEGRATION_KEY: &str = "COUNTERSIGN__SENDERS__SYSTEM__INTEGRATION_KEY";
 const KEYS: &str = "COUNTERSIGN__SENDERS__SYSTEM__KEYS";
 const ACCOUNT: &str = "COUNTERSIGN__SENDERS__SYSTEM__ACCOUNT";
+/// Settings of a second sender begin with this.
+const LABS: &str = "COUNTERSIGN__SENDERS__LABS__";
 const STORE: &str = "COUNTERSIGN__STORE__URL";
 const AUDIT: (&str, &str) = ("COUNTERSIGN__AUDIT__FILE", "audit.jsonl");
 const NOBODY: &str = "11111111-2222-4333-8444-555555555555";
@@ -79,7 +81,7 @@ async fn a_whole_chain_passes_with_a_line_for_every_link() {
     let checks = report["checks"].as_array().unwrap();
     let names: Vec<_> = checks.iter().map(|check| check["name"].as_str().unwrap()).collect();
     let wanted = "settings key ids scopes callers store audit_log public_URL daemon account_server clock token consent \
-                  redirect_URI user account base_URI API templates SMS_workflow budget";
+                  redirect_URI user account base_URI API SMS_workflow budget templates";
     assert_eq!(names.join(" "), wanted.replace('_', " "));
     let passed = |check: &&Value| check["status"] != "passed";
     // The daemon does not run.
@@ -515,6 +517,82 @@ async fn templates_that_are_not_in_the_account_are_named() {
     let (_, report) = doctor(&emulated, &[], &[second]);
     assert_eq!(failed(&report), ["budget_low"], "{report:#}");
     assert!(detail(&report, "templates").starts_with("not asked: "), "{report:#}");
+}
+
+/// Settings of a second sender: the same user as the first, in the default account.
+fn labs(emulated: &Emulated) -> Vec<(String, String)> {
+    let settings =
+        [("INTEGRATION_KEY", "integration_key"), ("USER_ID", "user_id"), ("KEYS", "private_key_file")];
+    settings.map(|(name, entry)| (format!("{LABS}{name}"), emulated.entry(entry).to_owned())).into()
+}
+
+/// As [`doctor`], for changes that were made up.
+fn look(emulated: &Emulated, changes: &[(String, String)]) -> (Output, Value) {
+    let changes: Vec<_> = changes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    doctor(emulated, &[], &changes)
+}
+
+#[tokio::test]
+async fn a_template_that_is_in_another_senders_account_is_no_fault() {
+    let emulated = Emulated::start().await;
+    let mut changes = labs(&emulated);
+    // Another account of the organisation, where no template is.
+    let account = "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e002";
+    changes.push((format!("{LABS}ACCOUNT"), account.to_owned()));
+    let templates = |report: &Value, sender: &str| {
+        let checks = report["checks"].as_array().unwrap().iter();
+        let mut found = checks.filter(|check| check["name"] == "templates" && check["sender"] == sender);
+        found.next().unwrap_or_else(|| panic!("{report:#}")).clone()
+    };
+    let (output, report) = look(&emulated, &changes);
+    assert!(output.status.success(), "{report:#}");
+    assert_eq!(templates(&report, "system")["status"], "passed", "{report:#}");
+    let there = templates(&report, "labs");
+    assert_eq!(there["status"], "advised", "{there}");
+    assert_eq!(there["detail"], "not in this sender's account: templates.nda");
+    assert!(there["fix"].as_str().unwrap().contains("senders.labs.templates"), "{there}");
+
+    // In nobody's account, it is nobody's.
+    let lease = ("COUNTERSIGN__TEMPLATES__LEASE".to_owned(), NOBODY.to_owned());
+    let (_, report) = look(&emulated, &[changes.as_slice(), &[lease]].concat());
+    assert_eq!(failed(&report), ["template_unknown"; 2], "{report:#}");
+    for sender in ["system", "labs"] {
+        assert_eq!(templates(&report, sender)["detail"], "not in this sender's account: templates.lease");
+    }
+    // What it calls its own has to be there, whoever else has it.
+    let own = (format!("{LABS}TEMPLATES__NDA"), emulated.entry("template_id").to_owned());
+    let (_, report) = look(&emulated, &[changes.as_slice(), &[own]].concat());
+    assert_eq!(failed(&report), ["template_unknown"], "{report:#}");
+    assert!(templates(&report, "labs").to_string().contains("senders.labs.templates.nda"), "{report:#}");
+}
+
+#[tokio::test]
+async fn templates_are_asked_for_once_an_account_and_leave_it_half_of_its_calls() {
+    let emulated = Emulated::start().await;
+    let many = (0..25).map(|number| {
+        (
+            format!("COUNTERSIGN__TEMPLATES__T{number}"),
+            format!("11111111-2222-4333-8444-5555555555{number:02}"),
+        )
+    });
+    let changes: Vec<_> = labs(&emulated).into_iter().chain(many).collect();
+    let asked = async || {
+        let all = emulated.control("GET", "requests", &Value::Null).await;
+        let paths = all["requests"].as_array().unwrap().iter().map(|one| one["path"].as_str().unwrap());
+        paths.filter(|path| path.contains("/templates/")).count()
+    };
+    let (_, report) = look(&emulated, &changes);
+    assert_eq!(asked().await, 20, "{report:#}");
+    emulated.control("DELETE", "requests", &Value::Null).await;
+    // What was asked before no longer counts.
+    emulated.control("POST", "limits", &json!({ "burst": 20 })).await;
+    let (_, report) = look(&emulated, &changes);
+    let again = asked().await;
+    assert!((1..=10).contains(&again), "{again}: {report:#}");
+    let checks = report["checks"].as_array().unwrap();
+    let mut others =
+        checks.iter().filter(|check| check["name"] == "SMS workflow" || check["name"] == "budget");
+    assert!(others.all(|check| check["status"] == "passed"), "{report:#}");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use url::Url;
 use uuid::Uuid;
 
-use self::bench::Bench;
+use self::{bench::Bench, templates::Answers};
 use super::{
     Check, Reach,
     here::account_as_user,
@@ -44,9 +44,9 @@ const CHAIN: [&str; 12] = [
     "account",
     "base URI",
     "API",
-    "templates",
     "SMS workflow",
     "budget",
+    "templates",
 ];
 /// For one question.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
@@ -61,7 +61,7 @@ pub(super) async fn all(
     daemon: &Daemon,
     module: Option<&Arc<Module>>,
 ) -> Vec<Check> {
-    let (mut checks, mut accounts) = (Vec::new(), Vec::new());
+    let (mut checks, mut accounts, mut answers) = (Vec::new(), Vec::new(), Answers::default());
     for (name, sender) in &config.senders {
         let found = match reach {
             Reach::Offline => skip("account server", "not asked: --offline"),
@@ -71,7 +71,7 @@ pub(super) async fn all(
             }
             Reach::Online => match Bench::build(config, (name, sender), &clock, module).await {
                 Ok(bench) => {
-                    let (found, account) = bench.walk(daemon).await;
+                    let (found, account) = bench.walk(daemon, &mut answers).await;
                     accounts.extend(account);
                     found
                 }
@@ -81,6 +81,7 @@ pub(super) async fn all(
         checks.extend(found.into_iter().map(|check| check.of(name)));
     }
     account_ids(config, &accounts, &mut checks);
+    templates::judge(config, &answers, &mut checks);
     checks
 }
 
@@ -102,7 +103,7 @@ fn account_ids(config: &Config, accounts: &[Uuid], checks: &mut [Check]) {
 
 impl Bench<'_> {
     /// Its checks, and the account that it was found in.
-    async fn walk(&self, daemon: &Daemon) -> (Vec<Check>, Option<Uuid>) {
+    async fn walk(&self, daemon: &Daemon, answers: &mut Answers) -> (Vec<Check>, Option<Uuid>) {
         let minted = self.auth.prove(self.name.as_str()).await;
         let mut checks = vec![self.account_server(&minted), self.clock()];
         checks.push(self.token(&minted).await);
@@ -135,10 +136,10 @@ impl Bench<'_> {
         let is_there = api.status == super::Status::Passed;
         checks.push(api);
         if is_there {
-            checks.extend(self.capabilities().await);
+            checks.extend(self.capabilities(answers).await);
         } else {
             // A token goes to no host that is not the account's.
-            checks.extend(skip("templates", "not asked: the account's API is not where it should be"));
+            checks.extend(skip("SMS workflow", "not asked: the account's API is not where it should be"));
         }
         (checks, Some(account.id))
     }
@@ -153,7 +154,7 @@ impl Bench<'_> {
         };
         let mut checks = vec![Check::passed("account", account.to_string()), failed("base URI")];
         let api = self.elsewhere(error).await;
-        let from = if api.is_some() { "templates" } else { "API" };
+        let from = if api.is_some() { "SMS workflow" } else { "API" };
         checks.extend(api);
         checks.extend(skip(from, "not asked: the account's API is not where it should be"));
         checks
@@ -289,12 +290,11 @@ impl Bench<'_> {
         }
     }
 
-    async fn capabilities(&self) -> Vec<Check> {
+    async fn capabilities(&self, answers: &mut Answers) -> Vec<Check> {
         let acting = match self.esign.acting(&self.name).await {
             Ok(acting) => acting,
-            Err(error) => return skip("templates", &chain(&error).to_string()),
+            Err(error) => return skip("SMS workflow", &chain(&error).to_string()),
         };
-        let templates = self.templates(&acting).await;
         let deadline = Deadline::within(&*self.clock, PATIENCE);
         let workflow = match self.esign.sms_workflow(&acting, deadline).await {
             Ok(id) => Check::passed("SMS workflow", id),
@@ -324,7 +324,9 @@ impl Bench<'_> {
         } else {
             Check::passed("budget", detail)
         };
-        vec![templates, workflow, budget]
+        // Last, because it takes the most calls.
+        let templates = self.templates(&acting, answers).await;
+        vec![workflow, budget, templates]
     }
 }
 
