@@ -17,7 +17,7 @@
 //! | `Retry-After` | honoured up to 24 h, never to come earlier |
 //! | under way at once, of each daemon | 512 quick, 8,192 slow ([`Limits`]); 16 for one endpoint |
 //! | endpoints of a caller | 100 |
-//! | streams open at once | 1,000 |
+//! | streams open at once | 1,000, of one caller 750 |
 //! | life of a stream | 1 h |
 //!
 //! Source: the Standard Webhooks specification (standard-webhooks/standard-webhooks, spec).

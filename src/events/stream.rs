@@ -11,7 +11,6 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures_util::stream::{BoxStream, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -19,11 +18,14 @@ use crate::{
     domain::{CallerName, Event, EventId, SigningId},
     events::{Hub, hub::OutboxWatcher},
     lifecycle::Lifecycle,
+    places::{Place, Places},
     store::{Error, EventFilter, SharedStore},
 };
 
 /// The most streams that are open at once.
 const MAX_STREAMS: usize = 1_000;
+/// How many of them may be of one caller, so that one alone does not take them from all others.
+const MAX_STREAMS_OF_ONE: usize = MAX_STREAMS / 4 * 3;
 /// Events read at once.
 const PAGE: u32 = 200;
 /// How much older than an event another one may be that is behind it: clocks differ, and commits take a
@@ -62,18 +64,18 @@ pub struct Streams {
     hub: Hub,
     clock: SharedClock,
     life: Lifecycle,
-    places: Arc<Semaphore>,
+    places: Places<Option<CallerName>>,
 }
 
 /// Too many streams are open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{MAX_STREAMS} streams are open")]
+#[error("{MAX_STREAMS_OF_ONE} streams of this caller are open, or {MAX_STREAMS} of all")]
 pub struct TooMany;
 
 impl Streams {
     /// Streams out of a store.
     pub fn new(store: SharedStore, hub: Hub, clock: SharedClock, life: Lifecycle) -> Self {
-        Self { store, hub, clock, life, places: Arc::new(Semaphore::new(MAX_STREAMS)) }
+        Self { store, hub, clock, life, places: Places::new(MAX_STREAMS, MAX_STREAMS_OF_ONE) }
     }
 
     /// The events of a caller (of all, for operators only), of one signing if one is given. The stream ends when
@@ -87,7 +89,7 @@ impl Streams {
         start: Start,
         outdated: CancellationToken,
     ) -> Result<BoxStream<'static, Result<Item, Error>>, TooMany> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| TooMany)?;
+        let place = self.places.take(&caller).ok_or(TooMany)?;
         let reader = self.reader(caller, signing, start, outdated, place);
         Ok(futures_util::stream::unfold(reader, |mut reader| async {
             let next = reader.next().await?;
@@ -102,7 +104,7 @@ impl Streams {
         signing: Option<SigningId>,
         start: Start,
         outdated: CancellationToken,
-        place: OwnedSemaphorePermit,
+        place: Place<Option<CallerName>>,
     ) -> Reader {
         let after = match start {
             Start::After(id) => Some(id),
@@ -142,7 +144,7 @@ struct Reader {
     /// Whether it is known where to read on.
     is_placed: bool,
     is_at_end: bool,
-    _place: OwnedSemaphorePermit,
+    _place: Place<Option<CallerName>>,
 }
 
 impl Reader {
@@ -313,7 +315,7 @@ mod tests {
         let mut late = event(signing, 1_001, fixture.clock.now());
         late.at -= SignedDuration::from_secs(20);
         fixture.store.add_events(vec![late]).await.unwrap();
-        let place = Arc::clone(&fixture.streams.places).try_acquire_owned().unwrap();
+        let place = fixture.streams.places.take(&Some(caller())).unwrap();
         let never = CancellationToken::new();
         let mut reader = fixture.streams.reader(Some(caller()), None, Start::Now, never, place);
         let new = fixture.publish(1, signing).await;
@@ -378,12 +380,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn there_are_so_many_places_and_a_closed_stream_gives_its_own_back() {
-        let fixture = fixture().await;
-        let mut open: Vec<_> = (0..MAX_STREAMS).map(|_| fixture.open(Start::Now)).collect();
-        let refused = fixture.open_for(caller(), None, Start::Now, &CancellationToken::new());
-        assert_eq!(refused.err(), Some(TooMany));
-        open.pop();
-        drop(fixture.open(Start::Now));
+    async fn s5_there_are_so_many_places_no_caller_has_all_and_a_closed_stream_gives_its_own_back() {
+        let (fixture, never) = (fixture().await, CancellationToken::new());
+        let shop = CallerName::new("shop");
+        let open = |who: &CallerName| fixture.open_for(who.clone(), None, Start::Now, &never);
+        let mut all: Vec<_> = (0..MAX_STREAMS_OF_ONE).map(|_| open(&caller()).unwrap()).collect();
+        assert_eq!(open(&caller()).err(), Some(TooMany));
+        all.extend((MAX_STREAMS_OF_ONE..MAX_STREAMS).map(|_| open(&shop).unwrap()));
+        assert_eq!(open(&shop).err(), Some(TooMany));
+        all.pop();
+        drop(open(&shop).unwrap());
     }
 }

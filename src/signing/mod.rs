@@ -66,6 +66,7 @@ use crate::{
     events::Hub,
     lifecycle::Lifecycle,
     objects::show,
+    places::Places,
     store::{Change, Durability, Filter, KeptAnswer, Link, Payload, Record, SharedStore, Version, Work},
     telemetry::{chain, metrics},
 };
@@ -119,7 +120,7 @@ struct Parts {
     /// How often clicks had views made.
     clicks: click_limit::ClickLimit,
     /// Places for those who wait for news.
-    waiting: waiting::Places,
+    waiting: Places<CallerName>,
 }
 
 impl Signings {
@@ -139,7 +140,7 @@ impl Signings {
             due: Notify::new(),
             last_view: Mutex::default(),
             clicks: click_limit::ClickLimit::default(),
-            waiting: waiting::Places::default(),
+            waiting: Places::new(waiting::MAX_WAITING, MAX_WAITING_OF_ONE),
             settings,
         };
         Self { parts: Arc::new(parts) }

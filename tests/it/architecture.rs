@@ -90,7 +90,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     ("esign", &["auth", "budget", "clock", "domain", "http_client"], "the vendor's JSON stops here"),
     (
         "events",
-        &["clock", "domain", "http_client", "lifecycle", "objects", "store", "telemetry"],
+        &["clock", "domain", "http_client", "lifecycle", "objects", "places", "store", "telemetry"],
         "reads the outbox, sends it on",
     ),
     ("evidence", &["audit", "digest"], "packs and checks files; fetches none"),
@@ -132,6 +132,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
         "lets customers connect accounts; stores whom and where, and hands senders to auth; what works once goes on in a stop",
     ),
     ("pdf", &[], "a leaf"),
+    ("places", &[], "a leaf"),
     (
         "public",
         &[
@@ -168,6 +169,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
             "lifecycle",
             "objects",
             "pdf",
+            "places",
             "secret_text",
             "spool",
             "store",
