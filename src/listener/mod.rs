@@ -14,7 +14,7 @@ use std::{
     net::SocketAddr,
     os::{
         fd::AsFd,
-        unix::fs::{FileTypeExt as _, PermissionsExt as _},
+        unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
     },
     path::{Path, PathBuf},
     sync::Arc,
@@ -165,7 +165,15 @@ const SOCKET_MODE: u32 = 0o666;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owner {
     Other,
-    Us,
+    /// We did, and it is this one.
+    Us(FileId),
+}
+
+/// A file, whatever its name: its device, and its number there.
+type FileId = (u64, u64);
+
+fn file_id(path: &Path) -> std::io::Result<FileId> {
+    std::fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
 impl Bound {
@@ -193,7 +201,8 @@ impl Bound {
         lengthen_queue(&socket)?;
         // A daemon's umask leaves it to its own user, as systemd's UMask=0077 does.
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
-        Ok(Self { socket: Socket::Unix(socket, path.to_owned(), Owner::Us), tls: None })
+        let owner = Owner::Us(file_id(path)?);
+        Ok(Self { socket: Socket::Unix(socket, path.to_owned(), owner), tls: None })
     }
 
     /// Takes over a unix socket that someone else bound; its file stays when we go.
@@ -274,7 +283,10 @@ impl Bound {
             });
         }
         open.close();
-        if let Socket::Unix(_, path, Owner::Us) = &self.socket {
+        // What lies there by now may be the socket of who comes after us.
+        if let Socket::Unix(_, path, Owner::Us(ours)) = &self.socket
+            && file_id(path).is_ok_and(|there| there == *ours)
+        {
             let _ = std::fs::remove_file(path);
         }
         drop(self.socket);
@@ -516,6 +528,23 @@ mod tests {
         let came = tokio::time::timeout(Duration::from_secs(20), all).await;
         assert!(came.is_ok(), "{} of {} found a place", waiting.len(), 2 * wanted);
         drop(unix);
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_another_one_put_in_the_place_of_ours_stays_when_we_go() {
+        let path = std::env::temp_dir().join(format!("countersign-place-{}", std::process::id()));
+        for is_ours in [true, false] {
+            let (bound, closing) = (Bound::unix(&path).unwrap(), CancellationToken::new());
+            let serving = bound.serve(Router::new(), Limits::default(), closing.clone());
+            let other = (!is_ours).then(|| {
+                std::fs::remove_file(&path).unwrap();
+                std::os::unix::net::UnixListener::bind(&path).unwrap()
+            });
+            closing.cancel();
+            serving.await;
+            assert_eq!(path.exists(), other.is_some());
+        }
         std::fs::remove_file(path).unwrap();
     }
 
