@@ -33,7 +33,7 @@ use crate::{
     domain::EndpointId,
     events::{
         Endpoints, Hub, Webhooks,
-        lanes::{self, Hold, Key, Lanes, Moment},
+        lanes::{self, Hold, Key, Lanes, Now},
         webhooks::{Ended, settle},
     },
     lifecycle::Lifecycle,
@@ -220,8 +220,8 @@ impl Dispatcher {
     }
 
     /// The time, by both clocks.
-    fn now(&self) -> Moment {
-        Moment { date: self.shared.clock.now(), uptime: self.shared.clock.uptime() }
+    fn now(&self) -> Now {
+        Now { date: self.shared.clock.now(), uptime: self.shared.clock.uptime() }
     }
 
     /// Gives back what was put off, makes deliveries of new events and claims what is due; answers whether there is more.
@@ -263,7 +263,7 @@ impl Dispatcher {
     }
 
     /// Starts what is next in a lane, if anything may.
-    fn start(&mut self, key: Key, now: Moment) {
+    fn start(&mut self, key: Key, now: Now) {
         let Some((due, leased_until)) = self.lanes.next(key, now) else { return };
         *self.under_way.entry(key.0).or_default() += 1;
         let is_slow = due.delivery.attempts > 0 || self.ailing.contains(&key.0);

@@ -33,7 +33,7 @@ pub(super) type Key = (EndpointId, Option<SigningId>);
 
 /// When something is asked of the lanes, by both clocks.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Moment {
+pub(super) struct Now {
     /// By the one that deliveries are dated by.
     pub(super) date: Timestamp,
     /// By the one that nobody can set.
@@ -120,7 +120,7 @@ impl Lanes {
 
     /// The delivery of a lane that is to be attempted now; the lane is busy until [`Lanes::ended`]. What is held in it
     /// is [put off](Lanes::put_off).
-    pub(super) fn next(&mut self, key: Key, now: Moment) -> Option<(DueDelivery, Duration)> {
+    pub(super) fn next(&mut self, key: Key, now: Now) -> Option<(DueDelivery, Duration)> {
         let lane = self.by_key.get_mut(&key)?;
         if lane.is_busy {
             return None;
@@ -249,8 +249,8 @@ mod tests {
     }
 
     fn next(lanes: &mut Lanes, now: Duration) -> Option<u64> {
-        let moment = Moment { date: later(Timestamp::UNIX_EPOCH, now), uptime: now };
-        lanes.next(key(&due(0, 0)), moment).map(|(due, _)| due.event.sequence)
+        let now = Now { date: later(Timestamp::UNIX_EPOCH, now), uptime: now };
+        lanes.next(key(&due(0, 0)), now).map(|(due, _)| due.event.sequence)
     }
 
     /// When what was put off is due, in microseconds.

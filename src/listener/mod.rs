@@ -8,6 +8,7 @@
 //! names nobody any more, and its connection is closed.
 
 mod timeouts;
+mod tls;
 
 use std::{
     convert::Infallible,
@@ -21,7 +22,6 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
 use axum::{Router, body::Body};
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -42,6 +42,7 @@ use tokio_util::{
 use tower::Service;
 
 use self::timeouts::{Overdue, Progress};
+pub use self::tls::Tls;
 use crate::tls::{Name, Refusal, Validity};
 
 /// hyper takes no smaller number for [`Limits::head_bytes`].
@@ -100,47 +101,6 @@ pub struct Peer {
     pub certificate: Option<Arc<[Name]>>,
     /// Whether the listener is bound to loopback, so that whoever calls is on this machine.
     pub loopback: bool,
-}
-
-/// Told of each handshake that came to nothing: with whom, and why.
-type OnRefused = Arc<dyn Fn(&Peer, Refusal) + Send + Sync>;
-
-/// What a listener speaks TLS with; can be replaced while it runs. Clones share it.
-#[derive(Clone)]
-pub struct Tls {
-    current: Arc<ArcSwap<Generation>>,
-    on_refused: OnRefused,
-}
-
-impl std::fmt::Debug for Tls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Tls").field(&self.current).finish()
-    }
-}
-
-#[derive(Debug)]
-struct Generation {
-    config: Arc<rustls::ServerConfig>,
-    /// Fires when another one took its place.
-    retired: CancellationToken,
-}
-
-impl Tls {
-    /// Speaks with these certificates, and tells of handshakes that came to nothing.
-    pub fn new(
-        config: Arc<rustls::ServerConfig>,
-        on_refused: impl Fn(&Peer, Refusal) + Send + Sync + 'static,
-    ) -> Self {
-        let first = Generation { config, retired: CancellationToken::new() };
-        Self { current: Arc::new(ArcSwap::from_pointee(first)), on_refused: Arc::new(on_refused) }
-    }
-
-    /// Takes up other certificates. Connections made with the old ones finish what they are at and close,
-    /// so that a client certificate that was revoked meanwhile does not live on in an open connection.
-    pub fn replace(&self, config: Arc<rustls::ServerConfig>) {
-        let next = Generation { config, retired: CancellationToken::new() };
-        self.current.swap(Arc::new(next)).retired.cancel();
-    }
 }
 
 /// A bound socket, not served yet: so that port 0 can be asked for and the address read back.
