@@ -32,54 +32,45 @@ pub(super) const MAX_KEY: usize = 512;
 /// Templates that one sender has names for.
 pub(super) const MAX_TEMPLATES: usize = 100;
 
-/// What a sender is made with.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NewBody {
-    name: String,
-    like: String,
-    user_id: Option<String>,
-    #[serde(default, deserialize_with = "wish")]
-    account: Option<Wish>,
-    hmac_keys: Option<Vec<String>>,
-    templates: Option<Entries<String, String>>,
-    #[serde(default, deserialize_with = "wish")]
-    brand: Option<Wish>,
+/// A body of these texts, and of what can be changed of a sender later. A struct that is flattened into another could not
+/// refuse the fields that there are not.
+macro_rules! body {
+    ($(#[$doc:meta])* $body:ident { $($needed:ident),* }) => {
+        $(#[$doc])*
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(super) struct $body {
+            $($needed: String,)*
+            user_id: Option<String>,
+            #[serde(default, deserialize_with = "wish")]
+            account: Option<Wish>,
+            hmac_keys: Option<Vec<String>>,
+            templates: Option<Entries<String, String>>,
+            #[serde(default, deserialize_with = "wish")]
+            brand: Option<Wish>,
+        }
+
+        impl Shape for $body {
+            const SHAPE: Kind = Kind::Object(&[
+                $((stringify!($needed), true, Kind::Text),)*
+                ("user_id", false, Kind::Text),
+                ("account", false, Kind::Text),
+                ("hmac_keys", false, Kind::List(&Kind::Text)),
+                ("templates", false, Kind::Map(&Kind::Text)),
+                ("brand", false, Kind::Text),
+            ]);
+        }
+    };
 }
 
-impl Shape for NewBody {
-    const SHAPE: Kind = Kind::Object(&[
-        ("name", true, Kind::Text),
-        ("like", true, Kind::Text),
-        ("user_id", false, Kind::Text),
-        ("account", false, Kind::Text),
-        ("hmac_keys", false, Kind::List(&Kind::Text)),
-        ("templates", false, Kind::Map(&Kind::Text)),
-        ("brand", false, Kind::Text),
-    ]);
+body! {
+    /// What a sender is made with.
+    NewBody { name, like }
 }
 
-/// What of a sender changes.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ChangeBody {
-    user_id: Option<String>,
-    #[serde(default, deserialize_with = "wish")]
-    account: Option<Wish>,
-    hmac_keys: Option<Vec<String>>,
-    templates: Option<Entries<String, String>>,
-    #[serde(default, deserialize_with = "wish")]
-    brand: Option<Wish>,
-}
-
-impl Shape for ChangeBody {
-    const SHAPE: Kind = Kind::Object(&[
-        ("user_id", false, Kind::Text),
-        ("account", false, Kind::Text),
-        ("hmac_keys", false, Kind::List(&Kind::Text)),
-        ("templates", false, Kind::Map(&Kind::Text)),
-        ("brand", false, Kind::Text),
-    ]);
+body! {
+    /// What of a sender changes.
+    ChangeBody {}
 }
 
 /// Null is a wish, too; what is not there is none.
