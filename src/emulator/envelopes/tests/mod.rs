@@ -3,6 +3,7 @@
 mod access;
 mod bulk;
 mod composites;
+mod conditions;
 mod connect;
 mod correction;
 mod creates;
