@@ -35,6 +35,7 @@ mod large;
 mod left_behind;
 mod listening;
 mod locks;
+mod made_senders;
 mod many_senders;
 mod own_keys;
 mod pairing;

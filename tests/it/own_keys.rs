@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{Reply, TestDaemon, order},
-    senders::{ELIAS, RIVAL_KEY, VENDOR_KEY, call_as, with_vendors},
+    made_senders::{ELIAS, RIVAL_KEY, VENDOR_KEY, call_as, with_vendors},
 };
 
 async fn make(daemon: &TestDaemon, key: &str, (name, user): (&str, &str), secret: &str) -> Reply {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{CALLER_KEY, Reply, TestDaemon, key_hash},
-    senders::{VENDOR_KEY, call_as},
+    made_senders::{VENDOR_KEY, call_as},
 };
 
 const USER: &str = "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210001";

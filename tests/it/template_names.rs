@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{Reply, TestDaemon, order},
-    senders::call_as,
+    made_senders::call_as,
 };
 
 /// The emulator's template with a "Manager" beside the "Client" of the other one.
