@@ -1,9 +1,6 @@
 //! `countersign doctor` against an emulator: each broken link is found, and named with its code and its fix.
 
-use std::{
-    path::Path,
-    process::{Command, Output},
-};
+use std::process::{Command, Output};
 
 use countersign::auth;
 use serde_json::{Value, json};
@@ -16,18 +13,16 @@ const KEYS: &str = "COUNTERSIGN__SENDERS__SYSTEM__KEYS";
 const ACCOUNT: &str = "COUNTERSIGN__SENDERS__SYSTEM__ACCOUNT";
 /// Settings of a second sender begin with this.
 const LABS: &str = "COUNTERSIGN__SENDERS__LABS__";
-const STORE: &str = "COUNTERSIGN__STORE__URL";
-const AUDIT: (&str, &str) = ("COUNTERSIGN__AUDIT__FILE", "audit.jsonl");
-const NOBODY: &str = "11111111-2222-4333-8444-555555555555";
-/// The user in `config/production.example.toml`.
-const EXAMPLE_USER: &str = "55555555-6666-4777-8888-999999999999";
+pub(crate) const STORE: &str = "COUNTERSIGN__STORE__URL";
+pub(crate) const AUDIT: (&str, &str) = ("COUNTERSIGN__AUDIT__FILE", "audit.jsonl");
+pub(crate) const NOBODY: &str = "11111111-2222-4333-8444-555555555555";
 /// A user of another account, who has consented.
 const ELSEWHERE: &str = "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210003";
 /// A user whose account is on another base URI, who has consented.
 const REMOTE: &str = "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210006";
 
 /// Runs doctor with these changes to settings that are fine.
-fn doctor(emulated: &Emulated, arguments: &[&str], changes: &[(&str, &str)]) -> (Output, Value) {
+pub(crate) fn doctor(emulated: &Emulated, arguments: &[&str], changes: &[(&str, &str)]) -> (Output, Value) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
     command.args(["doctor", "--json", "--config"]).arg(emulated.settings()).args(arguments);
     command.current_dir(emulated.directory()).envs(changes.iter().copied());
@@ -37,7 +32,7 @@ fn doctor(emulated: &Emulated, arguments: &[&str], changes: &[(&str, &str)]) -> 
 }
 
 /// The codes of the checks that failed, in order; each says what to do.
-fn failed(report: &Value) -> Vec<&str> {
+pub(crate) fn failed(report: &Value) -> Vec<&str> {
     let checks = report["checks"].as_array().unwrap_or_else(|| panic!("no report: {report}"));
     let failed = checks.iter().filter(|check| check["status"] == "failed");
     failed
@@ -55,7 +50,13 @@ fn first(report: &Value) -> &Value {
 }
 
 /// Doctor finds this and nothing else, exits with 1, and its fix has these words.
-fn finds(emulated: &Emulated, arguments: &[&str], changes: &[(&str, &str)], code: &str, words: &[&str]) {
+pub(crate) fn finds(
+    emulated: &Emulated,
+    arguments: &[&str],
+    changes: &[(&str, &str)],
+    code: &str,
+    words: &[&str],
+) {
     let (output, report) = doctor(emulated, arguments, changes);
     assert_eq!(failed(&report), [code], "{changes:?}: {report:#}");
     assert_eq!(output.status.code(), Some(1), "{changes:?}");
@@ -63,13 +64,6 @@ fn finds(emulated: &Emulated, arguments: &[&str], changes: &[(&str, &str)], code
     for word in words {
         assert!(check.contains(word), "{code}: no {word} in {check}");
     }
-}
-
-fn write(directory: &Path, name: &str, text: &str) {
-    use std::os::unix::fs::PermissionsExt as _;
-    let path = directory.join(name);
-    std::fs::write(&path, text).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 #[tokio::test]
@@ -111,114 +105,6 @@ async fn offline_asks_nobody() {
     let skipped = report["checks"].as_array().unwrap().iter().filter(|check| check["status"] == "skipped");
     assert_eq!(skipped.count(), 13, "{report:#}");
     assert_eq!(emulated.control("GET", "requests", &Value::Null).await["requests"], json!([]));
-}
-
-#[test]
-fn what_is_wrong_with_the_settings_is_found_without_a_network() {
-    let directory = crate::harness::TempDir::new();
-    let keys = concat!(env!("CARGO_MANIFEST_DIR"), "/keys.example/private_key.pem");
-    let pem = std::fs::read_to_string(keys).unwrap();
-    write(&directory.0, "whole.pem", &pem);
-    write(&directory.0, "cut.pem", &pem[..pem.len() / 2]);
-    let settings = |environment: &str, user: &str, key: &str, more: &str| {
-        format!(
-            "[upstream]\nenvironment = \"{environment}\"\n[senders.system]\nuser_id = \"{user}\"\n\
-             integration_key = \"5e0b1c8d-9a47-4c7e-8d21-6f3a2b900001\"\nkeys = [\"{key}\"]\n{more}\n\
-             [callers.website]\nkey_hash = \"sha256:{}\"\nreturn_origins = [\"https://www.example.com\"]\n\
-             [ops]\nlisten = \"127.0.0.1:0\"\n\
-             [store]\nseal_key = \"vrRZ8Ki8ZxZufoEFdCuzHpZPr9X3yjwvDKzN/j0jK30=\"\n",
-            "1".repeat(64)
-        )
-    };
-    let http = "[public]\nbase_url = \"http://sign.example.com\"";
-    let same = format!("account = \"{NOBODY}\"");
-    let table = [
-        (settings("production", NOBODY, "whole.pem", ""), 1, "key_is_example", "countersign keygen"),
-        (settings("demo", NOBODY, "cut.pem", ""), 1, "key_truncated", "-----BEGIN"),
-        (settings("demo", EXAMPLE_USER, "whole.pem", ""), 1, "id_placeholder", "Apps and Keys"),
-        (settings("demo", "system@example.com", "whole.pem", ""), 64, "email_as_id", "user_id"),
-        (settings("demo", "10000001", "whole.pem", ""), 64, "account_number_as_id", "Apps and Keys"),
-        (settings("demo", NOBODY, "whole.pem", http), 64, "public_url_not_https", "use https"),
-        (settings("demo", NOBODY, "whole.pem", &same), 64, "sender_user_is_account", "API Account ID"),
-        (
-            settings("demo", NOBODY, "whole.pem", "scopes = [\"signature\"]"),
-            1,
-            "scope_missing",
-            "impersonation",
-        ),
-    ];
-    for (text, exit, code, word) in table {
-        write(&directory.0, "countersign.toml", &text);
-        let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
-            .args(["doctor", "--json", "--offline", "--config", "countersign.toml"])
-            .current_dir(&directory.0)
-            .output()
-            .expect("the binary starts");
-        assert_eq!(output.status.code(), Some(exit), "{code}: {output:?}");
-        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
-        let codes = failed(&report);
-        // The whole key is the example's: for a real upstream that is a fault of its own.
-        let others: Vec<_> = codes.iter().filter(|found| **found != "key_is_example").collect();
-        assert!(codes.contains(&code) && others.len() <= 1, "{code}: {report:#}");
-        let check = report["checks"].as_array().unwrap().iter().find(|check| check["code"] == code).unwrap();
-        assert!(check.to_string().contains(word), "{code}: {check}");
-        // None of those that can be read has a public.base_url.
-        if exit == 1 {
-            let said = detail(&report, "public URL");
-            assert!(said.contains("comes straight from DocuSign") && said.contains("/refresh"), "{said}");
-        }
-    }
-}
-
-#[test]
-fn a_settings_file_with_secrets_that_others_can_read_is_pointed_at() {
-    use std::os::unix::fs::PermissionsExt as _;
-    let directory = crate::harness::TempDir::new();
-    let settings = directory.0.join("countersign.toml");
-    let text = "[senders.system]\nintegration_key = \"5e0b1c8d-9a47-4c7e-8d21-6f3a2b900001\"\n\
-                user_id = \"b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210001\"\nkeys = [\"key.pem\"]\n\
-                [upstream]\nenvironment = \"demo\"\n[ops]\nlisten = \"127.0.0.1:0\"\n\
-                [store]\nseal_key = \"vrRZ8Ki8ZxZufoEFdCuzHpZPr9X3yjwvDKzN/j0jK30=\"\n";
-    write(&directory.0, "countersign.toml", text);
-    let secrets = |mode: u32| {
-        std::fs::set_permissions(&settings, std::fs::Permissions::from_mode(mode)).unwrap();
-        let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
-            .args(["doctor", "--json", "--offline", "--config"])
-            .arg(&settings)
-            .current_dir(&directory.0)
-            .output()
-            .expect("the binary starts");
-        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
-        report["checks"].as_array().unwrap().iter().find(|check| check["name"] == "secrets").cloned()
-    };
-    assert_eq!(secrets(0o600), None);
-    let check = secrets(0o644).unwrap();
-    assert_eq!(check["status"], "advised", "{check}");
-    let fix = format!("Run chmod 600 {}", settings.display());
-    assert!(check["fix"].as_str().unwrap().starts_with(&fix), "{check}");
-}
-
-#[test]
-fn addresses_of_the_example_that_nobody_has_replaced_are_pointed_at() {
-    let directory = crate::harness::TempDir::new();
-    let example = include_str!("../../config/production.example.toml");
-    let caller = "COUNTERSIGN__CALLERS__WEBSITE__KEY_HASH";
-    write(&directory.0, "countersign.toml", example);
-    for secret in ["private_key", "seal_key", "connect_hmac_key"] {
-        write(&directory.0, secret, "vrRZ8Ki8ZxZufoEFdCuzHpZPr9X3yjwvDKzN/j0jK30=");
-    }
-    let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
-        .args(["doctor", "--json", "--offline", "--config", "countersign.toml"])
-        .env("CREDENTIALS_DIRECTORY", &directory.0)
-        .env(caller, format!("sha256:{}", "1".repeat(64)))
-        .current_dir(&directory.0)
-        .output()
-        .expect("the binary starts");
-    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
-    for name in ["callers", "public URL"] {
-        assert!(detail(&report, name).contains("the address of an example"), "{report:#}");
-    }
-    assert!(failed(&report).contains(&"id_placeholder"), "{report:#}");
 }
 
 #[tokio::test]
@@ -284,83 +170,11 @@ fn keygen(emulated: &Emulated, folder: &str) {
 }
 
 /// The doctor's word on a link that passed or was not looked at.
-fn detail<'a>(report: &'a Value, name: &str) -> &'a str {
+pub(crate) fn detail<'a>(report: &'a Value, name: &str) -> &'a str {
     let checks = report["checks"].as_array().unwrap();
     let check = checks.iter().find(|check| check["name"] == name).unwrap_or_else(|| panic!("{report:#}"));
     assert_ne!(check["status"], "failed", "{check}");
     check["detail"].as_str().unwrap()
-}
-
-#[tokio::test]
-async fn a_store_that_serve_would_refuse_is_found_and_left_as_it_is() {
-    let emulated = Emulated::start().await;
-    let path = |name: &str| emulated.directory().join(name);
-    let url = |name: &str| format!("sqlite://{}", path(name).display());
-    let look = |name: &str| doctor(&emulated, &["--offline"], &[(STORE, &url(name))]).1;
-    assert_eq!(detail(&look("none.db"), "store"), "will be made at the first start");
-
-    let other = store(&path("other.db"), 9).await;
-    // While it is open, and when it is closed and has no log.
-    for _ in 0..2 {
-        finds(&emulated, &["--offline"], &[(STORE, &url("other.db"))], "store_unusable", &["seal key"]);
-        other.close().await.unwrap();
-    }
-    rusqlite::Connection::open(path("other.db")).unwrap().pragma_update(None, "user_version", 999).unwrap();
-    finds(
-        &emulated,
-        &["--offline"],
-        &[(STORE, &url("other.db"))],
-        "store_unusable",
-        &["schema is number 999"],
-    );
-
-    let foreign = rusqlite::Connection::open(path("foreign.db")).unwrap();
-    foreign.execute_batch("CREATE TABLE theirs (id INTEGER)").unwrap();
-    drop(foreign);
-    finds(&emulated, &["--offline"], &[(STORE, &url("foreign.db"))], "store_unusable", &["another program"]);
-
-    std::fs::write(path("lost.db-lock"), "held data").unwrap();
-    finds(&emulated, &["--offline"], &[(STORE, &url("lost.db"))], "store_unusable", &["restore the file"]);
-
-    let mut left: Vec<_> = std::fs::read_dir(emulated.directory())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.contains(".db"))
-        .collect();
-    left.sort();
-    assert_eq!(left, ["foreign.db", "lost.db-lock", "other.db", "other.db-lock"], "it leaves no trace");
-}
-
-/// A store at this path that is sealed with a key of these bytes.
-async fn store(path: &Path, byte: u8) -> countersign::store::SharedStore {
-    use countersign::{clock::SystemClock, store};
-    let settings = store::Settings::new(store::Location::Sqlite { path: path.to_owned() });
-    let keys = store::SealKeys::new(&[byte; store::SEAL_KEY_LEN], &[]);
-    store::open(&settings, keys, std::sync::Arc::new(SystemClock)).await.unwrap()
-}
-
-#[tokio::test]
-async fn an_audit_log_that_serve_would_refuse_is_found() {
-    use countersign::{
-        audit::{Act, Audit, Entry},
-        clock::SystemClock,
-    };
-    let emulated = Emulated::start().await;
-    let look = |file: &str| doctor(&emulated, &["--offline"], &[(AUDIT.0, file)]).1;
-    assert!(detail(&look(AUDIT.1), "audit log").contains("will be made"), "{:#}", look(AUDIT.1));
-    let path = emulated.directory().join(AUDIT.1);
-    let audit = Audit::open(&path, false, std::sync::Arc::new(SystemClock)).unwrap();
-    for _ in 0..2 {
-        audit.record(Entry::new(Act::ViewCreate, "system")).await.unwrap();
-    }
-    assert!(detail(&look(AUDIT.1), "audit log").contains("being written by a daemon"));
-    audit.close().await;
-    assert!(detail(&look(AUDIT.1), "audit log").contains("whole, with 2 line(s)"));
-    let text = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, text.replacen("\"system\"", "\"custom\"", 1)).unwrap();
-    finds(&emulated, &["--offline"], &[AUDIT], "audit_log_unusable", &["line 1", "audit verify"]);
-    let nowhere = (AUDIT.0, "/no/such/directory/audit.jsonl");
-    finds(&emulated, &["--offline"], &[nowhere], "audit_log_unusable", &["Make the directory"]);
 }
 
 #[tokio::test]
@@ -645,39 +459,4 @@ async fn a_certificate_that_nobody_trusts_is_a_tls_failure() {
     finds(&emulated, &[], &[], "tls_failure", &["upstream.ca_file"]);
     let ca = [("COUNTERSIGN__UPSTREAM__CA_FILE", emulated.entry("ca_file"))];
     assert!(doctor(&emulated, &[], &ca).0.status.success());
-}
-
-#[test]
-fn bad_settings_are_a_check_that_failed_for_people_too() {
-    let directory = crate::harness::TempDir::new();
-    write(&directory.0, "countersign.toml", "[api]\n\"lis\\nten\" = \"127.0.0.1:0\"\n");
-    let doctor = |argument: &str| {
-        Command::new(env!("CARGO_BIN_EXE_countersign"))
-            .args(["doctor", argument, "countersign.toml"])
-            .current_dir(&directory.0)
-            .output()
-            .expect("the binary starts")
-    };
-    let output = doctor("--config");
-    assert_eq!(output.status.code(), Some(64), "{output:?}");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let lines: Vec<&str> = said.lines().collect();
-    let [check, fix, end] = lines.as_slice() else { panic!("{said}") };
-    assert!(check.starts_with("✗ settings: api.lis ten") && check.ends_with("[settings_invalid]"), "{said}");
-    assert!(fix.starts_with("    fix: api.lis ten: ") && *end == "1 check failed.", "{said}");
-    assert_eq!(String::from_utf8_lossy(&output.stderr).lines().count(), 1);
-    let help = doctor("--help");
-    assert!(String::from_utf8_lossy(&help.stdout).contains("64"), "{help:?}");
-}
-
-#[test]
-fn bad_settings_exit_64_and_with_json_nothing_else_is_on_standard_output() {
-    let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
-        .args(["doctor", "--json", "--config", "no-such-file.toml"])
-        .output()
-        .expect("the binary starts");
-    assert_eq!(output.status.code(), Some(64));
-    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
-    assert_eq!(failed(&report), ["settings_invalid"]);
-    assert_eq!(String::from_utf8_lossy(&output.stderr).lines().count(), 1);
 }

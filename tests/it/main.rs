@@ -21,6 +21,7 @@ mod dashboards;
 mod demo;
 mod demo_site;
 mod doctor;
+mod doctor_offline;
 mod documents;
 mod emulated_page;
 mod envelope_simulation;
