@@ -12,6 +12,7 @@ mod audit;
 mod browser;
 mod budgets;
 mod callers;
+mod certificates;
 mod cli;
 mod codes;
 mod consent;
