@@ -30,20 +30,20 @@ const READ_EVERY: Duration = Duration::from_secs(5);
 
 /// Starts the scrape hooks and the task behind the gauges.
 pub(super) fn start(parts: &Parts) {
-    let (auth, health, seen) = (parts.auth.clone(), parts.health.clone(), Mutex::new(Seen::default()));
+    let (auth, health, last) = (parts.auth.clone(), parts.health.clone(), Mutex::new(LastScrape::default()));
     let audit = parts.signings.audit().clone();
     let account_server = AccountServerCalls::new(&parts.metrics);
     parts.metrics.on_scrape(move |metrics| {
         let statuses = auth.statuses_that_tell();
         metrics.observe_senders(&statuses.iter().map(reading).collect::<Vec<_>>());
-        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
         for status in &statuses {
-            seen.count_mints(metrics, &status.name, status.mints);
+            last.count_mints(metrics, &status.name, status.mints);
         }
-        seen.count_asked(metrics, &auth, &account_server);
+        last.count_asked(metrics, &auth, &account_server);
         let signer = auth.signer_process();
         let restarts = signer.as_ref().map_or(0, |signer| signer.restarts);
-        let more = restarts.saturating_sub(std::mem::replace(&mut seen.restarts, restarts));
+        let more = restarts.saturating_sub(std::mem::replace(&mut last.restarts, restarts));
         metrics.signer(signer.is_none_or(|signer| signer.pid.is_some()), more);
         metrics.audit(audit.trouble().is_none());
         metrics.ready(health.status() != Status::NotReady);
@@ -60,13 +60,13 @@ pub(super) fn start(parts: &Parts) {
 
 /// What the last scrape saw of counts that are kept elsewhere.
 #[derive(Default)]
-struct Seen {
+struct LastScrape {
     mints: HashMap<Arc<str>, Mints>,
     asked: HashMap<(Question, End), u64>,
     restarts: u64,
 }
 
-impl Seen {
+impl LastScrape {
     fn count_mints(&mut self, metrics: &Metrics, sender: &Arc<str>, mints: Mints) {
         let before = self.mints.insert(Arc::clone(sender), mints).unwrap_or_default();
         for (result, count, seen) in [
@@ -226,10 +226,10 @@ mod tests {
 
     #[test]
     fn mints_are_told_by_how_they_ended_and_those_of_a_replaced_sender_are_added() {
-        let (metrics, mut seen) = (Metrics::new(&["system"]), Seen::default());
+        let (metrics, mut last) = (Metrics::new(&["system"]), LastScrape::default());
         let name: Arc<str> = Arc::from("system");
         let mut told = |good, refused, unavailable| {
-            seen.count_mints(&metrics, &name, Mints { good, refused, unavailable });
+            last.count_mints(&metrics, &name, Mints { good, refused, unavailable });
             let text = metrics.render();
             ["good", "refused", "unavailable"].map(|result| {
                 let series =

@@ -8,7 +8,7 @@ use std::fmt;
 use super::{
     device::DeviceKey,
     signer::Signer,
-    signer_process::{RemoteSlot, Seen, SignerProcess},
+    signer_process::{RemoteSlot, SignerProcess},
     signing_key::{self, Defect, Fingerprint, KeySource, Stamp},
 };
 
@@ -78,9 +78,9 @@ impl Place {
                 Some(Found { stamp, key: source.load().map(Signer::InProcess) })
             }
             Self::Isolated(slot) => match slot.look(known, wanted).await {
-                Seen::Same if known.is_some() => None,
-                Seen::Same => Some(Found { stamp: None, key: Err(self.error(Defect::SignerAway)) }),
-                Seen::Changed(stamp, key) => {
+                None if known.is_some() => None,
+                None => Some(Found { stamp: None, key: Err(self.error(Defect::SignerAway)) }),
+                Some((stamp, key)) => {
                     let key = key.map(Signer::Isolated).map_err(|defect| self.error(defect));
                     Some(Found { stamp: Some(stamp), key })
                 }

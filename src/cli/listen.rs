@@ -66,18 +66,18 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         HeaderValue::try_from(format!("Bearer {}", args.key)).context("the key is not a valid header")?;
     bearer.set_sensitive(true);
     let forward = args.forward_to.map(|url| Forward::new(url, args.secret)).transpose()?;
-    let mut seen = Seen { last: None, left: args.count };
+    let mut position = Position { last: None, left: args.count };
     loop {
         let mut request = Request::get(url.clone())
             .authorization(bearer.clone())
             .header(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
-        if let Some(last) = seen.last.as_deref().and_then(|id| HeaderValue::try_from(id).ok()) {
+        if let Some(last) = position.last.as_deref().and_then(|id| HeaderValue::try_from(id).ok()) {
             request = request.header(header::HeaderName::from_static("last-event-id"), last);
         }
         match client.open(request).await {
             Ok(answer) if answer.status == StatusCode::OK => {
                 output::note(format_args!("listening at {url}"));
-                if follow(answer, &mut seen, forward.as_ref()).await? {
+                if follow(answer, &mut position, forward.as_ref()).await? {
                     return Ok(ExitCode::SUCCESS);
                 }
             }
@@ -89,7 +89,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Where a reader is.
-struct Seen {
+struct Position {
     last: Option<String>,
     left: Option<u64>,
 }
@@ -116,7 +116,7 @@ async fn refused(answer: StreamedResponse) -> anyhow::Result<()> {
 /// again from the last event seen.
 async fn follow(
     answer: StreamedResponse,
-    seen: &mut Seen,
+    position: &mut Position,
     forward: Option<&Forward>,
 ) -> anyhow::Result<bool> {
     let mut stream = answer.into_stream();
@@ -129,7 +129,7 @@ async fn follow(
         while let Some(end) = held.windows(2).position(|pair| pair == b"\n\n") {
             let block: Vec<u8> = held.drain(..end + 2).collect();
             let event = parse(&String::from_utf8_lossy(&block));
-            seen.last = event.id.or(seen.last.take());
+            position.last = event.id.or(position.last.take());
             // A comment, or how far a stream that ends has come.
             if event.data.is_empty() {
                 continue;
@@ -138,7 +138,7 @@ async fn follow(
             if let Some(forward) = forward {
                 forward.send(&event.data).await;
             }
-            if let Some(left) = seen.left.as_mut() {
+            if let Some(left) = position.left.as_mut() {
                 *left = left.saturating_sub(1);
                 if *left == 0 {
                     return Ok(true);

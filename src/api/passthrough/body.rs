@@ -13,7 +13,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 
-use super::creates::{Found, Guard};
+use super::creates::{Banned, Guard};
 use crate::{
     api::{
         Problem,
@@ -46,7 +46,7 @@ pub(super) enum Stopped {
     /// The rest of it did not come.
     Broken(Broken),
     /// It holds what must not be in it.
-    Refused(Found),
+    Refused(Banned),
 }
 
 impl From<Stopped> for Problem {

@@ -19,7 +19,7 @@ use crate::api::Problem;
 /// The longest of [`NAMES`].
 const LONGEST: usize = 20;
 /// What must not be named, in lower case.
-const NAMES: [(&[u8], Found); 2] = [(b"envelopeid", Found::Copy), (b"recipientviewrequest", Found::View)];
+const NAMES: [(&[u8], Banned); 2] = [(b"envelopeid", Banned::Copy), (b"recipientviewrequest", Banned::View)];
 /// What is kept of a line of a part's head.
 const LINE_BYTES: usize = 256;
 /// How a part says that it stands there as it is.
@@ -29,7 +29,7 @@ const DESCRIPTIONS: [&str; 4] = ["application/json", "application/xml", "text/js
 
 /// What a body must not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum Banned {
     /// The envelope to copy.
     Copy,
     /// A recipient view.
@@ -38,21 +38,21 @@ pub(super) enum Found {
     Hidden,
 }
 
-impl From<Found> for Problem {
-    fn from(found: Found) -> Self {
+impl From<Banned> for Problem {
+    fn from(found: Banned) -> Self {
         match found {
-            Found::Copy => {
+            Banned::Copy => {
                 let detail = "the body names an envelope to copy (envelopeId), which may be another caller's";
                 let fix = "Make the envelope from a template or documents; an envelope is not copied on this way. (Text with \
                      \"envelopeId:\" behind a comma or a quote is taken for that name, too: write it in another way.)";
                 Self::new("forbidden", detail).fix(fix)
             }
-            Found::View => {
+            Banned::View => {
                 let detail = "the body asks for a recipient view with the envelope (recipientViewRequest)";
                 let fix = "Make the envelope without it, and then the view (POST …/envelopes/{id}/views/recipient).";
                 Self::new("forbidden", detail).fix(fix)
             }
-            Found::Hidden => Self::new(
+            Banned::Hidden => Self::new(
                 "invalid_request",
                 "a part of the body is encoded, and not of a document's type; send the description of the envelope \
                  as JSON in UTF-8, as it is",
@@ -82,7 +82,7 @@ impl Guard {
     }
 
     /// Takes the next piece, or says what is in it that must not be. Nothing of that piece may go on then.
-    pub(super) fn pass(&mut self, piece: &[u8]) -> Result<(), Found> {
+    pub(super) fn pass(&mut self, piece: &[u8]) -> Result<(), Banned> {
         for &byte in piece {
             if let Some(found) = self.names.take(byte) {
                 return Err(found);
@@ -121,7 +121,7 @@ impl Letters {
         }
     }
 
-    fn found(&self) -> Option<Found> {
+    fn found(&self) -> Option<Banned> {
         let seen = self.seen.get(..self.count)?;
         NAMES.iter().find(|(name, _)| *name == seen).map(|(_, found)| *found)
     }
@@ -153,11 +153,11 @@ struct Names {
     /// The tag that began.
     tag: Option<Letters>,
     /// The name that ended, and is one if a colon follows.
-    ended: Option<Found>,
+    ended: Option<Banned>,
 }
 
 impl Names {
-    fn take(&mut self, byte: u8) -> Option<Found> {
+    fn take(&mut self, byte: u8) -> Option<Banned> {
         // UTF-16 has one beside each letter.
         if byte == 0 {
             return None;
@@ -208,7 +208,7 @@ impl Names {
         }
     }
 
-    fn plain(&mut self, byte: u8) -> Option<Found> {
+    fn plain(&mut self, byte: u8) -> Option<Banned> {
         if let Some(found) = self.in_tag(byte) {
             return Some(found);
         }
@@ -241,7 +241,7 @@ impl Names {
     }
 
     /// The tag that ends with this byte, if it is one of the names.
-    fn in_tag(&mut self, byte: u8) -> Option<Found> {
+    fn in_tag(&mut self, byte: u8) -> Option<Banned> {
         if byte == b'<' {
             self.tag = Some(Letters::default());
             return None;
@@ -325,7 +325,7 @@ impl Heads {
         })
     }
 
-    fn take(&mut self, byte: u8) -> Result<(), Found> {
+    fn take(&mut self, byte: u8) -> Result<(), Banned> {
         if byte != b'\n' {
             if self.line.len() < LINE_BYTES {
                 self.line.push(byte.to_ascii_lowercase());
@@ -340,7 +340,7 @@ impl Heads {
         result
     }
 
-    fn end_line(&mut self) -> Result<(), Found> {
+    fn end_line(&mut self) -> Result<(), Banned> {
         let line = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
         let Some(head) = &mut self.head else {
             self.head = line.starts_with(self.boundary.as_bytes()).then(Head::default);
@@ -352,7 +352,7 @@ impl Heads {
         }
         let is_hidden = head.is_encoded && (head.is_description || !head.is_document);
         self.head = None;
-        if is_hidden { Err(Found::Hidden) } else { Ok(()) }
+        if is_hidden { Err(Banned::Hidden) } else { Ok(()) }
     }
 }
 
@@ -403,7 +403,7 @@ mod tests {
         Guard::new(&headers).unwrap()
     }
 
-    fn seen(kind: &'static str, body: &[u8]) -> Result<(), Found> {
+    fn seen(kind: &'static str, body: &[u8]) -> Result<(), Banned> {
         guard(kind).pass(body)
     }
 
@@ -431,14 +431,14 @@ mod tests {
             "<d:EnvelopeID xmlns:d='x'>1</d:EnvelopeID>",
             "<a>\\<envelopeId>1</envelopeId></a>",
         ] {
-            assert_eq!(seen(JSON, body.as_bytes()), Err(Found::Copy), "{body}");
+            assert_eq!(seen(JSON, body.as_bytes()), Err(Banned::Copy), "{body}");
         }
         for wide in [u16::to_le_bytes as fn(u16) -> [u8; 2], u16::to_be_bytes] {
             let body: Vec<u8> = r#"{"envelopeId": "1"}"#.encode_utf16().flat_map(wide).collect();
-            assert_eq!(seen(JSON, &body), Err(Found::Copy));
+            assert_eq!(seen(JSON, &body), Err(Banned::Copy));
         }
         for body in [r#"{"recipientViewRequest": {}}"#, "<recipientViewRequest/>"] {
-            assert_eq!(seen(JSON, body.as_bytes()), Err(Found::View), "{body}");
+            assert_eq!(seen(JSON, body.as_bytes()), Err(Banned::View), "{body}");
         }
     }
 
@@ -521,10 +521,10 @@ mod tests {
             "Content-Type: application/pdf\r\nContent-Type: application/json\r\nContent-Transfer-Encoding: base64",
             "Content-Transfer-Encoding: base64\r\n--x: y\r\nContent-Type: application/json",
         ] {
-            assert_eq!(part(hidden), Err(Found::Hidden), "{hidden}");
+            assert_eq!(part(hidden), Err(Banned::Hidden), "{hidden}");
         }
         let long = format!("Content-Type: application/json; a={}; charset=utf-7", "a".repeat(LINE_BYTES));
-        assert_eq!(part(&long), Err(Found::Hidden));
+        assert_eq!(part(&long), Err(Banned::Hidden));
     }
 
     #[test]
@@ -571,7 +571,7 @@ mod tests {
                     break;
                 }
             }
-            prop_assert_eq!(found, Err(Found::Copy));
+            prop_assert_eq!(found, Err(Banned::Copy));
         }
 
         #[test]

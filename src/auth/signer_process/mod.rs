@@ -181,14 +181,6 @@ pub(super) struct RemoteSlot {
     pub(super) path: PathBuf,
 }
 
-/// What the signer found in a place.
-pub(super) enum Seen {
-    /// Nothing new, or no answer.
-    Same,
-    /// The file changed, and holds this.
-    Changed(Stamp, Result<RemoteKey, signing_key::Defect>),
-}
-
 impl Drop for RemoteSlot {
     fn drop(&mut self) {
         // Without a keeper there is no signer either.
@@ -197,17 +189,22 @@ impl Drop for RemoteSlot {
 }
 
 impl RemoteSlot {
-    /// Has the file read if it changed; keys that are not `wanted` any more are forgotten.
-    pub(super) async fn look(&self, known: Option<&Stamp>, wanted: Vec<Fingerprint>) -> Seen {
+    /// Has the file read if it changed; keys that are not `wanted` any more are forgotten. None: nothing is new, or
+    /// there was no answer.
+    pub(super) async fn look(
+        &self,
+        known: Option<&Stamp>,
+        wanted: Vec<Fingerprint>,
+    ) -> Option<(Stamp, Result<RemoteKey, signing_key::Defect>)> {
         let request =
             Request::Look { slot: self.slot, path: self.path.clone(), known: known.cloned(), wanted };
         match self.process.ask(request).await {
             Some(Answer::Key { stamp, fingerprint, bits }) => {
                 let key = RemoteKey { process: self.process.clone(), slot: self.slot, fingerprint, bits };
-                Seen::Changed(stamp, Ok(key))
+                Some((stamp, Ok(key)))
             }
-            Some(Answer::Defect { stamp, defect }) => Seen::Changed(stamp, Err(defect)),
-            _ => Seen::Same,
+            Some(Answer::Defect { stamp, defect }) => Some((stamp, Err(defect))),
+            _ => None,
         }
     }
 }

@@ -45,7 +45,7 @@ const STATEMENTS: usize = 128;
 /// A path, and the lock that keeps other daemons off it for as long as this lives.
 #[derive(Debug)]
 pub(super) struct DatabaseFile {
-    place: Arc<Place>,
+    open_path: Arc<OpenPath>,
     /// For syncing. Must be closed after every connection of this process: closing any handle drops SQLite's locks.
     data: File,
     _lock: Lock,
@@ -86,27 +86,27 @@ impl DatabaseFile {
             lock.0.write_all(BEGUN).map_err(|e| unopened(&beside(path, "lock"), &e))?;
         }
         let data = File::open(path).map_err(|e| unopened(path, &e))?;
-        let place = Arc::new(Place::of(path, &data)?);
-        Ok((Arc::new(Self { place, data, _lock: lock }), writer))
+        let open_path = Arc::new(OpenPath::of(path, &data)?);
+        Ok((Arc::new(Self { open_path, data, _lock: lock }), writer))
     }
 
     /// Where it is.
-    pub(super) fn place(&self) -> &Arc<Place> {
-        &self.place
+    pub(super) fn open_path(&self) -> &Arc<OpenPath> {
+        &self.open_path
     }
 
     /// Makes what was written to the file itself reach the disk.
     pub(super) fn sync(&self) -> Result<(), Error> {
         self.data
             .sync_data()
-            .map_err(|e| name(&self.place.path, Error::Unavailable(format!("the disk fails: {e}"))))
+            .map_err(|e| name(&self.open_path.path, Error::Unavailable(format!("the disk fails: {e}"))))
     }
 
     /// One more connection. It never makes a file, nor takes another one that lies there now: one that vanished is not
     /// silently begun anew.
     pub(super) fn connect(&self, access: Access) -> Result<Connection, Error> {
-        self.place.look()?;
-        connect(&self.place.path, access).map_err(|e| name(&self.place.path, e))
+        self.open_path.look()?;
+        connect(&self.open_path.path, access).map_err(|e| name(&self.open_path.path, e))
     }
 }
 
@@ -116,7 +116,7 @@ impl DatabaseFile {
 /// written is gone with the process. And one that was restored there is from another time than what the daemon has in
 /// hand. So nothing more is written, until a person has stopped the daemon and seen to it.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct OpenPath {
     path: PathBuf,
     /// Device and number of the file. No other one gets these as long as it is open.
     file: (u64, u64),
@@ -124,7 +124,7 @@ pub(super) struct Place {
     is_lost: AtomicBool,
 }
 
-impl Place {
+impl OpenPath {
     fn of(path: &Path, data: &File) -> Result<Self, Error> {
         let about = data.metadata().map_err(|e| unopened(path, &e))?;
         Ok(Self { path: path.to_owned(), file: (about.dev(), about.ino()), is_lost: AtomicBool::new(false) })

@@ -63,7 +63,7 @@ use crate::{
         rows::{SigningRow, micros},
         seal::{SEALED_COLUMNS, SealKeys},
         sqlite::{
-            file::{Access, DatabaseFile, Place},
+            file::{Access, DatabaseFile, OpenPath},
             queue::Queue,
             threads::{Job, MAX_WAITING, Write, Writer, job, stopped},
         },
@@ -82,7 +82,7 @@ pub struct SqliteStore {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Whether a write has failed since the last check that found all well.
     failing: AtomicBool,
-    place: Arc<Place>,
+    open_path: Arc<OpenPath>,
 }
 
 impl fmt::Debug for SqliteStore {
@@ -122,7 +122,7 @@ impl SqliteStore {
             reads: Arc::clone(&reads),
             threads: Mutex::default(),
             failing: AtomicBool::new(false),
-            place: Arc::clone(file.place()),
+            open_path: Arc::clone(file.open_path()),
         };
         for _ in 0..settings.connections.max(1) {
             let (file, reads) = (Arc::clone(&file), Arc::clone(&reads));

@@ -416,11 +416,11 @@ impl Store for SqliteStore {
         // A write, because a full or read-only disk is what an operator most needs to hear of. One page fits
         // into the log even then, so after a failure it takes as much as a create may need. A file that is not
         // there any more takes writes as ever, so it is looked for.
-        let (now, place) = (micros(self.clock.now()), Arc::clone(&self.place));
+        let (now, open_path) = (micros(self.clock.now()), Arc::clone(&self.open_path));
         let was_failing = self.failing.load(Ordering::Relaxed);
         Box::pin(async move {
             let check = move |db: &Connection| {
-                place.check()?;
+                open_path.check()?;
                 presence::checked(db, now)?;
                 if was_failing { presence::take_room(db) } else { Ok(()) }
             };

@@ -164,7 +164,7 @@ impl Writer {
 
     /// Runs a batch in one transaction. An error means that none of it was kept.
     fn commit(&mut self, batch: &mut [Write]) -> Result<(), Error> {
-        self.file.place().confirm()?;
+        self.file.open_path().confirm()?;
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => {
