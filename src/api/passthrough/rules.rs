@@ -227,6 +227,7 @@ mod tests {
             "users",
             "users/1",
             "users/1/signatures/2/stamp_image",
+            "identity_verification",
             "connect",
         ] {
             assert!(!get(path), "{path}");

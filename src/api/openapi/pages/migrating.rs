@@ -32,7 +32,10 @@ const ROWS: &[(&str, &str)] = &[
         "Sending a fresh view when the five minutes are over",
         "Give out `link.url`: it makes a view at each click.",
     ),
-    ("`identityVerification` with a workflow id", "`sms_auth: {phone}`; the workflow is looked up."),
+    (
+        "`getAccountIdentityVerification`, `identityVerification` with a workflow id",
+        "`sms_auth: {phone}`; the workflow is looked up. The list of workflows is not passed through.",
+    ),
     (
         "`templateRoles`, composite templates",
         "`documents: [{template}]` and a `role` for each signer; the composite form is chosen where it is needed.",
