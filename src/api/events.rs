@@ -14,7 +14,7 @@ use crate::{
         Problem,
         caller::Authenticated,
         exchange::{
-            Asked, Empty, Parameter, Parameters, Path, Shape, json, named, optional, page, typed,
+            Asked, Empty, PageQuery, Parameter, Parameters, Path, Shape, json, named, optional, page, typed,
             wants_stream,
         },
         router::Api,
@@ -66,9 +66,7 @@ pub(super) async fn create_endpoint(
             }
         }
     }
-    if !faults.is_empty() {
-        return Err(faults.into());
-    }
+    faults.into_result()?;
     let new = NewEndpoint { url: body.url, events: kinds, allow_private: body.allow_private };
     let made = api.endpoints.create(&caller.name, new).await?;
     Ok(json(StatusCode::CREATED, show::endpoint(&made.endpoint, Some(&made.secret))))
@@ -171,9 +169,7 @@ pub(super) async fn list_events(
         faults.wrong("/after", "must be the id of an event");
     }
     let limit = page(query.limit, &mut faults);
-    if !faults.is_empty() {
-        return Err(faults.into());
-    }
+    faults.into_result()?;
     let after = after.and_then(Result::ok);
     let signing: Option<SigningId> = query.signing.as_deref().map(named).transpose()?;
     if let Some(id) = signing {
@@ -186,22 +182,11 @@ pub(super) async fn list_events(
     Ok(json(StatusCode::OK, show::events(&events, limit as usize)))
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct DeliveriesQuery {
-    cursor: Option<String>,
-    limit: Option<u32>,
-}
-
-impl Parameters for DeliveriesQuery {
-    const PARAMETERS: &[(&str, Parameter)] = &[("cursor", Parameter::Text), ("limit", Parameter::Count)];
-}
-
 /// `GET /v1/deliveries`: newest first.
 pub(super) async fn list_deliveries(
     State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
-    Asked(query): Asked<DeliveriesQuery>,
+    Asked(query): Asked<PageQuery>,
 ) -> Result<Response, Problem> {
     let mut faults = Invalids::default();
     let before = query.cursor.map(|id| id.parse::<DeliveryId>());
@@ -209,9 +194,7 @@ pub(super) async fn list_deliveries(
         faults.wrong("/cursor", "must be the next_cursor of a page before");
     }
     let limit = page(query.limit, &mut faults);
-    if !faults.is_empty() {
-        return Err(faults.into());
-    }
+    faults.into_result()?;
     let deliveries = api.log.deliveries(&caller.name, before.and_then(Result::ok), limit).await?;
     Ok(json(StatusCode::OK, show::deliveries(&deliveries, limit as usize)))
 }

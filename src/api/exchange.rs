@@ -142,6 +142,18 @@ pub(super) trait Parameters: DeserializeOwned {
     const PARAMETERS: &[(&str, Parameter)];
 }
 
+/// A page of a list that is not narrowed.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PageQuery {
+    pub(super) cursor: Option<String>,
+    pub(super) limit: Option<u32>,
+}
+
+impl Parameters for PageQuery {
+    const PARAMETERS: &[(&str, Parameter)] = &[("cursor", Parameter::Text), ("limit", Parameter::Count)];
+}
+
 /// The query as a handler's argument. A parameter that does not exist is refused like a field: it would be
 /// ignored silently otherwise.
 #[derive(Debug)]

@@ -93,9 +93,7 @@ pub(super) async fn make(
     }
     let given = judged(ChangeBody { user_id, account, hmac_keys, templates, brand }, &mut more);
     faults.add_elsewhere(more);
-    if !faults.is_empty() {
-        return Err(faults.into());
-    }
+    faults.into_result()?;
     if !caller.may_make_like(&like) {
         let detail = "this caller may make no senders like that one (callers.NAME.sender_patterns)";
         let fix = "Name in like a sender that callers.NAME.sender_patterns lists for this caller, or have it listed there.";
@@ -128,9 +126,7 @@ pub(super) async fn change(
     let mut more = Invalids::default();
     let change = judged(body, &mut more);
     faults.add_elsewhere(more);
-    if !faults.is_empty() {
-        return Err(faults.into());
-    }
+    faults.into_result()?;
     if let Some(made) = api.pairings.made(&sender) {
         let may_use = |sender: &SenderName| caller.may_use_sender(sender);
         api.pairings.may_act_as(&caller.name, &made.like, change.user_id, may_use)?;

@@ -16,7 +16,7 @@ use crate::{
     api::{
         Problem,
         caller::Authenticated,
-        exchange::{Asked, Empty, Parameter, Parameters, Path, json, optional, page},
+        exchange::{Asked, Empty, PageQuery, Parameter, Parameters, Path, json, optional, page},
         pairing::pairing_url,
         prefer::{in_time, stated},
         router::Api,
@@ -84,28 +84,15 @@ struct ErrorObject {
     since: Option<Timestamp>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ListQuery {
-    cursor: Option<String>,
-    limit: Option<u32>,
-}
-
-impl Parameters for ListQuery {
-    const PARAMETERS: &[(&str, Parameter)] = &[("cursor", Parameter::Text), ("limit", Parameter::Count)];
-}
-
 /// `GET /v1/senders`: a page, by name.
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
-    Asked(query): Asked<ListQuery>,
+    Asked(query): Asked<PageQuery>,
 ) -> Result<Response, Problem> {
     let mut faults = Invalids::default();
     let limit = page(query.limit, &mut faults) as usize;
-    if !faults.is_empty() {
-        return Err(faults.into());
-    }
+    faults.into_result()?;
     // It names the first of its page, so that a sender that is gone meanwhile takes no other with it.
     let first = query.cursor.unwrap_or_default();
     let names = api.auth.senders_from(&first).into_iter().map(SenderName::new);

@@ -84,9 +84,7 @@ pub(super) async fn list(
         faults.wrong("/cursor", "must be the next_cursor of a page before");
     }
     let limit = page(query.limit, &mut faults);
-    if !faults.is_empty() {
-        return Err(faults.into());
-    }
+    faults.into_result()?;
     let filter =
         Filter { reference, status: status.flatten(), before: before.and_then(Result::ok), limit: limit + 1 };
     let page = api.signings.list(&caller.name, filter).await?;

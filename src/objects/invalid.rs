@@ -68,6 +68,11 @@ impl Invalids {
         self.0.is_empty()
     }
 
+    /// All is well, or all that is wrong.
+    pub fn into_result(self) -> Result<(), Self> {
+        if self.is_empty() { Ok(()) } else { Err(self) }
+    }
+
     /// The code of the whole answer: that of the faults if they agree, else the general one.
     pub fn code(&self) -> &'static str {
         match self.0.split_first() {

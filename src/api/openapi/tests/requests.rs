@@ -9,10 +9,10 @@ use super::*;
 use crate::{
     api::{
         creates::CreateQuery,
-        events::{DeliveriesQuery, EndpointBody, EndpointChange, EventsQuery},
-        exchange::{Empty, Parameter, Parameters, Shape, takes_query},
+        events::{EndpointBody, EndpointChange, EventsQuery},
+        exchange::{Empty, PageQuery, Parameter, Parameters, Shape, takes_query},
         made_senders::{ChangeBody, NewBody},
-        senders::{self, ConsentQuery},
+        senders::ConsentQuery,
         signings::{self, AccessCodeBody, LinkBody, PhoneBody, PurgeBody, VoidBody, WaitQuery},
     },
     objects::{
@@ -147,9 +147,9 @@ fn a_query_is_the_same_as_a_type_as_a_table_and_in_the_document_and_nothing_else
     let document = document();
     let mut tables = BTreeMap::from([
         ("create_signing", names::<CreateQuery>()),
-        ("list_deliveries", names::<DeliveriesQuery>()),
+        ("list_deliveries", names::<PageQuery>()),
         ("list_events", names::<EventsQuery>()),
-        ("list_senders", names::<senders::ListQuery>()),
+        ("list_senders", names::<PageQuery>()),
         ("list_signings", names::<signings::ListQuery>()),
         ("sender_consent", names::<ConsentQuery>()),
         ("wait_for_signing", names::<WaitQuery>()),
