@@ -23,7 +23,10 @@ use super::{
     signer_process::SignerProcess,
     signing_key::{self, Defect, Fingerprint, KeySource, Stamp},
 };
-use crate::clock::SharedClock;
+use crate::{
+    clock::SharedClock,
+    digest::{hex, sha256},
+};
 
 /// How long after its first rejection a key is tried again. Each pause is twice the one before.
 const FIRST_RETRY: Duration = Duration::from_secs(60);
@@ -106,8 +109,7 @@ impl KeyRings {
     ) -> Result<Arc<KeyRing>, signing_key::Error> {
         let places = sender.keys.iter().map(|source| match source {
             KeySource::Inline(text) => {
-                let text = text.expose_secret().as_bytes();
-                format!("{:?}", aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text))
+                format!("inline value {}", hex(&sha256(text.expose_secret().as_bytes())))
             }
             elsewhere => elsewhere.to_string(),
         });

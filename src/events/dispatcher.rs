@@ -270,7 +270,8 @@ impl Dispatcher {
         if !is_slow {
             self.shared.queued.fetch_add(1, Ordering::Relaxed);
         }
-        let reply = ReplyOnDrop { key, reply: None, to: self.replies.0.clone() };
+        let reply = Reply { key, result: None, hold: None };
+        let reply = ReplyOnDrop { reply, to: self.replies.0.clone() };
         let shared = self.shared.clone();
         let life = self.shared.life.clone();
         life.spawn_work("webhook attempt", shared.attempt(due, leased_until, is_slow, reply));
@@ -360,7 +361,7 @@ impl Shared {
         let is_first = result == AttemptResult::Failed && delivery.attempts == 1 && wait <= MAX_HOLD;
         let lasts = wait.saturating_add(MAX_HOLD);
         let hold = Hold { by: due.event.sequence, again: delivery.due_at, lasts };
-        reply.reply = Some((result, is_first.then_some(hold)));
+        (reply.reply.result, reply.reply.hold) = (Some(result), is_first.then_some(hold));
         if result == AttemptResult::Gone
             && let Err(error) = self.endpoints.disable(endpoint.id).await
         {
@@ -429,7 +430,7 @@ enum Place {
 }
 
 /// What the dispatcher hears of an attempt.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Reply {
     key: Key,
     /// How it ended; none if it was not made.
@@ -440,15 +441,13 @@ struct Reply {
 
 /// Tells the dispatcher that an attempt is over, however it ends: a lane must never stay busy for ever.
 struct ReplyOnDrop {
-    key: Key,
-    reply: Option<(AttemptResult, Option<Hold>)>,
+    reply: Reply,
     to: mpsc::UnboundedSender<Reply>,
 }
 
 impl Drop for ReplyOnDrop {
     fn drop(&mut self) {
-        let (result, hold) = self.reply.take().map_or((None, None), |(result, hold)| (Some(result), hold));
         // Nobody listens any more when the daemon stops.
-        let _ = self.to.send(Reply { key: self.key, result, hold });
+        let _ = self.to.send(self.reply);
     }
 }
