@@ -295,8 +295,7 @@ impl Page {
         }
     }
 
-    pub(super) fn content(&self, texts: &'static Texts) -> Content {
-        let t = texts;
+    pub(super) fn content(&self, t: &'static Texts) -> Content {
         let (tone, icon, title, body) = match self {
             Self::AuthFailed => (Tone::Bad, Icon::Lock, t.id_check_title, t.id_check_body),
             Self::BadRequest(_) => (Tone::Warn, Icon::Warning, t.bad_request_title, t.bad_request_body),
@@ -336,11 +335,13 @@ impl Page {
                 (Tone::Plain, Icon::Clock, t.waiting_title, t.waiting_ask_body)
             }
         };
-        let mut body = vec![body.to_owned()];
-        if let Self::Elsewhere { minutes } | Self::Renamed { minutes } = self {
-            body[0] = body[0].replace("{minutes}", &t.minutes(*minutes));
-        }
-        Content { tone, icon, title: title.to_owned(), body, action: self.action(t) }
+        let body = match self {
+            Self::Elsewhere { minutes } | Self::Renamed { minutes } => {
+                body.replace("{minutes}", &t.minutes(*minutes))
+            }
+            _ => body.to_owned(),
+        };
+        Content { tone, icon, title: title.to_owned(), body: vec![body], action: self.action(t) }
     }
 
     const fn action(&self, t: &'static Texts) -> Action {
