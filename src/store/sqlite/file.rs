@@ -271,13 +271,10 @@ fn connect(path: &Path, access: Access) -> Result<Connection, Error> {
     connection.pragma_update_and_check(None, "journal_size_limit", WAL_LIMIT_BYTES, |_| Ok(()))?;
     // See `checkpoint`.
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     match access {
-        Access::Read => {
-            connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-            connection.pragma_update(None, "query_only", true)?;
-        }
+        Access::Read => connection.pragma_update(None, "query_only", true)?,
         Access::Write => {
-            connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
             // Overwrites what is deleted, freed pages too (a document fills some). A create frees none.
             connection.pragma_update_and_check(None, "secure_delete", "on", |_| Ok(()))?;
         }
