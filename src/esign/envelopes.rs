@@ -391,17 +391,13 @@ impl Client {
         check: &NewCheck,
         deadline: Deadline,
     ) -> Result<Corrected, Error> {
-        let workflow = match check {
-            NewCheck::AccessCode(_) => None,
-            NewCheck::Phone(phone) => Some((self.sms_workflow(acting, deadline).await?, phone)),
+        let (access_code, workflow) = match check {
+            NewCheck::AccessCode(code) => (Some(code.reveal().as_str()), None),
+            NewCheck::Phone(phone) => (None, Some((self.sms_workflow(acting, deadline).await?, phone))),
         };
         let signer = wire::requests::CorrectedSigner {
             recipient_id,
-            access_code: if let NewCheck::AccessCode(code) = check {
-                Some(code.reveal().as_str())
-            } else {
-                None
-            },
+            access_code,
             identity_verification: workflow
                 .as_ref()
                 .map(|(workflow, phone)| wire::requests::IdentityVerification::by_phone(workflow, phone)),
