@@ -113,6 +113,7 @@ impl Pairings {
             store: Arc::clone(&self.inner.given.store),
             clock: Arc::clone(&self.inner.given.clock),
             life: self.inner.given.life.clone(),
+            daemon: self.inner.daemon,
             unsaved: Arc::default(),
         }
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use super::Offer;
-use crate::{clock::later, domain::Private};
+use crate::{clock::later, domain::Private, store::Daemons};
 
 /// No lease ends later than this, by the clocks of two daemons that are as far apart as they may be: one that does
 /// was taken before the clock was set back, and would keep everybody waiting for as long.
@@ -18,7 +18,11 @@ pub(super) const LEASE_MOST: Duration = Duration::from_secs(120);
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Kept {
     pub(super) refresh_token: String,
-    pub(super) leased_until: Option<Timestamp>,
+    leased_until: Option<Timestamp>,
+    /// Which daemon has the lease, by an id that each start makes anew; none if nobody has, or took it before this was
+    /// written down.
+    #[serde(default)]
+    leased_by: Option<Uuid>,
     /// When it was got; none if that was before this was written down.
     #[serde(default)]
     pub(super) renewed_at: Option<Timestamp>,
@@ -43,12 +47,24 @@ pub(super) struct KeptAccount {
 impl Kept {
     /// A token that nobody renews with.
     pub(super) fn fresh(refresh_token: String, now: Timestamp) -> Self {
-        Self { refresh_token, leased_until: None, renewed_at: Some(now) }
+        Self { refresh_token, leased_until: None, leased_by: None, renewed_at: Some(now) }
     }
 
-    /// Whether no daemon renews with it.
-    pub(super) fn is_free(&self, now: Timestamp) -> bool {
-        self.leased_until.is_none_or(|until| until <= now || until > later(now, LEASE_MOST))
+    /// The same token, with which that daemon renews until then.
+    pub(super) fn leased(self, by: Uuid, until: Timestamp) -> Self {
+        Self { leased_until: Some(until), leased_by: Some(by), ..self }
+    }
+
+    /// The same token, with which nobody renews.
+    pub(super) fn free(self) -> Self {
+        Self { leased_until: None, leased_by: None, ..self }
+    }
+
+    /// Until when somebody may be renewing with it; none if nobody is. Where a store has one daemon at a time, whoever has
+    /// a lease that is not ours is dead.
+    pub(super) fn held_until(&self, now: Timestamp, us: Uuid, daemons: Daemons) -> Option<Timestamp> {
+        let may_live = daemons == Daemons::Several || self.leased_by == Some(us);
+        self.leased_until.filter(|until| may_live && now < *until && *until <= later(now, LEASE_MOST))
     }
 
     pub(super) fn sealed(&self) -> Private<String> {
@@ -93,11 +109,30 @@ mod tests {
 
     #[test]
     fn a_lease_from_before_the_clock_was_set_back_holds_nobody() {
-        let now = Timestamp::UNIX_EPOCH;
-        let leased = |until| Kept { leased_until: Some(until), ..Kept::fresh("token".to_owned(), now) };
+        let (now, [us, other]) = (Timestamp::UNIX_EPOCH, [1, 2].map(Uuid::from_u128));
+        let is_held = |until| {
+            let leased = Kept::fresh("token".to_owned(), now).leased(other, until);
+            leased.held_until(now, us, Daemons::Several) == Some(until)
+        };
         let in_seconds = |seconds| later(now, Duration::from_secs(seconds));
-        assert!(!leased(in_seconds(60)).is_free(now), "another daemon renews with it");
-        assert!(!leased(in_seconds(80)).is_free(now), "its clock is ahead of ours");
-        assert!(leased(now).is_free(now) && leased(in_seconds(3_600)).is_free(now));
+        assert!(is_held(in_seconds(60)), "another daemon renews with it");
+        assert!(is_held(in_seconds(80)), "its clock is ahead of ours");
+        assert!(!is_held(now) && !is_held(in_seconds(3_600)));
+    }
+
+    #[test]
+    fn a_lease_of_another_daemon_is_dead_where_one_at_a_time_has_the_store() {
+        let (now, [us, other]) = (Timestamp::UNIX_EPOCH, [1, 2].map(Uuid::from_u128));
+        let until = later(now, Duration::from_secs(60));
+        let held =
+            |by, daemons| Kept::fresh("token".to_owned(), now).leased(by, until).held_until(now, us, daemons);
+        assert_eq!(held(other, Daemons::One), None);
+        assert_eq!(held(other, Daemons::Several), Some(until));
+        assert_eq!(held(us, Daemons::One), Some(until), "two renewals of one daemon wait for each other");
+        // As it was written before a lease told whose it is.
+        let older = r#"{"refresh_token":"token","leased_until":"1970-01-01T00:01:00Z"}"#;
+        let older = Kept::open(&Private::new(older.to_owned())).unwrap();
+        assert_eq!(older.held_until(now, us, Daemons::One), None);
+        assert_eq!(older.held_until(now, us, Daemons::Several), Some(until));
     }
 }

@@ -21,7 +21,8 @@
 //! | codes for one sender within the life of a state | 100 |
 //! | time to choose an account | 15 min, the same browser |
 //! | a refresh token that nobody uses is renewed after | 15 to 20 days |
-//! | a refresh token under renewal is another daemon's for | 60 s; a lease of over 120 s is from before the clock was set back |
+//! | a refresh token under renewal is another daemon's for | 60 s; on SQLite only while that daemon lives |
+//! | a lease is from before the clock was set back if it has | over 120 s left |
 //! | what other daemons paired is taken up within | 10 s |
 //! | names that one caller has, with those it gave up | 20,000 |
 
@@ -248,6 +249,8 @@ struct Inner {
     grant: CodeGrant,
     /// What each connectable sender acts by now.
     live: Mutex<HashMap<SenderName, Paired>>,
+    /// Which leases are ours, and not those of another daemon, or of ours before a crash.
+    daemon: Uuid,
     /// What callers made.
     made: ArcSwap<AllMade>,
     /// States that came back with a code, until they are too old anyway.
@@ -279,6 +282,7 @@ impl Pairings {
                 given,
                 grant,
                 live: Mutex::default(),
+                daemon: Uuid::new_v4(),
                 made: ArcSwap::default(),
                 used: Mutex::default(),
                 changing: tokio::sync::Mutex::default(),

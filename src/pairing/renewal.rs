@@ -5,6 +5,10 @@
 //! new token is stored before anything is done with what it came with; if the store fails then, it is held
 //! here and stored as soon as the store takes it, because the old one is dead. All of it is work that a stop waits
 //! for: a token that only this process knows would be lost with it.
+//!
+//! A daemon that dies over a renewal leaves its lease. Where a store has one daemon at a time, the next one knows that
+//! and goes on at once: if the dead one's exchange came through, waiting would not bring its token back. Where several
+//! share a store, nobody can tell the dead from the slow, and the end of the lease is waited for.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,6 +18,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::{
     Form, Pairings,
@@ -59,6 +64,8 @@ pub struct Renewal {
     pub(super) store: SharedStore,
     pub(super) clock: SharedClock,
     pub(super) life: Lifecycle,
+    /// Which leases are ours.
+    pub(super) daemon: Uuid,
     pub(super) unsaved: Arc<Mutex<Option<Unsaved>>>,
 }
 
@@ -131,8 +138,8 @@ impl Renewal {
             let row = row.ok_or(auth::Error::NotConnected)?;
             let kept = kept_of(&row).ok_or(auth::Error::ConnectionLost)?;
             let now = self.clock.now();
-            if kept.is_free(now) {
-                let leased = Kept { leased_until: Some(later(now, LEASE)), ..kept.clone() };
+            if kept.held_until(now, self.daemon, self.store.daemons()).is_none() {
+                let leased = kept.clone().leased(self.daemon, later(now, LEASE));
                 let taken = SenderRecord { sealed: Some(leased.sealed()), ..row };
                 match self.store.put_sender_record(taken.clone()).await {
                     Ok(version) => return Ok((SenderRecord { version, ..taken }, kept)),
@@ -235,8 +242,7 @@ impl Renewal {
         if is_dead {
             tracing::warn!(sender = %self.sender, "its refresh token is revoked or used up: it must be connected again");
         }
-        let kept = Kept { leased_until: None, ..kept };
-        let row = SenderRecord { sealed: Some(kept.sealed()), ..row };
+        let row = SenderRecord { sealed: Some(kept.free().sealed()), ..row };
         if let Err(error) = self.store.put_sender_record(row).await {
             // It runs out by itself.
             tracing::debug!(sender = %self.sender, error = %chain(&error), "a lease was not given back");

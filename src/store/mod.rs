@@ -160,6 +160,15 @@ pub async fn examine(settings: &Settings, keys: &SealKeys) -> Result<Found, Erro
     }
 }
 
+/// How many daemons may have a store open at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Daemons {
+    /// One: whoever had it open before is gone, and does nothing more.
+    One,
+    /// Several.
+    Several,
+}
+
 /// Durable state. Every method is atomic; all may be called from many tasks at once.
 pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Stores a new signing with its links, or finds the one that its key has made (rules E1, E3).
@@ -380,6 +389,9 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
 
     /// Whether the database answers, and can be written.
     fn check(&self) -> Answer<'_, ()>;
+
+    /// How many daemons may have it open at once: whether a lease that another one took may be of one that lives.
+    fn daemons(&self) -> Daemons;
 
     /// What the database's own clock says. Daemons on one store compare each its own clock with the leases of
     /// the others; a store that has one daemon has no other clock.

@@ -3,7 +3,11 @@
 
 use std::time::Duration;
 
-use countersign::pairing::RENEW_EVERY;
+use countersign::{
+    clock::{Clock as _, later},
+    domain::{Private, SenderName},
+    pairing::{RENEW_EVERY, Renewal},
+};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -18,6 +22,9 @@ const ELIAS: &str = "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210003";
 const RAFAEL: &str = "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210006";
 const SECOND_ACCOUNT: &str = "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e002";
 const OTHER_ACCOUNT: &str = "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e003";
+
+/// In seconds: nearly what counts as a lease at all.
+const LONG_LEASE_S: u64 = 115;
 
 /// A customer's browser: its cookies for the daemon, and whom DocuSign knows it as.
 #[derive(Clone, Default)]
@@ -119,6 +126,36 @@ impl World {
 
     async fn can_act(&self) -> bool {
         self.daemon.get("/v1/senders/customer/esign/templates").await.status == StatusCode::OK
+    }
+
+    /// What is kept sealed of the connection.
+    async fn kept(&self) -> Value {
+        let row = self.daemon.parts().store.sender_records().await.unwrap().remove(0);
+        serde_json::from_str(row.sealed.unwrap().reveal()).unwrap()
+    }
+
+    fn renewal(&self) -> Renewal {
+        self.daemon.parts().pairings.renewal(&SenderName::new("customer")).unwrap()
+    }
+
+    /// Has a renewal under way that DocuSign leaves unanswered. Its lease lasts for as long as one can, so that nothing
+    /// depends on how fast this machine is.
+    async fn begin_renewal(&self) {
+        let stall = json!({"fault": "stall", "method": "POST", "path": "/oauth/token", "count": 1});
+        self.daemon.fault(&stall).await;
+        self.daemon.forget_requests().await;
+        let renewal = self.renewal();
+        tokio::spawn(async move { renewal.renew().await });
+        let is_asked = async || self.daemon.requests().await.contains(&"POST /oauth/token".to_owned());
+        self.daemon.until("the exchange", is_asked).await;
+        let store = &self.daemon.parts().store;
+        let mut row = store.sender_records().await.unwrap().remove(0);
+        let mut kept = self.kept().await;
+        assert!(kept["leased_until"].is_string(), "it has a lease");
+        let until = later(self.daemon.clock.now(), Duration::from_secs(LONG_LEASE_S));
+        kept["leased_until"] = json!(until);
+        row.sealed = Some(Private::new(kept.to_string()));
+        store.put_sender_record(row).await.unwrap();
     }
 }
 
@@ -455,6 +492,46 @@ async fn two_daemons_that_renew_at_once_lose_nothing() {
     assert_eq!(parts.store.sender_records().await.unwrap().len(), 1);
 }
 
+/// With SQLite a daemon has the file for itself, and so knows that whoever took the lease is gone.
+#[tokio::test]
+async fn a_daemon_that_was_alone_and_died_over_a_renewal_is_not_waited_for() {
+    let mut world = World::new("code").await;
+    let (_, done) = world.connect(ELIAS).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    let before = world.kept().await;
+    world.begin_renewal().await;
+    world.daemon.crash().await;
+    assert!(world.can_act().await, "while the clock stands still");
+    let after = world.kept().await;
+    assert_ne!(after["refresh_token"], before["refresh_token"]);
+    assert!(after["leased_until"].is_null() && after["leased_by"].is_null());
+}
+
+/// What DocuSign answered went with the process, and the old token is used up: that is not waited for either.
+#[tokio::test]
+async fn a_daemon_that_died_with_the_new_token_has_lost_the_connection_and_says_so() {
+    let mut world = World::new("code").await;
+    let (_, done) = world.connect(ELIAS).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    world.begin_renewal().await;
+    let (ready, kept) = (world.daemon.emulator.ready().clone(), world.kept().await);
+    let exchange = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", kept["refresh_token"].as_str().unwrap()),
+        ("client_id", ready.integration_key.as_str()),
+        ("client_secret", "emulator-secret-1"),
+    ];
+    let at = format!("{}/oauth/token", ready.oauth_url);
+    let answered = world.send(&Browser::default(), Method::POST, &at, &exchange).await;
+    assert_eq!(answered.status, StatusCode::OK, "{}", answered.text);
+    world.daemon.crash().await;
+    let lost = world.daemon.get("/v1/senders/customer/esign/templates").await;
+    assert_eq!((lost.status.as_u16(), lost.code()), (409, "sender_not_connected"), "{}", lost.text);
+    let (_, again) = world.connect(ELIAS).await;
+    assert_eq!(again.status, StatusCode::OK, "{}", again.text);
+    assert!(world.can_act().await);
+}
+
 #[tokio::test]
 async fn a_proof_is_no_sender_and_a_browser_that_hangs_up_leaves_nothing() {
     let world = World::new("impersonation").await;
@@ -552,18 +629,14 @@ async fn a_connection_that_nobody_uses_is_kept_alive() {
     let world = World { daemon: builder.connectable("customer", "code", secret).start().await };
     let (_, done) = world.connect(ELIAS).await;
     assert_eq!(done.status, StatusCode::OK, "{}", done.text);
-    let kept = async || -> Value {
-        let row = world.daemon.parts().store.sender_records().await.unwrap().remove(0);
-        serde_json::from_str(row.sealed.unwrap().reveal()).unwrap()
-    };
-    let first = kept().await;
+    let first = world.kept().await;
     // Not used once, for three times what a refresh token lives at most with nobody to renew it.
     for round in 0..4 {
-        let before = kept().await;
+        let before = world.kept().await;
         world.daemon.clock.advance(Duration::from_secs(21 * 86_400));
         let mut looks = 0;
         let renewed = async || {
-            let now = kept().await;
+            let now = world.kept().await;
             looks += 1;
             // The look that was under way when the clock jumped finds nothing due: it is the next one that does.
             // The clock goes on when that has had its time, and not with each poll: days would pass within one stall.
@@ -573,7 +646,7 @@ async fn a_connection_that_nobody_uses_is_kept_alive() {
             now["refresh_token"] != before["refresh_token"]
         };
         world.daemon.until("its renewal", renewed).await;
-        assert_ne!(kept().await["refresh_token"], first["refresh_token"], "round {round}");
+        assert_ne!(world.kept().await["refresh_token"], first["refresh_token"], "round {round}");
     }
     assert!(world.can_act().await);
 }

@@ -13,7 +13,7 @@ use countersign::{
         SenderName, Signing, SigningId,
     },
     store::{
-        Answer, Begun, Change, Counter, Delivery, Destroyed, Digest, DueDelivery, Endpoint, Error,
+        Answer, Begun, Change, Counter, Daemons, Delivery, Destroyed, Digest, DueDelivery, Endpoint, Error,
         EventFilter, Filter, Inbound, InboundPage, Intent, Link, NotedCalls, Received, Record, Retention,
         SenderRecord, SharedStore, Store, Taking, Version,
     },
@@ -275,6 +275,9 @@ impl Store for SlowStore {
     }
     fn check(&self) -> Answer<'_, ()> {
         straight!(self, self.store.check())
+    }
+    fn daemons(&self) -> Daemons {
+        Daemons::Several
     }
     fn close(&self) -> Answer<'_, ()> {
         straight!(self, self.store.close())

@@ -48,9 +48,9 @@ use crate::{
         SenderName, Signing, SigningId,
     },
     store::{
-        Answer, Begun, Change, Counter, Delivery, Destroyed, Digest, DueDelivery, Durability, Endpoint,
-        Error, EventFilter, Filter, Found, Inbound, InboundPage, Intent, Link, NotedCalls, Received, Record,
-        Retention, SenderRecord, Settings, Store, Taking, Version,
+        Answer, Begun, Change, Counter, Daemons, Delivery, Destroyed, Digest, DueDelivery, Durability,
+        Endpoint, Error, EventFilter, Filter, Found, Inbound, InboundPage, Intent, Link, NotedCalls,
+        Received, Record, Retention, SenderRecord, Settings, Store, Taking, Version,
         postgres::pool::{Pool, is_lost, with},
         rows::{
             self, Bounds, ChangedRow, EventRow, InboundRow, NewRow, SenderRow, SigningRow, bytes,
@@ -458,6 +458,10 @@ impl Store for PostgresStore {
         // A write, because a standby or a full disk is what an operator most needs to hear of.
         let now = self.clock.now().to_string().into_bytes();
         Box::pin(async move { with!(&self.pool, db => presence::checked(db, &now)) })
+    }
+
+    fn daemons(&self) -> Daemons {
+        Daemons::Several
     }
 
     fn clock(&self) -> Answer<'_, Option<Timestamp>> {

@@ -15,9 +15,9 @@ use crate::{
         SenderName, Signing, SigningId,
     },
     store::{
-        Answer, Begun, Change, Counter, Delivery, Destroyed, Digest, DueDelivery, Durability, Endpoint,
-        Error, EventFilter, Filter, Inbound, InboundPage, Intent, Link, NotedCalls, Received, Record,
-        Retention, SenderRecord, Store, Taking, Version,
+        Answer, Begun, Change, Counter, Daemons, Delivery, Destroyed, Digest, DueDelivery, Durability,
+        Endpoint, Error, EventFilter, Filter, Inbound, InboundPage, Intent, Link, NotedCalls, Received,
+        Record, Retention, SenderRecord, Store, Taking, Version,
         rows::{
             self, Bounds, ChangedRow, EventRow, InboundRow, NewRow, SenderRow, bytes, counter_name, micros,
             payload_place, seal_endpoint, seal_endpoints, signed, timestamp,
@@ -430,6 +430,11 @@ impl Store for SqliteStore {
             }
             Ok(())
         })
+    }
+
+    /// By the lock on the file.
+    fn daemons(&self) -> Daemons {
+        Daemons::One
     }
 
     fn close(&self) -> Answer<'_, ()> {

@@ -3,7 +3,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
-use countersign::store::{self, Error, Found, Location, Settings};
+use countersign::store::{self, Daemons, Error, Found, Location, Settings};
 
 use crate::store::{Fixture, key, on_both, samples, signings::begin};
 
@@ -137,9 +137,14 @@ fn columns(db: &rusqlite::Connection, table: &str) -> Vec<String> {
 
 async fn two_daemons_may_start_at_once(fixture: Fixture) {
     let (one, two) = tokio::join!(fixture.try_open(key(1)), fixture.try_open(key(1)));
+    let daemons: Vec<_> = [&one, &two].into_iter().flatten().map(|store| store.daemons()).collect();
     match fixture.location {
-        Location::Postgres { .. } => assert!(one.is_ok() && two.is_ok()),
+        Location::Postgres { .. } => {
+            assert!(one.is_ok() && two.is_ok());
+            assert_eq!(daemons, [Daemons::Several; 2]);
+        }
         Location::Sqlite { .. } => {
+            assert_eq!(daemons, [Daemons::One]);
             assert_ne!(one.is_ok(), two.is_ok(), "one file, one daemon");
             let refused = one.err().or(two.err());
             assert!(

@@ -428,6 +428,13 @@ impl TestDaemon {
         self.restart_after(async |_| {}).await;
     }
 
+    /// Ends the daemon as a kill does, as far as that goes within a process: what is under way is dropped where it stands,
+    /// and gives nothing back. Starts it again on the same store.
+    pub(crate) async fn crash(&mut self) {
+        self.life.abort();
+        self.restart().await;
+    }
+
     /// Stops the daemon, changes its settings, and starts it again on the same store.
     pub(crate) async fn restart_with(&mut self, change: impl FnOnce(&str) -> String) {
         self.settings = change(&self.settings);
