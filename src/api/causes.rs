@@ -72,16 +72,12 @@ impl From<&esign::Error> for Problem {
             {
                 problem.for_good()
             }
-            _ if problem.is_passing() => {
-                let told = match error {
-                    esign::Error::Auth(cause) => match &**cause {
-                        auth::Error::TokenRefused { retry_after } => *retry_after,
-                        _ => None,
-                    },
-                    _ => None,
-                };
-                problem.retry_after(told.unwrap_or(Duration::from_secs(5)))
-            }
+            esign::Error::Auth(cause) if problem.is_passing() => match &**cause {
+                auth::Error::ConnectionBusy { until } => problem.at(*until),
+                auth::Error::TokenRefused { retry_after: Some(after) } => problem.retry_after(*after),
+                _ => problem.retry_after(Duration::from_secs(5)),
+            },
+            _ if problem.is_passing() => problem.retry_after(Duration::from_secs(5)),
             _ => problem,
         }
     }
@@ -94,6 +90,8 @@ fn next_step(error: &esign::Error) -> Option<&'static str> {
         esign::Error::Auth(cause) => match &**cause {
             // The problem links to where consent is given.
             auth::Error::Closed
+            | auth::Error::ConnectionBusy { .. }
+            | auth::Error::ConnectionChanged
             | auth::Error::ConsentRequired(_)
             | auth::Error::Unavailable { .. }
             | auth::Error::Unreachable(_) => None,

@@ -88,6 +88,8 @@ codes! {
         "Read Content-Range for the length, and ask for bytes that are there.";
     return_url_refused 400 false "The return URL is refused",
         "Use an http(s) URL whose origin is listed under return_origins of this caller, or add it there and have the settings read again (SIGHUP).";
+    sender_busy 503 true "The sender's connection is being renewed",
+        "Repeat the same call (a create with the same Idempotency-Key) after the time in Retry-After.";
     sender_not_connected 409 false "The sender is not connected",
         "Give the customer the link of GET /v1/senders/NAME/connect, and repeat the call when they have accepted.";
     sender_not_in_account 502 false "The sender is not a member of the account",

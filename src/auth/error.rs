@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{identity::UserId, signer::SignError, signing_key, user_info::NotInAccount};
 use crate::http_client;
@@ -27,6 +27,17 @@ pub enum Error {
     /// The authorization code or refresh token is used up, stale or not ours.
     #[error("the account server refuses this authorization code or refresh token")]
     CodeRejected,
+    /// Another renewal has the refresh token of a connected sender, or had it and left it so.
+    #[error(
+        "another renewal of the sender's refresh token is under way, or broke off; it is over by {until} at the latest"
+    )]
+    ConnectionBusy {
+        /// When it is over at the latest. It is looked at until then all the same, because most are over long before.
+        until: Timestamp,
+    },
+    /// What a token was being renewed for is not there any more, or is another's by now.
+    #[error("the sender was connected anew or disconnected while its token was being renewed")]
+    ConnectionChanged,
     /// Somebody consented, and it was another user than the sender's.
     #[error("user {consented} has consented, and the sender acts as {configured}")]
     ConsentByOther {
@@ -141,6 +152,8 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Closed
+            | Self::ConnectionBusy { .. }
+            | Self::ConnectionChanged
             | Self::Internal
             | Self::Malformed { .. }
             | Self::RateLimited { .. }
@@ -171,6 +184,7 @@ impl Error {
         match self {
             Self::ClockSkew { .. } => "clock_skew",
             Self::Closed => "shutting_down",
+            Self::ConnectionBusy { .. } | Self::ConnectionChanged => "sender_busy",
             Self::ConnectionLost | Self::NotConnected => "sender_not_connected",
             Self::ConsentByOther { .. } | Self::ConsentRequired(_) => "consent_required",
             Self::IssuerUnknown(_)
@@ -199,6 +213,8 @@ impl Error {
             Self::ClockSkew { .. } => "clock_skew",
             Self::Closed => "closed",
             Self::CodeRejected => "code_rejected",
+            Self::ConnectionBusy { .. } => "connection_busy",
+            Self::ConnectionChanged => "connection_changed",
             Self::ConnectionLost => "connection_lost",
             Self::ConsentRequired(_) => "consent_required",
             Self::Internal => "internal",
@@ -231,6 +247,10 @@ impl Error {
                 "Open the link again: a code works once, for a few minutes. If it happens each time, the app's secret is \
                  wrong (client_secret of the sender, Apps and Keys)."
             }
+            Self::ConnectionBusy { .. } => {
+                "Wait: the daemon takes the new token once it is there, and renews by itself if that time passes without one."
+            }
+            Self::ConnectionChanged => "Nothing to do: the next try is for whoever is connected by then.",
             Self::ConnectionLost => {
                 "If several senders of one integration key say so at once, its secret is wrong or was changed: set \
                  client_secret, restart, and nothing is lost. If it is this one alone, have the customer open its connect \

@@ -133,12 +133,15 @@ impl Renewal {
 
     /// Takes the lease, or waits for whoever has it.
     async fn lease(&self) -> Result<(SenderRecord, Kept), auth::Error> {
+        let mut until = self.clock.now();
         for _ in 0..MAX_LOOKS {
             let row = self.store.sender_record(&self.sender).await.map_err(|error| unkept(&error))?;
             let row = row.ok_or(auth::Error::NotConnected)?;
             let kept = kept_of(&row).ok_or(auth::Error::ConnectionLost)?;
             let now = self.clock.now();
-            if kept.held_until(now, self.daemon, self.store.daemons()).is_none() {
+            if let Some(held_until) = kept.held_until(now, self.daemon, self.store.daemons()) {
+                until = held_until;
+            } else {
                 let leased = kept.clone().leased(self.daemon, later(now, LEASE));
                 let taken = SenderRecord { sealed: Some(leased.sealed()), ..row };
                 match self.store.put_sender_record(taken.clone()).await {
@@ -150,7 +153,7 @@ impl Renewal {
             }
             self.clock.sleep(LOOK_EVERY).await;
         }
-        Err(auth::Error::Unavailable { status: 0, retry_after: None })
+        Err(auth::Error::ConnectionBusy { until })
     }
 
     async fn took(
@@ -166,7 +169,7 @@ impl Renewal {
         let unsaved = Unsaved { row, old: old.clone() };
         match self.put_renewed(unsaved.clone()).await {
             Ok(true) => {}
-            Ok(false) => return Err(auth::Error::Unavailable { status: 0, retry_after: None }),
+            Ok(false) => return Err(auth::Error::ConnectionChanged),
             Err(error) => {
                 tracing::error!(sender = %self.sender, error = %chain(&error), "a renewed refresh token is not stored yet");
                 *self.unsaved() = Some(unsaved);

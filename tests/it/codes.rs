@@ -66,6 +66,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "a_document_has_its_digest_ranges_and_conditions_and_costs_one_call",
     ),
     ("return_url_refused", "tests/it/signings.rs", "every_refusal_has_its_code_and_sends_and_stores_nothing"),
+    ("sender_busy", "tests/it/pairing.rs", "a_renewal_that_does_not_end_is_told_as_that_with_its_time"),
     (
         "sender_not_connected",
         "tests/it/pairing.rs",

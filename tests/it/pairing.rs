@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use countersign::{
+    auth::Kind,
     clock::{Clock as _, later},
     domain::{Private, SenderName},
     pairing::{RENEW_EVERY, Renewal},
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     harness::{CALLER_KEY, Reply, TestDaemon, key_hash},
     made_senders::{VENDOR_KEY, call_as},
+    postgres,
 };
 
 const USER: &str = "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210001";
@@ -156,6 +158,26 @@ impl World {
         kept["leased_until"] = json!(until);
         row.sealed = Some(Private::new(kept.to_string()));
         store.put_sender_record(row).await.unwrap();
+    }
+
+    /// What a call that needs the token is told when the renewal that has it does not end.
+    async fn told_to_wait(&self) -> Reply {
+        let told = tokio::select! {
+            told = self.daemon.get("/v1/senders/customer/esign/templates") => told,
+            () = self.daemon.run_clock_slowly("never", async || false) => unreachable!(),
+        };
+        assert_eq!(told.status, StatusCode::SERVICE_UNAVAILABLE, "{}", told.text);
+        assert_eq!(told.body["retry_at"], self.kept().await["leased_until"], "{}", told.text);
+        let wait: u64 = told.headers["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((1..=LONG_LEASE_S - 10).contains(&wait), "{wait}: it was looked at for 10 s");
+        assert_eq!(
+            (&told.body["retryable"], &told.body["provider"]["http_status"]),
+            (&json!(true), &Value::Null)
+        );
+        assert!(!told.text.contains("account server") && !told.text.contains("HTTP 0"), "{}", told.text);
+        let sender = self.daemon.get("/v1/senders/customer").await;
+        assert_eq!(sender.body["last_error"]["cause"], "connection_busy", "{}", sender.text);
+        told
     }
 }
 
@@ -530,6 +552,55 @@ async fn a_daemon_that_died_with_the_new_token_has_lost_the_connection_and_says_
     let (_, again) = world.connect(ELIAS).await;
     assert_eq!(again.status, StatusCode::OK, "{}", again.text);
     assert!(world.can_act().await);
+}
+
+/// Nobody can tell the dead from the slow there, and so the end of the lease is waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_shared_its_store_and_died_over_a_renewal_is_waited_for() {
+    let Some(url) = postgres::database() else { return };
+    let builder = TestDaemon::builder().public().store(&url);
+    let secret = "client_secret = \"emulator-secret-1\"";
+    let mut world = World { daemon: builder.connectable("customer", "code", secret).start().await };
+    let (_, done) = world.connect(ELIAS).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    world.begin_renewal().await;
+    world.daemon.crash().await;
+    assert_eq!(world.told_to_wait().await.code(), "sender_busy");
+    world.daemon.clock.advance(Duration::from_secs(LONG_LEASE_S));
+    assert!(world.can_act().await, "the lease is over");
+}
+
+#[tokio::test]
+async fn a_renewal_that_does_not_end_is_told_as_that_with_its_time() {
+    let world = World::new("code").await;
+    let (_, done) = world.connect(ELIAS).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    world.begin_renewal().await;
+    assert_eq!(world.told_to_wait().await.code(), "sender_busy");
+}
+
+/// Whoever is connected by then counts, and nobody calls it an outage of DocuSign's.
+#[tokio::test]
+async fn a_renewal_of_a_connection_that_ends_meanwhile_is_told_as_that() {
+    let world = World::new("code").await;
+    let (_, done) = world.connect(ELIAS).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    let slow =
+        json!({"fault": "delay", "delay_ms": 2_000, "method": "POST", "path": "/oauth/token", "count": 1});
+    world.daemon.fault(&slow).await;
+    let renewal = world.renewal();
+    let disconnect = async {
+        let is_leased = async || world.kept().await["leased_until"].is_string();
+        world.daemon.until("its lease", is_leased).await;
+        let url = format!("{}/v1/senders/customer/connect", world.daemon.api);
+        let ended = world.daemon.call(Method::DELETE, &url, Some(CALLER_KEY), &[], Vec::new()).await;
+        assert!(ended.status.is_success(), "{}", ended.text);
+    };
+    let (renewed, ()) = tokio::join!(renewal.renew(), disconnect);
+    let error = renewed.unwrap_err();
+    let told = (error.code(), error.cause(), error.kind());
+    assert_eq!(told, ("sender_busy", "connection_changed", Kind::Transient));
+    assert!(error.said().is_none() && !error.to_string().contains("account server"), "{error}");
 }
 
 #[tokio::test]

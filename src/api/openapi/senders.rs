@@ -4,12 +4,13 @@ use serde_json::{Map, Value, json};
 
 use super::{Operation, list_of, reference, section};
 
-const UPSTREAM: [&str; 8] = [
+const UPSTREAM: [&str; 9] = [
     "clock_skew",
     "consent_required",
     "key_rejected",
     "provider_rate_limited",
     "provider_unavailable",
+    "sender_busy",
     "sender_not_connected",
     "sender_not_in_account",
     "sender_unknown_user",

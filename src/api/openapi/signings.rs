@@ -6,13 +6,14 @@ use super::{Operation, list_of, reference, section};
 use crate::domain::SigningStatus;
 
 /// What may stand in the way of any call that goes upstream: the sender, its key, the upstream, its limits.
-const UPSTREAM: [&str; 13] = [
+const UPSTREAM: [&str; 14] = [
     "clock_skew",
     "consent_required",
     "key_rejected",
     "provider_rate_limited",
     "provider_rejected",
     "provider_unavailable",
+    "sender_busy",
     "sender_not_connected",
     "sender_not_in_account",
     "sender_unknown_user",

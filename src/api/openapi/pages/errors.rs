@@ -192,6 +192,11 @@ const WHY: &[(&str, &str, &str)] = &[
         "/signers/0/return_url has an origin that is not among callers.website.return_origins",
     ),
     (
+        "sender_busy",
+        "The sender belongs to a customer and acts by a refresh token, which works once, so that one renewal at a time has it. Another one has it now; or the daemon that had it has died, which nobody can know where several share a Postgres, and the end of its time is waited for, a minute after it began. Or the customer connected the sender anew, or it was disconnected, while it was renewed. It says nothing of DocuSign, and the call was not sent there.",
+        "another renewal of the sender's refresh token is under way, or broke off; it is over by 2026-06-01T12:01:00Z at the latest",
+    ),
+    (
         "sender_not_connected",
         "The sender belongs to a customer, who has not connected an account yet, or whose connection was revoked at DocuSign.",
         "this sender is not connected to an account",
