@@ -31,8 +31,9 @@ use crate::{
         limits::{Reading, until_top_of_hour},
     },
     clock::SharedClock,
-    domain::SenderName,
+    domain::{CallerName, SenderName},
     http_client::{self, HttpClient, Request},
+    places::Places,
 };
 
 /// The vendor's limit of a request, "Rules and limits".
@@ -75,7 +76,7 @@ pub struct Deps {
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// Calls under way at once; new work gets three quarters of them, and uploads that stream a quarter, but no
-    /// more than eight. An eighth, but at least one, is for signers alone.
+    /// more than eight, and of one caller three quarters of those. An eighth, but at least one, is for signers alone.
     pub calls_at_once: usize,
     /// The longest that one call may take, except what is passed through.
     pub request_timeout: Duration,
@@ -130,8 +131,9 @@ pub struct Client {
     slots_of_new_work: Semaphore,
     /// Of all but signers' calls, so that a place is left for people who are at it.
     slots_of_others: Semaphore,
-    /// Of bodies that are sent as they arrive: a slow caller must not take the places of creates.
-    slots_of_uploads: Semaphore,
+    /// Of bodies that are sent as they arrive: slow callers must not take the places of creates, nor one of them those
+    /// of the others.
+    pub(super) uploads: Places<CallerName>,
     /// How long calls usually take, in milliseconds, by operation.
     usual_ms: [AtomicU64; Operation::ALL.len()],
 }
@@ -157,6 +159,7 @@ impl Client {
     /// Puts a client together; calls nobody.
     pub fn new(deps: Deps) -> Arc<Self> {
         let calls = deps.options.calls_at_once.max(4);
+        let uploads = (calls / 4).min(UPLOADS_AT_ONCE);
         Arc::new(Self {
             auth: deps.auth,
             budget: deps.budget,
@@ -174,7 +177,7 @@ impl Client {
             slots: Semaphore::new(calls),
             slots_of_new_work: Semaphore::new(calls * 3 / 4),
             slots_of_others: Semaphore::new(calls.saturating_sub((calls / SHARE_OF_SIGNERS).max(1)).max(1)),
-            slots_of_uploads: Semaphore::new((calls / 4).min(UPLOADS_AT_ONCE)),
+            uploads: Places::new(uploads, (uploads * 3 / 4).max(1)),
             usual_ms: std::array::from_fn(|_| AtomicU64::new(0)),
         })
     }
@@ -274,11 +277,12 @@ impl Client {
         })
     }
 
-    /// Waits for its turn; new work may not take all places, uploads few, and a share is for signers alone.
+    /// Waits for its turn; new work may not take all places, and a share is for signers alone.
     async fn turn(&self, call: &Call) -> Result<Turn<'_>, Error> {
         let turn = async {
             let of_kind = match call.priority {
-                _ if call.is_upload() => self.slots_of_uploads.acquire().await.ok(),
+                // Those are few: each has come with a place of its own.
+                _ if call.is_upload() => None,
                 Priority::NewWork => self.slots_of_new_work.acquire().await.ok(),
                 Priority::Check | Priority::Signer => None,
             };
@@ -294,7 +298,7 @@ impl Client {
     /// Waits for its turn and for the budget, and answers what is left of the time.
     ///
     /// The budget is asked last, because it counts a call when it allows it, and that must be when it is sent.
-    /// No place is held while a burst is waited for: it may be one account's, and the places are everybody's.
+    /// No turn is held while a burst is waited for: it may be one account's, and the turns are everybody's.
     async fn leave(
         &self,
         acting: &Acting,

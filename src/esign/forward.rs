@@ -18,8 +18,9 @@ use super::{
 };
 use crate::{
     budget::{Deadline, Now, Operation, Priority, Rule, Scope, Unclaimed, checks},
-    domain::EnvelopeId,
+    domain::{CallerName, EnvelopeId},
     http_client::{BodyStream, Upload},
+    places::Place,
 };
 
 /// The largest answer: that of a download.
@@ -62,10 +63,13 @@ pub struct ForwardRequest<'a> {
 pub enum ForwardBody {
     /// In memory, in pieces: it can be sent again after a refused token (rule T7). None at all is empty.
     Whole(Vec<Bytes>),
-    /// Sent as it arrives, for what is too large to be kept. After a refused token the caller has to send
-    /// it again ([`Error::SendAgain`]).
-    Streamed(Upload),
+    /// Sent as it arrives, for what is too large to be kept, in a place of its own. After a refused token the caller
+    /// has to send it again ([`Error::SendAgain`]).
+    Streamed(Upload, UploadPlace),
 }
+
+/// A place for a body that is sent as it arrives: each lasts as long as its caller likes, within its time.
+pub type UploadPlace = Place<CallerName>;
 
 /// The upstream's answer, of any status.
 pub struct Forwarded {
@@ -84,6 +88,11 @@ impl std::fmt::Debug for Forwarded {
 }
 
 impl Client {
+    /// A place for a body of this caller that is sent as it arrives; none if all are taken, or its share of them.
+    pub fn place_for_upload(&self, caller: &CallerName) -> Option<UploadPlace> {
+        self.uploads.take(caller)
+    }
+
     /// Passes a call on, and its answer back: successes as a stream, refusals as the upstream words
     /// them. Only what no client can do anything about is an [`Error`]: no token, no answer, a limit.
     ///
@@ -115,14 +124,18 @@ impl Client {
         }
         let json = HeaderValue::from_static("application/json");
         let content_type = call.headers.get(header::CONTENT_TYPE).cloned().unwrap_or(json);
-        match request.body {
-            ForwardBody::Whole(pieces) if pieces.is_empty() => {}
-            ForwardBody::Whole(pieces) => call.body = Some((content_type, pieces)),
-            ForwardBody::Streamed(upload) => {
+        // Until the answer begins.
+        let _place = match request.body {
+            ForwardBody::Whole(pieces) => {
+                call.body = (!pieces.is_empty()).then_some((content_type, pieces));
+                None
+            }
+            ForwardBody::Streamed(upload, place) => {
                 call.headers.insert(header::CONTENT_TYPE, content_type);
                 call.upload = std::sync::Mutex::new(Some(upload));
+                Some(place)
             }
-        }
+        };
         let answer = match check {
             Some((envelope, resource)) => self.checked(acting, &envelope, &resource, call).await,
             None if !listed.is_empty() => self.list_named(acting, &listed, call).await,

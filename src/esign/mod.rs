@@ -13,6 +13,7 @@
 //! | answer read into memory | 4 MiB; lists 16 MiB | an envelope with 100 recipients is some 200 KB |
 //! | request body | 35,651,584 bytes; of a passed call, what the API lets through | the vendor's limit a request |
 //! | calls at once | [`Options::calls_at_once`] | new work leaves a quarter of it to others, and all leave an eighth to signers |
+//! | bodies at once that are sent as they arrive | 8, or a quarter of the calls; of one caller three quarters of that | they last as long as their callers like |
 //! | time a call | 15 to 60 s, by operation, and `upstream.request_timeout` at most (120 s for what is passed through); never past the caller's deadline | |
 //!
 //! Source: developers.docusign.com, eSignature REST API reference and concepts, read in mid 2026.
@@ -45,7 +46,7 @@ pub use self::{
         Corrected, Created, EnvelopeSigner, Found, MAX_LISTED, NewCheck, NewEnvelope, Page, Since, SmsCheck,
     },
     error::{Doubt, Error},
-    forward::{ForwardBody, ForwardRequest, Forwarded},
+    forward::{ForwardBody, ForwardRequest, Forwarded, UploadPlace},
     recipient_views::{View, ViewRequest},
     refusal::{Rejection, RejectionKind},
     seen::{Recipient, Seen, people},

@@ -87,7 +87,11 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
         &["clock", "lifecycle", "listener"],
         "shares no type with the client: one misreading must not cancel itself out",
     ),
-    ("esign", &["auth", "budget", "clock", "domain", "http_client"], "the vendor's JSON stops here"),
+    (
+        "esign",
+        &["auth", "budget", "clock", "domain", "http_client", "places"],
+        "the vendor's JSON stops here",
+    ),
     (
         "events",
         &["clock", "domain", "http_client", "lifecycle", "objects", "places", "store", "telemetry"],

@@ -723,34 +723,85 @@ async fn a_caller_that_is_held_to_templates_or_sms_makes_no_envelope_by_a_passed
     }
 }
 
-#[tokio::test]
-async fn uploads_that_dawdle_leave_creates_their_places() {
+/// The smallest body that streams.
+const STREAMED: usize = 1024 * 1024 + 1;
+
+/// How many passed calls are written down.
+fn written_down(log: &std::path::Path) -> usize {
+    std::fs::read_to_string(log).unwrap().lines().filter(|line| line.contains("esign.forward")).count()
+}
+
+/// A call whose body streams, and goes no further.
+async fn dawdling(daemon: &TestDaemon) -> tokio::net::TcpStream {
     use tokio::io::AsyncWriteExt as _;
-    let directory = TempDir::new();
-    let log = directory.0.join("audit.jsonl");
-    let audit = format!("[audit]\nfile = \"{}\"\n", log.display());
-    let daemon = TestDaemon::builder().upstream("max_connections = 4\n").with(&audit).start().await;
     let host = daemon.api.strip_prefix("http://").unwrap();
     let head = format!(
         "POST {}/envelopes HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {CALLER_KEY}\r\n\
          Content-Type: application/json\r\nContent-Length: 2000000\r\n\r\n",
-        root(&daemon)
+        root(daemon)
     );
-    let mut dawdling = Vec::new();
+    let mut socket = tokio::net::TcpStream::connect(host).await.unwrap();
+    socket.write_all(head.as_bytes()).await.unwrap();
+    socket.write_all(&vec![b' '; STREAMED]).await.unwrap();
+    socket
+}
+
+#[tokio::test]
+async fn uploads_that_dawdle_leave_creates_their_places() {
+    let directory = TempDir::new();
+    let log = directory.0.join("audit.jsonl");
+    let audit = format!("[audit]\nfile = \"{}\"\n", log.display());
+    let daemon = TestDaemon::builder().upstream("max_connections = 4\n").with(&audit).start().await;
+    let mut sockets = Vec::new();
     for _ in 0..4 {
-        let mut socket = tokio::net::TcpStream::connect(host).await.unwrap();
-        socket.write_all(head.as_bytes()).await.unwrap();
-        // More than is kept: it streams from here on, and goes no further.
-        socket.write_all(&vec![b' '; 1_500_000]).await.unwrap();
-        dawdling.push(socket);
+        sockets.push((dawdling(&daemon).await, String::new()));
     }
-    // Each is written down before it asks for its place.
-    let begun = || {
-        std::fs::read_to_string(&log).unwrap().lines().filter(|line| line.contains("esign.forward")).count()
+    // One of the four calls may stream. It is written down once it has its place; the others are refused before.
+    let are_told = async || {
+        for (socket, said) in &mut sockets {
+            let mut piece = [0; 4_096];
+            if let Ok(count) = socket.try_read(&mut piece) {
+                said.push_str(&String::from_utf8_lossy(&piece[..count]));
+            }
+        }
+        let refused = sockets.iter().filter(|(_, said)| said.starts_with("HTTP/1.1 429 "));
+        (written_down(&log), refused.count()) == (1, 3)
     };
-    daemon.until("the uploads", async || begun() == 4).await;
+    daemon.until("one upload and three refusals", are_told).await;
     let made = daemon.create("in-between", &crate::harness::order()).await;
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+}
+
+#[tokio::test]
+async fn s5_no_caller_takes_the_places_of_all_large_bodies_from_the_others() {
+    let directory = TempDir::new();
+    let log = directory.0.join("audit.jsonl");
+    let settings = format!(
+        "[audit]\nfile = \"{}\"\n[callers.other]\nkey_hash = \"{}\"\n",
+        log.display(),
+        crate::harness::key_hash(THIRD_KEY)
+    );
+    // Two of eight calls may stream, and one of one caller.
+    let daemon = TestDaemon::builder().upstream("max_connections = 8\n").with(&settings).start().await;
+    let url = format!("{}{}/envelopes", daemon.api, root(&daemon));
+    let mut large = envelope().to_string().into_bytes();
+    large.resize(STREAMED, b' ');
+    let pass = async |key: &str| {
+        let headers = [("content-type", "application/json")];
+        daemon.call(Method::POST, &url, Some(key), &headers, large.clone()).await
+    };
+    let upload = dawdling(&daemon).await;
+    daemon.until("the upload", async || written_down(&log) == 1).await;
+    let refused = pass(CALLER_KEY).await;
+    let seen = (refused.status.as_u16(), refused.code());
+    assert_eq!(seen, (429, "quota_exceeded"), "{}", refused.text);
+    assert!(refused.headers.contains_key("retry-after"), "{}", refused.text);
+    assert!(refused.body["fix"].as_str().unwrap().contains("fewer large bodies"), "{}", refused.text);
+    let of_another = pass(THIRD_KEY).await;
+    assert_eq!(of_another.status, StatusCode::CREATED, "{}", of_another.text);
+
+    drop(upload);
+    daemon.until("a place", async || pass(CALLER_KEY).await.status == StatusCode::CREATED).await;
 }
 
 #[tokio::test]

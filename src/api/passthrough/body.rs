@@ -1,8 +1,9 @@
 //! The body of a passed call: small ones are kept for a second try after a refused token (rule T7), larger
 //! ones stream through without being kept, within the limit, so that memory does not grow with them. What is
-//! kept takes its room among all bodies that this daemon holds, and all of a body must come within the time of
-//! its call (rule S5). One that makes an envelope is looked through as it comes ([`creates`](super::creates)): what
-//! must not be in it ends it there, so that nothing whole reaches the upstream.
+//! kept takes its room among all bodies that this daemon holds; what streams takes one of a few places, of which
+//! no caller gets all; and all of a body must come within the time of its call (rule S5). One that makes an
+//! envelope is looked through as it comes ([`creates`](super::creates)): what must not be in it ends it there, so
+//! that nothing whole reaches the upstream.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -21,7 +22,8 @@ use crate::{
         router::Api,
     },
     budget::Deadline,
-    esign::ForwardBody,
+    domain::CallerName,
+    esign::{ForwardBody, UploadPlace},
     http_client::{self, BodyStream, Upload},
 };
 
@@ -34,6 +36,8 @@ const PAUSE: Duration = Duration::from_secs(30);
 /// A body must be there so long before its call has to end: no answer comes sooner, and the caller is told of the
 /// body then, and not that the upstream was slow.
 const TIME_TO_ANSWER: Duration = Duration::from_secs(1);
+/// When to come again if there was no place for a body that streams.
+const PLACE_RETRY: Duration = Duration::from_secs(10);
 
 /// The largest body, as the settings have it.
 pub(super) fn limit(api: &Api) -> Limit {
@@ -89,6 +93,7 @@ impl Guarded {
 /// Takes the body in: whole if it is small, else as a stream with what already came at its head.
 pub(super) async fn take(
     api: &Api,
+    caller: &CallerName,
     body: Body,
     guard: Option<Guard>,
     limit: Limit,
@@ -115,16 +120,26 @@ pub(super) async fn take(
     }
     while let Some(piece) = body.next().await? {
         if kept.len() + piece.len() > most {
+            let place = place(api, caller)?;
             let head = [held(kept, room), piece];
-            return Ok((streamed(head, body, &source), source));
+            return Ok((ForwardBody::Streamed(streamed(head, body, &source), place), source));
         }
         kept.extend_from_slice(&piece);
     }
     Ok((ForwardBody::Whole(vec![held(kept, room)]), source))
 }
 
+fn place(api: &Api, caller: &CallerName) -> Result<UploadPlace, Problem> {
+    api.esign.place_for_upload(caller).ok_or_else(|| {
+        let detail = "too many large bodies, of this caller or of all, are on their way to DocuSign already";
+        Problem::new("quota_exceeded", detail)
+            .fix("Repeat the call after the time in Retry-After, and send fewer large bodies at once.")
+            .retry_after(PLACE_RETRY)
+    })
+}
+
 /// What has come of a body, and then the rest as it comes.
-fn streamed(head: [Bytes; 2], body: Guarded, source: &Source) -> ForwardBody {
+fn streamed(head: [Bytes; 2], body: Guarded, source: &Source) -> Upload {
     let length = body.reader.announced.map(|length| length as u64);
     let stopped = Arc::clone(&source.0);
     let rest = stream::unfold(Some(body), move |body| {
@@ -142,5 +157,5 @@ fn streamed(head: [Bytes; 2], body: Guarded, source: &Source) -> ForwardBody {
     });
     let head = head.into_iter().filter(|piece| !piece.is_empty());
     let whole: BodyStream = Box::pin(stream::iter(head).map(Ok).chain(rest));
-    ForwardBody::Streamed(Upload::new(whole, length))
+    Upload::new(whole, length)
 }

@@ -178,7 +178,7 @@ const WHY: &[(&str, &str, &str)] = &[
     ),
     (
         "quota_exceeded",
-        "One of the caller's limits (rate, daily_signings, budget_percent) is used up; or as many creates, passed calls, bytes of documents, bundles of evidence, calls that wait for news, event streams or webhook endpoints are there as may be at once; or documents.spool_limit is full; or the DocuSign plan has no envelopes left. The detail says which.",
+        "One of the caller's limits (rate, daily_signings, budget_percent) is used up; or as many creates, passed calls, large bodies of those, bytes of documents, bundles of evidence, calls that wait for news, event streams or webhook endpoints are there as may be at once; or documents.spool_limit is full; or the DocuSign plan has no envelopes left. The detail says which.",
         "this caller may make 10 calls a second",
     ),
     (
