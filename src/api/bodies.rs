@@ -12,7 +12,7 @@ use axum::{
     extract::Request,
 };
 use futures_util::StreamExt as _;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -126,8 +126,19 @@ pub(super) async fn whole_body(request: Request, api: &Api) -> Result<Bytes, Pro
     Ok(held(bytes, room))
 }
 
-/// Whether a body is said to be JSON.
+/// Whether a body is said to be as it is: nothing is unpacked here (RFC 9110, section 8.4).
+pub(super) fn is_unpacked(headers: &HeaderMap) -> Result<(), Problem> {
+    let is_none = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
+    if headers.get_all(header::CONTENT_ENCODING).iter().all(is_none) {
+        return Ok(());
+    }
+    let detail = "the body has a Content-Encoding, and is taken without one alone";
+    Err(Problem::new("content_encoding_unsupported", detail))
+}
+
+/// Whether a body is said to be JSON, as it is.
 fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
+    is_unpacked(headers)?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case("application/json") {

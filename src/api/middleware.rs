@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use futures_util::FutureExt as _;
-use http::{HeaderName, HeaderValue, StatusCode, uri::Authority};
+use http::{HeaderName, HeaderValue, StatusCode, header, uri::Authority};
 use tracing::Instrument as _;
 
 use crate::{
@@ -27,6 +27,18 @@ use crate::{
 
 /// The route of calls that are passed on.
 const PASSED_ON: &str = "/v1/senders/{name}/esign/{*path}";
+
+/// Why a request is refused whose body is in another transfer coding than chunks (RFC 9112, section 6.1): hyper takes
+/// the chunks away, whatever else is named beside them, and what is left would be taken for the body, or passed on as it.
+fn transfer_coded(request: &Request) -> Option<Problem> {
+    let mut codings = request.headers().get_all(header::TRANSFER_ENCODING).iter();
+    let first = codings.next()?;
+    let is_chunked = first.as_bytes().eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
+    (!is_chunked).then(|| {
+        let detail = "the Transfer-Encoding is another than chunked alone";
+        Problem::new("transfer_encoding_unsupported", detail)
+    })
+}
 
 /// Why a request is refused that came through a proxy to a listener which only this machine is meant to reach: somebody
 /// may have published it.
@@ -58,7 +70,7 @@ fn foreign_name(request: &Request) -> Option<Problem> {
 
 /// Whether all that says whom a request is for (RFC 9110, 7.2) means this machine. A browser never leaves it out.
 fn names_this_machine(request: &Request) -> bool {
-    let hosts = request.headers().get_all(http::header::HOST).iter();
+    let hosts = request.headers().get_all(header::HOST).iter();
     let hosts = hosts.map(|host| Authority::try_from(host.as_bytes()).ok());
     let target = request.uri().authority().cloned().map(Some);
     hosts.chain(target).all(|named| named.is_some_and(|named| is_this_machine(named.host())))
@@ -73,7 +85,7 @@ fn is_this_machine(host: &str) -> bool {
 
 /// RFC 7239, and what stood in for it before.
 fn is_of_a_proxy(name: &HeaderName) -> bool {
-    name == http::header::FORWARDED || name == "x-real-ip" || name.as_str().starts_with("x-forwarded-")
+    name == header::FORWARDED || name == "x-real-ip" || name.as_str().starts_with("x-forwarded-")
 }
 
 /// The id of a request, in and out.
@@ -150,7 +162,7 @@ pub async fn watch(State(watch): State<Watch>, request: Request, next: Next) -> 
         trace.id = context.trace_id()
     );
     let answer = async {
-        match watch.refused.refusal(&request) {
+        match transfer_coded(&request).or_else(|| watch.refused.refusal(&request)) {
             Some(problem) => problem.into_response(),
             None => next.run(request).await,
         }
@@ -164,7 +176,7 @@ pub async fn watch(State(watch): State<Watch>, request: Request, next: Next) -> 
     });
     if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
         if let Some(wait) = problem.wait(watch.clock.now()) {
-            response.headers_mut().insert(http::header::RETRY_AFTER, wait);
+            response.headers_mut().insert(header::RETRY_AFTER, wait);
         }
         let document = problem.document(id.to_str().unwrap_or_default());
         *response.body_mut() = Body::from(document);
@@ -288,8 +300,8 @@ mod tests {
             let response = app.oneshot(request.unwrap()).await.unwrap();
             assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
             assert_eq!(response.headers()[REQUEST_ID], "order-8812");
-            let comes_back = response.headers().get(http::header::RETRY_AFTER).cloned();
-            let media = response.headers().get(http::header::CONTENT_TYPE).cloned();
+            let comes_back = response.headers().get(header::RETRY_AFTER).cloned();
+            let media = response.headers().get(header::CONTENT_TYPE).cloned();
             let body = axum::body::to_bytes(response.into_body(), 4_096).await.unwrap();
             if listener == "public" {
                 assert!(body.is_empty());
@@ -305,6 +317,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_body_in_another_transfer_coding_than_chunks_is_refused_on_every_listener() {
+        for listener in ["api", "ops", "public"] {
+            let metrics = Arc::new(Metrics::new(&[]));
+            let watching = Watch::new(listener, &["/x"], metrics, Tracer::off(), Arc::new(SystemClock));
+            let app = Router::new().route("/x", any(async || "")).layer(from_fn_with_state(watching, watch));
+            let ask = async |codings: &[&'static str]| {
+                let mut request = Request::post("/x");
+                for coding in codings {
+                    request = request.header(header::TRANSFER_ENCODING, *coding);
+                }
+                app.clone().oneshot(request.body(Body::from("x")).unwrap()).await.unwrap()
+            };
+            let taken: [&[&str]; 3] = [&[], &["chunked"], &["Chunked"]];
+            for taken in taken {
+                assert_eq!(ask(taken).await.status(), StatusCode::OK, "{listener}: {taken:?}");
+            }
+            let coded: [&[&str]; 4] =
+                [&["gzip, chunked"], &["chunked, chunked"], &["gzip", "chunked"], &["identity"]];
+            for coded in coded {
+                let response = ask(coded).await;
+                assert_eq!(response.status(), StatusCode::NOT_IMPLEMENTED, "{listener}: {coded:?}");
+                let body = axum::body::to_bytes(response.into_body(), 4_096).await.unwrap();
+                let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                assert_eq!(problem["code"], "transfer_encoding_unsupported");
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn e2_a_passed_call_that_broke_off_is_not_to_be_repeated() {
         let metrics = Arc::new(Metrics::new(&[]));
         let watching = Watch::new("api", &[PASSED_ON], metrics, Tracer::off(), Arc::new(SystemClock));
@@ -313,7 +354,7 @@ mod tests {
         for (method, is_retryable) in [(http::Method::POST, false), (http::Method::GET, true)] {
             let request = Request::builder().method(method).uri("/v1/senders/system/esign/envelopes");
             let response = app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-            assert_eq!(response.headers().contains_key(http::header::RETRY_AFTER), is_retryable);
+            assert_eq!(response.headers().contains_key(header::RETRY_AFTER), is_retryable);
             let body = axum::body::to_bytes(response.into_body(), 4_096).await.unwrap();
             let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
             assert_eq!((&problem["code"], &problem["retryable"]), (&json!("internal"), &json!(is_retryable)));

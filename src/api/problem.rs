@@ -44,6 +44,8 @@ codes! {
         "Set the clock of the machine that runs countersign (NTP); the detail says how far it is off.";
     consent_required 409 false "The sender has not consented",
         "Open the consent link once in a browser, signed in as the sender's own user, and repeat the call. An administrator has another link, of GET /v1/senders/{name}/consent: own_organisation_url for your own organisation, organisation_url for a customer's.";
+    content_encoding_unsupported 415 false "The body is compressed",
+        "Send the body as it is, without Content-Encoding.";
     endpoint_disabled 409 false "The webhook endpoint is switched off",
         "Switch it on with PATCH /v1/webhook_endpoints/{id} and {\"disabled\": false}, and replay again; an endpoint of the settings is switched on by reading them again.";
     forbidden 403 false "This caller may not do that",
@@ -112,6 +114,8 @@ codes! {
         "Repeat the same call with the same Idempotency-Key after the time in Retry-After; the operator finds the cause at /readyz.";
     template_role_mismatch 422 false "A role does not fit the template",
         "Give each signer a role that the template has, spelt exactly as there, and no role to two signers.";
+    transfer_encoding_unsupported 501 false "The body comes in a transfer coding that is not taken",
+        "Send the body with its Content-Length, or with Transfer-Encoding: chunked and no other coding.";
     unauthenticated 401 false "The API key is missing or wrong",
         "Send Authorization: Bearer with a key made by `countersign caller add`.";
     unknown_field 400 false "A field does not exist",
@@ -389,6 +393,10 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.0.code.status == 401 {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        // RFC 9110, section 12.5.3: it says what is taken.
+        if self.0.code.status == 415 {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         if self.0.replayed {
             headers.insert("idempotency-replayed", HeaderValue::from_static("true"));

@@ -273,6 +273,40 @@ async fn what_is_not_there_or_not_allowed_says_so() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_coded_is_not_taken_for_what_it_is_not() {
+    let daemon = TestDaemon::start().await;
+    let account = daemon.emulator.ready().account_id.clone();
+    let passed = format!("/v1/senders/system/esign/restapi/v2.1/accounts/{account}/envelopes");
+    let head = "Content-Type: application/json\r\nIdempotency-Key: coded\r\n";
+    for path in ["/v1/signings", &passed] {
+        for codings in ["gzip, chunked", "chunked, chunked", "gzip\r\nTransfer-Encoding: chunked"] {
+            let more = format!("{head}Transfer-Encoding: {codings}\r\n\r\n2\r\n{{}}\r\n0\r\n");
+            let answer = daemon.raw_answer("POST", path, Some(CALLER_KEY), &more).await;
+            let (status, problem) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer}"));
+            assert!(status.starts_with("HTTP/1.1 501 "), "{codings}: {answer}");
+            let problem: Value = serde_json::from_str(problem).unwrap();
+            assert_eq!(problem["code"], "transfer_encoding_unsupported", "{codings}: {answer}");
+        }
+    }
+    for path in ["/v1/signings", "/v1/webhook_endpoints", &passed] {
+        let headers = [
+            ("content-type", "application/json"),
+            ("idempotency-key", "coded"),
+            ("content-encoding", "gzip"),
+        ];
+        let url = format!("{}{path}", daemon.api);
+        let refused = daemon.call(Method::POST, &url, Some(CALLER_KEY), &headers, b"\x1f\x8b".to_vec()).await;
+        let seen = (refused.status.as_u16(), refused.code());
+        assert_eq!(seen, (415, "content_encoding_unsupported"), "{path}: {}", refused.text);
+        assert_eq!(refused.headers["accept-encoding"], "identity", "{path}");
+    }
+    let sent = daemon.requests().await;
+    assert!(!sent.iter().any(|line| line.ends_with("/envelopes")), "{sent:?}");
+    let made = daemon.create_with("coded", &order(), &[("content-encoding", "identity")]).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+}
+
+#[tokio::test]
 async fn what_docusign_lacks_or_does_not_answer_says_so() {
     let daemon = TestDaemon::start().await;
     let made = daemon.create("first", &order()).await;

@@ -27,13 +27,14 @@ use crate::api::{
 };
 
 /// Codes that any call with a key may be answered with.
-const EVERYWHERE: [&str; 8] = [
+const EVERYWHERE: [&str; 9] = [
     "unauthenticated",
     "forbidden",
     "not_found",
     "quota_exceeded",
     "issuer_unavailable",
     "store_unavailable",
+    "transfer_encoding_unsupported",
     "unknown_field",
     "internal",
 ];
@@ -195,7 +196,12 @@ impl Operation {
         let mut content = json!({ "schema": reference(schema) });
         content["example"] = example;
         self.body = Some(json!({ "required": is_required, "content": { "application/json": content } }));
-        self.codes.extend(["invalid_request", "unknown_field", "payload_too_large"]);
+        self.codes.extend([
+            "invalid_request",
+            "unknown_field",
+            "payload_too_large",
+            "content_encoding_unsupported",
+        ]);
         self
     }
 

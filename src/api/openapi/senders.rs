@@ -131,7 +131,7 @@ fn forward() -> Value {
             )
             .answer_as(200, json!({ "description": "DocuSign's answer, of whatever status and type" }))
             .codes(&["invalid_request", "not_found", "outcome_unknown", "payload_too_large", "polling_budget"])
-            .codes(&["quota_exceeded", "return_url_refused"])
+            .codes(&["content_encoding_unsupported", "quota_exceeded", "return_url_refused"])
             .codes(&UPSTREAM)
             .build()
     };

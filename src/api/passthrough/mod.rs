@@ -5,8 +5,9 @@
 //! reason, before anything is sent. The body is framed anew ([`body`]), and headers are chosen one by one on
 //! the way out and back ([`esign::ForwardRequest`]), so the framing, the credentials and the hop-by-hop
 //! headers of a client never reach the upstream. A request that is framed twice (a length and chunks) is read
-//! by its chunks, and its connection ends behind it: hyper does so, and a test holds it to that. No token ever
-//! comes back (S3). Each call is a line of the audit log before it is sent (S6), and is counted in the
+//! by its chunks, and its connection ends behind it: hyper does so, and a test holds it to that. One that is in a
+//! further transfer coding within its chunks is refused before it comes here ([`middleware`](super::middleware)). No
+//! token ever comes back (S3). Each call is a line of the audit log before it is sent (S6), and is counted in the
 //! account's budget like any other.
 //!
 //! Two bodies are looked into. That of a recipient view says where the visitor goes afterwards, and that is up to the
@@ -55,6 +56,7 @@ use self::rules::Refused;
 use crate::{
     api::{
         Problem,
+        bodies::is_unpacked,
         caller::{Authenticated, Caller},
         prefer::{in_time, stated},
         router::Api,
@@ -243,11 +245,7 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
         )
         .fix("Leave the header out, and use the sender whose user it would name."));
     }
-    if headers.contains_key(header::CONTENT_ENCODING) {
-        let detail = "the body is compressed; DocuSign's API takes it as it is";
-        return Err(Problem::new("invalid_request", detail));
-    }
-    Ok(())
+    is_unpacked(headers)
 }
 
 /// The line of the audit log: the call by its rule, and which envelope and signing it is about.

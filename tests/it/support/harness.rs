@@ -657,6 +657,12 @@ impl TestDaemon {
 
     /// A call as written, whose path no client has tidied up; answers the status.
     pub(crate) async fn raw(&self, method: &str, path: &str, key: Option<&str>, more: &str) -> u16 {
+        let answer = self.raw_answer(method, path, key, more).await;
+        answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
+    }
+
+    /// The same; answers all that came back.
+    pub(crate) async fn raw_answer(&self, method: &str, path: &str, key: Option<&str>, more: &str) -> String {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let host = self.api.strip_prefix("http://").unwrap();
         let mut socket = tokio::net::TcpStream::connect(host).await.unwrap();
@@ -667,8 +673,7 @@ impl TestDaemon {
         let mut answer = Vec::new();
         // A server that refuses may reset what it did not read; what it said before counts.
         let _ = socket.read_to_end(&mut answer).await;
-        let line = String::from_utf8_lossy(&answer);
-        line.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
+        String::from_utf8_lossy(&answer).into_owned()
     }
 
     /// A stream of events, opened with the caller's key.

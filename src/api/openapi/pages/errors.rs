@@ -86,6 +86,11 @@ const WHY: &[(&str, &str, &str)] = &[
         "the user of sender \"system\" has not consented to signature, impersonation",
     ),
     (
+        "content_encoding_unsupported",
+        "Bodies are taken as they are: one that is said to be compressed is not unpacked here, and not passed on. The header Accept-Encoding of the answer says so, too.",
+        "the body has a Content-Encoding, and is taken without one alone",
+    ),
+    (
         "endpoint_disabled",
         "The receiver answered 410, which says that it wants no more, or its caller switched the endpoint off. Nothing is sent there until it is switched on again.",
         "the endpoint of this delivery is switched off, so it would wait and not be sent",
@@ -250,6 +255,11 @@ const WHY: &[(&str, &str, &str)] = &[
         "template_role_mismatch",
         "A signer's role is not among the roles of the template, so DocuSign would add a signer without fields; or two signers have one role (upper and lower case are the same), and DocuSign would take them for one person. One signer in one role of several templates is fine.",
         "/signers/0/role no such role; the template has: Client",
+    ),
+    (
+        "transfer_encoding_unsupported",
+        "Chunks are put together again, and that is all that is undone. A body that is compressed within them, or is in two layers of them, would be taken for what it is not.",
+        "the Transfer-Encoding is another than chunked alone",
     ),
     (
         "unauthenticated",
