@@ -294,6 +294,40 @@ async fn a_form_that_never_ends_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_form_that_cannot_be_read_is_answered_as_the_page_answers() {
+    let daemon = daemon().await;
+    let send = async |path: &str, kind: &str, body: &str| {
+        let url = format!("{}{path}", daemon.ops);
+        daemon.call(Method::POST, &url, None, &[("content-type", kind)], body.as_bytes().to_vec()).await
+    };
+    let (form, json) = ("application/x-www-form-urlencoded", "application/json");
+    let large = format!("password=x&token={}", "x".repeat(10_000));
+    for (kind, body, status) in [
+        (json, "{}", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        (form, "password=x", StatusCode::UNPROCESSABLE_ENTITY),
+        (form, large.as_str(), StatusCode::PAYLOAD_TOO_LARGE),
+    ] {
+        for path in ["/admin/login", "/admin/logout", "/admin/senders/system/check"] {
+            let refused = send(path, kind, body).await;
+            assert_eq!(refused.status, status, "{path}");
+            assert!(refused.text.contains("open the page again"), "{path}: {}", refused.text);
+            for header in ["cache-control", "x-content-type-options", "x-frame-options"] {
+                assert!(refused.headers.contains_key(header), "{path}: {header}");
+            }
+            let is_page = refused.headers["content-type"].to_str().unwrap().starts_with("text/html");
+            assert_eq!(is_page, path == "/admin/login", "{path}: {}", refused.text);
+        }
+    }
+    // The form that comes with the refusal is one to log in by.
+    let mut operator = Operator::new(&daemon);
+    let again = operator.call(Method::POST, "/admin/login", &[], &[]).await;
+    assert_eq!(again.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let filled = [("password", PASSWORD), ("token", &*token(&again))];
+    let entered = operator.call(Method::POST, "/admin/login", &filled, &[]).await;
+    assert_eq!((entered.status, location(&entered)), (StatusCode::SEE_OTHER, "/admin/"));
+}
+
+#[tokio::test]
 async fn guessing_is_slow() {
     let daemon = daemon().await;
     let mut operator = Operator::new(&daemon);

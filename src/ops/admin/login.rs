@@ -14,7 +14,7 @@ use super::{
     Admin, Asked,
     gate::Verdict,
     page,
-    request::{self, InTime},
+    request::{self, InTime, Unread},
     session::{COOKIE, LIFE, cookie},
 };
 use crate::{
@@ -46,10 +46,15 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>, headers: HeaderMap) ->
 pub(super) async fn enter(
     State(admin): State<Arc<Admin>>,
     headers: HeaderMap,
-    form: InTime<Filled>,
+    form: Result<InTime<Filled>, Unread>,
 ) -> Response {
     let gate = &admin.gate;
-    let Filled { password, token } = form.0;
+    let Filled { password, token } = match form {
+        Ok(InTime(filled)) => filled,
+        Err(Unread { status, says }) => {
+            return self::form(&admin, &headers, status, Some(page::Refusal::Unread(says)));
+        }
+    };
     let is_shown = cookie(&headers, FORM_COOKIE).is_some_and(|shown| gate.is_form_token(&shown, &token));
     if !request::is_ours(&headers) || !is_shown {
         return self::form(&admin, &headers, StatusCode::FORBIDDEN, Some(page::Refusal::Foreign));

@@ -22,18 +22,37 @@ const FORM_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct InTime<T>(pub(super) T);
 
-impl<T: DeserializeOwned + Send> FromRequest<Arc<Admin>> for InTime<T> {
-    type Rejection = Response;
+/// Why a form was not read: a line of text, where no page says it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unread {
+    /// The status of the answer.
+    pub(super) status: StatusCode,
+    /// What is said to whoever sent it.
+    pub(super) says: &'static str,
+}
 
-    async fn from_request(request: Request, admin: &Arc<Admin>) -> Result<Self, Response> {
+impl IntoResponse for Unread {
+    fn into_response(self) -> Response {
+        answer(self.status, "text/plain; charset=utf-8", format!("{}\n", self.says))
+    }
+}
+
+impl<T: DeserializeOwned + Send> FromRequest<Arc<Admin>> for InTime<T> {
+    type Rejection = Unread;
+
+    async fn from_request(request: Request, admin: &Arc<Admin>) -> Result<Self, Unread> {
         tokio::select! {
             biased;
             read = Form::<T>::from_request(request, admin) => {
-                read.map(|Form(form)| Self(form)).map_err(IntoResponse::into_response)
+                read.map(|Form(form)| Self(form)).map_err(|why| Unread {
+                    status: why.status(),
+                    says: "This form is none of the status page's, or too large; open the page again.",
+                })
             }
-            () = admin.clock.sleep(FORM_PATIENCE) => {
-                Err(text(StatusCode::REQUEST_TIMEOUT, "The form did not arrive in time; send it again.\n"))
-            }
+            () = admin.clock.sleep(FORM_PATIENCE) => Err(Unread {
+                status: StatusCode::REQUEST_TIMEOUT,
+                says: "The form did not arrive in time; send it again.",
+            }),
         }
     }
 }

@@ -43,6 +43,8 @@ const REFRESH_S: [u32; 2] = [5, 30];
 pub(super) enum Refusal {
     /// The form was not shown to this browser, or lay there too long.
     Foreign,
+    /// The form could not be read, for this reason.
+    Unread(&'static str),
     /// Too many were wrong; so many seconds.
     Wait(u64),
     /// The password is wrong.
@@ -87,6 +89,7 @@ pub(super) fn login(admin: &Admin, token: &str, refusal: Option<Refusal>) -> Mar
         Refusal::Foreign => {
             "This form is too old or was not sent from this page. Please try again.".to_owned()
         }
+        Refusal::Unread(why) => why.to_owned(),
         Refusal::Wait(seconds) => format!("Too many wrong passwords. Try again in {seconds} s."),
         Refusal::Wrong => "This is not the operators' password.".to_owned(),
     });
