@@ -9,9 +9,10 @@
 //!
 //! JSON lines. Each line carries its number, the hash of the line before, and its own hash; a line is on
 //! disk before the effect it announces, so the log may name something that then failed, and never misses
-//! something that was done. If it cannot be written, nothing is done. A kill or a power cut in the middle of a write
-//! may leave half a line at the end, which nobody was told of: the next start cuts it off and says so, if all that
-//! was noted stands before it. Anything else that is wrong with the file is refused.
+//! something that was done. If it cannot be written, nothing is done; nor is it while somebody else has cut the file
+//! or added to it. A kill or a power cut in the middle of a write may leave half a line at the end, which nobody was
+//! told of: the next start cuts it off and says so, if all that was noted stands before it. Anything else that is
+//! wrong with the file is refused.
 //!
 //! It must never hold personal data, a token, a URL of a view or a document: only names from the settings,
 //! our ids, and words of this code. It knows no other module but the clock and digests.

@@ -4,7 +4,9 @@
 //! A write that fails is cut off again, so that the file stays a chain; if not even that works, nothing
 //! more is written. What a kill or a power cut has left of a line is cut off at the next start: nobody was told that
 //! it stands. A file that was renamed or removed (logrotate) is noticed before each write: a new one
-//! goes on with the chain of the old. After `copytruncate` it goes on in the same file.
+//! goes on with the chain of the old. After `copytruncate` it goes on in the same file. A file that is longer or
+//! shorter than what was written, because somebody else cut it or added to it, is noticed before each write, too:
+//! nothing more is written until it has its length again, or was moved away.
 //!
 //! How far the chain has come is kept beside it, in [`super::noted`]. It is noted only after the lines before it
 //! are on disk, so that a power cut never leaves a note of lines that are gone: with `sync` after each write,
@@ -71,12 +73,13 @@ impl Writer {
         })?;
         let whole = resume(path, &file)?;
         let torn_bytes = if whole.torn.is_some() { cut_off(&file, &whole)? } else { 0 };
-        let head = whole.head;
+        let (head, length) = (whole.head, whole.bytes);
         let (shared, trouble) = (Arc::new(Mutex::new(head.clone())), Trouble::default());
         let (queue, orders) = mpsc::sync_channel(QUEUE);
         let log = Log {
             path: path.to_owned(),
             file,
+            length,
             sync,
             noted: Noted { seq: 0, is_synced: false, has_failed: false },
             head,
@@ -184,6 +187,8 @@ struct Noted {
 struct Log {
     path: PathBuf,
     file: File,
+    /// How long it is, if nobody else writes to it.
+    length: u64,
     sync: bool,
     head: Head,
     shared: Arc<Mutex<Head>>,
@@ -257,7 +262,7 @@ impl Log {
             return;
         }
         let looked = self.follow_rotation();
-        match looked.and_then(|()| Ok(rustix::fs::fstatvfs(&self.file)?.f_bavail > 0)) {
+        match looked.and_then(|_| Ok(rustix::fs::fstatvfs(&self.file)?.f_bavail > 0)) {
             Ok(true) => {
                 tracing::info!("the audit log can be written again");
                 self.tell(None);
@@ -271,18 +276,21 @@ impl Log {
         if self.failed {
             return Err(io::Error::other("an earlier write left half a line"));
         }
-        self.follow_rotation()?;
+        let length = self.follow_rotation()?;
+        if length < self.length {
+            tracing::warn!(head = %self.head, "the audit log was emptied; its chain goes on in the same file");
+        }
         let (mut bytes, mut head) = (Vec::new(), self.head.clone());
         for entry in batch.iter().flat_map(|(entries, _)| entries) {
             head = chain::append(&mut bytes, &head, clock.now(), entry);
         }
-        let length = self.file.metadata()?.len();
         let written =
             self.file.write_all(&bytes).and_then(|()| if self.sync { self.file.sync_data() } else { Ok(()) });
         if let Err(error) = written {
             self.failed = self.file.set_len(length).is_err();
             return Err(error);
         }
+        self.length = length + bytes.len() as u64;
         self.head.clone_from(&head);
         *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = head;
         if self.sync || self.head.seq - self.noted.seq >= NOTE_AFTER {
@@ -308,12 +316,19 @@ impl Log {
         self.noted = Noted { seq: self.head.seq, is_synced: synced, has_failed: noted.is_err() };
     }
 
-    /// Goes on in a new file if the path leads elsewhere now.
-    fn follow_rotation(&mut self) -> io::Result<()> {
+    /// Goes on in a new file if the path leads elsewhere now. Answers how long the file is: as long as it should be, or
+    /// empty, which `copytruncate` leaves.
+    fn follow_rotation(&mut self) -> io::Result<u64> {
         let ours = self.file.metadata()?;
         let is_ours = |found: fs::Metadata| found.dev() == ours.dev() && found.ino() == ours.ino();
         if fs::metadata(&self.path).is_ok_and(is_ours) {
-            return Ok(());
+            let (found, length) = (ours.len(), self.length);
+            if found != length && found != 0 {
+                let why =
+                    format!("somebody else has changed it: it has {found} bytes and should have {length}");
+                return Err(io::Error::other(why));
+            }
+            return Ok(found);
         }
         let file = open(&self.path)?;
         if file.metadata()?.len() > 0 {
@@ -322,8 +337,8 @@ impl Log {
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         self.note(true);
         tracing::info!(head = %self.head, "the audit log was rotated; a new file goes on with its chain");
-        self.file = file;
-        Ok(())
+        (self.file, self.length) = (file, 0);
+        Ok(0)
     }
 }
 
@@ -520,6 +535,40 @@ mod tests {
         // As a power cut may leave the first one.
         fs::write(note, "").unwrap();
         assert_eq!(scratch.open().unwrap().head().unwrap().seq, 3);
+    }
+
+    #[tokio::test]
+    async fn s6_a_log_that_somebody_cuts_or_adds_to_meanwhile_is_not_gone_on_with() {
+        let scratch = Scratch::new();
+        let (whole, first) = two_lines(&scratch).await;
+        let audit = scratch.open().unwrap();
+        let longer = [&whole[..], b"more\n"].concat();
+        for text in [&whole[..first], &whole[..whole.len() - 1], &longer[..]] {
+            fs::write(scratch.file(), text).unwrap();
+            assert!(matches!(audit.record(entry()).await, Err(Error::Io(_))));
+            let why = audit.trouble().unwrap();
+            assert!(why.contains(&format!("{} bytes and should have {}", text.len(), whole.len())), "{why}");
+            assert_eq!(fs::read(scratch.file()).unwrap(), text, "it is left as it is");
+        }
+        assert_eq!(audit.head().unwrap().seq, 2);
+        fs::write(scratch.file(), &whole).unwrap();
+        audit.record(entry()).await.unwrap();
+        assert_eq!((scratch.head().seq, audit.trouble()), (3, None), "it is whole again");
+        let third = scratch.head();
+        // As `copytruncate` does.
+        fs::write(scratch.file(), "").unwrap();
+        audit.record(entry()).await.unwrap();
+        audit.record(entry()).await.unwrap();
+        let fifth = chain::verify(&fs::read(scratch.file()).unwrap()[..], Some(&third)).unwrap();
+        assert_eq!(fifth.seq, 5);
+        // What was changed is kept elsewhere, and a new file goes on.
+        fs::write(scratch.file(), "something else\n").unwrap();
+        assert!(audit.record(entry()).await.is_err());
+        fs::rename(scratch.file(), scratch.0.join("evidence")).unwrap();
+        audit.record(entry()).await.unwrap();
+        audit.record(entry()).await.unwrap();
+        let seventh = chain::verify(&fs::read(scratch.file()).unwrap()[..], Some(&fifth)).unwrap();
+        assert_eq!((seventh.seq, Some(seventh)), (7, audit.head()));
     }
 
     #[tokio::test]
