@@ -1,13 +1,16 @@
 //! Places that some share: so many in all, and of one of them no more than so many, so that nobody takes all of them
 //! from the others.
 //!
-//! Nobody waits here: whoever finds no place is refused (rule S5), and who asked says when to come again.
+//! Whoever finds no place is refused (rule S5), and who asked says when to come again; or waits for one, for as long as
+//! who asked lets it.
 
 use std::{
     collections::HashMap,
     hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+use tokio::sync::Notify;
 
 /// The places, as far as they are taken. Clones share them.
 #[derive(Debug, Clone)]
@@ -18,6 +21,7 @@ struct Shared<K> {
     all: usize,
     of_one: usize,
     taken: Mutex<HashMap<K, usize>>,
+    given_back: Notify,
 }
 
 /// A place, which is given back when it is dropped.
@@ -30,7 +34,7 @@ pub struct Place<K: Clone + Eq + Hash> {
 impl<K: Clone + Eq + Hash> Places<K> {
     /// So many, of which one may have so many.
     pub fn new(all: usize, of_one: usize) -> Self {
-        Self(Arc::new(Shared { all, of_one, taken: Mutex::default() }))
+        Self(Arc::new(Shared { all, of_one, taken: Mutex::default(), given_back: Notify::new() }))
     }
 
     /// A place for one of them, if there is one.
@@ -42,6 +46,18 @@ impl<K: Clone + Eq + Hash> Places<K> {
         }
         taken.insert(of.clone(), own + 1);
         Some(Place { places: self.clone(), of: of.clone() })
+    }
+
+    /// A place for one of them, once there is one. Those who wait are not in a line.
+    pub async fn wait(&self, of: &K) -> Place<K> {
+        loop {
+            // From before the look, so that none that comes back meanwhile is missed.
+            let given_back = self.0.given_back.notified();
+            if let Some(place) = self.take(of) {
+                return place;
+            }
+            given_back.await;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<K, usize>> {
@@ -59,6 +75,8 @@ impl<K: Clone + Eq + Hash> Drop for Place<K> {
         } else {
             taken.insert(self.of.clone(), left);
         }
+        drop(taken);
+        self.places.0.given_back.notify_waiters();
     }
 }
 
@@ -81,5 +99,21 @@ mod tests {
         drop(taken);
         assert!(places.lock().is_empty(), "who has none any more is not remembered");
         assert!(places.take(&"one").is_some());
+    }
+
+    #[tokio::test]
+    async fn who_waits_has_the_place_that_comes_back() {
+        let places = Places::new(2, 1);
+        let first = places.take(&"one").unwrap();
+        let waiting = places.clone();
+        let second = tokio::spawn(async move { waiting.wait(&"one").await });
+        let of_another = places.wait(&"other").await;
+        assert!(!second.is_finished());
+        drop(of_another);
+        tokio::task::yield_now().await;
+        assert!(!second.is_finished(), "one has as many as one may have");
+        drop(first);
+        let _second = second.await.unwrap();
+        assert!(places.take(&"one").is_none() && places.take(&"other").is_some());
     }
 }

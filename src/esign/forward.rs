@@ -20,7 +20,7 @@ use crate::{
     budget::{Deadline, Now, Operation, Priority, Rule, Scope, Unclaimed, checks},
     domain::{CallerName, EnvelopeId},
     http_client::{BodyStream, Upload},
-    places::Place,
+    places::{Place, Places},
 };
 
 /// The largest answer: that of a download.
@@ -88,9 +88,9 @@ impl std::fmt::Debug for Forwarded {
 }
 
 impl Client {
-    /// A place for a body of this caller that is sent as it arrives; none if all are taken, or its share of them.
-    pub fn place_for_upload(&self, caller: &CallerName) -> Option<UploadPlace> {
-        self.uploads.take(caller)
+    /// The places for bodies that are sent as they arrive.
+    pub fn uploads(&self) -> &Places<CallerName> {
+        &self.uploads
     }
 
     /// Passes a call on, and its answer back: successes as a stream, refusals as the upstream words

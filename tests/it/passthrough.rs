@@ -757,18 +757,22 @@ async fn uploads_that_dawdle_leave_creates_their_places() {
     for _ in 0..4 {
         sockets.push((dawdling(&daemon).await, String::new()));
     }
-    // One of the four calls may stream. It is written down once it has its place; the others are refused before.
-    let are_told = async || {
+    // One of the four calls may stream. It is written down once it has its place; the others wait for one.
+    daemon.until("one upload", async || written_down(&log) == 1).await;
+    let mut are_told = async || {
         for (socket, said) in &mut sockets {
+            // Not silent for so long that it is given up.
+            let _ = socket.try_write(b" ");
             let mut piece = [0; 4_096];
             if let Ok(count) = socket.try_read(&mut piece) {
                 said.push_str(&String::from_utf8_lossy(&piece[..count]));
             }
         }
         let refused = sockets.iter().filter(|(_, said)| said.starts_with("HTTP/1.1 429 "));
-        (written_down(&log), refused.count()) == (1, 3)
+        (written_down(&log), refused.count())
     };
-    daemon.until("one upload and three refusals", are_told).await;
+    assert_eq!(are_told().await, (1, 0));
+    daemon.run_clock_slowly("three refusals", async || are_told().await == (1, 3)).await;
     let made = daemon.create("in-between", &crate::harness::order()).await;
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
 }
@@ -793,7 +797,17 @@ async fn s5_no_caller_takes_the_places_of_all_large_bodies_from_the_others() {
     };
     let upload = dawdling(&daemon).await;
     daemon.until("the upload", async || written_down(&log) == 1).await;
-    let refused = pass(CALLER_KEY).await;
+    let is_answered = std::cell::Cell::new(false);
+    let waits = async {
+        let answer = pass(CALLER_KEY).await;
+        is_answered.set(true);
+        answer
+    };
+    let clock = daemon.run_clock_slowly("a refusal", async || {
+        let _ = upload.try_write(b" ");
+        is_answered.get()
+    });
+    let (refused, ()) = tokio::join!(waits, clock);
     let seen = (refused.status.as_u16(), refused.code());
     assert_eq!(seen, (429, "quota_exceeded"), "{}", refused.text);
     assert!(refused.headers.contains_key("retry-after"), "{}", refused.text);

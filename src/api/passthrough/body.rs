@@ -36,6 +36,8 @@ const PAUSE: Duration = Duration::from_secs(30);
 /// A body must be there so long before its call has to end: no answer comes sooner, and the caller is told of the
 /// body then, and not that the upstream was slow.
 const TIME_TO_ANSWER: Duration = Duration::from_secs(1);
+/// The longest wait for a place of a body that says how long it is.
+const PLACE_WAIT: Duration = Duration::from_secs(10);
 /// When to come again if there was no place for a body that streams.
 const PLACE_RETRY: Duration = Duration::from_secs(10);
 
@@ -112,6 +114,11 @@ pub(super) async fn take(
     }
     // There is room for the largest body of our own API, whatever the settings are, and maybe not for more.
     let most = KEPT.min(api.body_limit);
+    // Who says that it will stream waits here, before anything of it takes room.
+    let mut place = match announced {
+        Some(announced) if announced > most => Some(waited(api, caller, time).await?),
+        _ => None,
+    };
     let wanted = announced.map_or(most, |announced| announced.min(most));
     let room = api.room.take(wanted, &api.clock).await?;
     let mut kept = Vec::with_capacity(wanted.max(size));
@@ -120,7 +127,7 @@ pub(super) async fn take(
     }
     while let Some(piece) = body.next().await? {
         if kept.len() + piece.len() > most {
-            let place = place(api, caller)?;
+            let place = place.take().or_else(|| api.esign.uploads().take(caller)).ok_or_else(no_place)?;
             let head = [held(kept, room), piece];
             return Ok((ForwardBody::Streamed(streamed(head, body, &source), place), source));
         }
@@ -129,13 +136,17 @@ pub(super) async fn take(
     Ok((ForwardBody::Whole(vec![held(kept, room)]), source))
 }
 
-fn place(api: &Api, caller: &CallerName) -> Result<UploadPlace, Problem> {
-    api.esign.place_for_upload(caller).ok_or_else(|| {
-        let detail = "too many large bodies, of this caller or of all, are on their way to DocuSign already";
-        Problem::new("quota_exceeded", detail)
-            .fix("Repeat the call after the time in Retry-After, and send fewer large bodies at once.")
-            .retry_after(PLACE_RETRY)
-    })
+/// A place for a body that streams, as soon as there is one.
+async fn waited(api: &Api, caller: &CallerName, time: Duration) -> Result<UploadPlace, Problem> {
+    let patience = Deadline::within(&*api.clock, PLACE_WAIT.min(time));
+    patience.hold(&*api.clock, api.esign.uploads().wait(caller)).await.ok_or_else(no_place)
+}
+
+fn no_place() -> Problem {
+    let detail = "too many large bodies, of this caller or of all, are on their way to DocuSign already";
+    Problem::new("quota_exceeded", detail)
+        .fix("Repeat the call after the time in Retry-After, and send fewer large bodies at once.")
+        .retry_after(PLACE_RETRY)
 }
 
 /// What has come of a body, and then the rest as it comes.
