@@ -5,7 +5,8 @@
 //! that nobody has stays hidden (our reading).
 //!
 //! Source: SPEC: text, `conditionalParentLabel` and `conditionalParentValue`, and tabGroup; the vendor's blog,
-//! "Conditional field values": the parent is another tab of the same recipient, and may be conditional, too.
+//! "Conditional field values": the parent is another tab of the same recipient, and may be conditional, too;
+//! esign101/concepts/tabs/conditional-fields: `##ANY##` for any text.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,14 +24,18 @@ pub(in crate::emulator) fn is_conditional(tab: &Tab) -> bool {
     parent_of(tab).is_some()
 }
 
-/// Whether it says what a tab waits for: this value, or `on` of what is ticked, chosen or signed (which the ceremony
-/// does with every place to sign).
+/// What a tab waits for if any text in its parent shows it.
+const ANY: &str = "##ANY##";
+
+/// Whether it says what a tab waits for: this value, any at all, or `on` of what is ticked, chosen or signed (which the
+/// ceremony does with every place to sign).
 fn says(parent: &Tab, wanted: &str) -> bool {
     let is_on = match parent.list.as_str() {
         "checkboxTabs" | RADIOS => !parent.value.is_empty(),
         _ => parent.is_signature(),
     };
-    parent.value == wanted || (is_on && wanted.eq_ignore_ascii_case("on"))
+    let is_any = wanted == ANY && !parent.value.is_empty();
+    parent.value == wanted || is_any || (is_on && wanted.eq_ignore_ascii_case("on"))
 }
 
 /// For each tab whether its recipient has it in sight: it has no condition, or its parent is in sight and says what it

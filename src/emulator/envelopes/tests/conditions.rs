@@ -117,6 +117,35 @@ async fn what_an_answer_brings_into_sight_is_shown_before_it_is_signed() {
 }
 
 #[tokio::test]
+async fn a_field_can_wait_for_any_text_in_another() {
+    let client = Client::start().await;
+    let mut particulars = at(120, json!({ "tabLabel": "particulars" }));
+    particulars["conditionalParentLabel"] = json!("remark");
+    particulars["conditionalParentValue"] = json!("##ANY##");
+    let remark = at(100, json!({ "tabLabel": "remark", "required": "false" }));
+    let tabs = json!({ "textTabs": [remark, particulars] });
+    let id = client.create(definition(&[ada(&tabs)])).await;
+    let read = client.get(&format!("/envelopes/{id}/recipients/1/tabs")).await;
+    let remark = format!("tab-{}", read["textTabs"][0]["tabId"].as_str().unwrap());
+    let session = client.browse(&client.view(&id, ada_view()).await.unwrap()).await.1;
+    assert!(!client.browse(&session).await.2.contains("particulars"));
+    let send = async |typed: &str| {
+        let form = [("action", "sign"), ("name", "Ada Mary King"), (remark.as_str(), typed)];
+        let (status, _, page) = client.post(&session, &form).await;
+        (status, page)
+    };
+    let (status, page) = send("Engines").await;
+    assert!(status == 422 && page.contains("particulars"), "{status}: {page}");
+    let (status, page) = send("").await;
+    assert_eq!(status, 302, "{page}");
+
+    let id = client.create(definition(&[ada(&tabs)])).await;
+    client.act(&id, "1", "sign", json!({ "fields": { "remark": "Engines" } })).await;
+    let read = client.get(&format!("/envelopes/{id}/recipients/1/tabs")).await;
+    assert_eq!(read["textTabs"][1]["value"], "Sample", "it is in sight, and required");
+}
+
+#[tokio::test]
 async fn a_group_asks_for_so_many_of_its_boxes() {
     let client = Client::start().await;
     let tabs = |group: &Value| {
