@@ -101,8 +101,10 @@ fn groups(tabs: &[Tab]) -> Vec<Group> {
         };
         let members: Vec<usize> = (0..tabs.len()).filter(is_member).collect();
         let (least, most) = asks_for(group);
-        // What cannot be given keeps nobody.
-        Some(Group { least: least.min(members.len()), most, members })
+        // Neither what cannot be given nor what cannot be left out keeps anybody.
+        let least = least.min(members.len());
+        let bound = members.iter().filter(|place| is_bound(&tabs[**place])).count();
+        Some(Group { least, most: most.max(least).max(bound), members })
     };
     all.filter_map(|(group, _)| of_it(group)).collect()
 }
@@ -126,6 +128,11 @@ fn asks_for(group: &Tab) -> (usize, usize) {
 /// Whether a tab is ticked, filled in or a place to sign, all of which the ceremony signs.
 fn is_given(tab: &Tab) -> bool {
     !tab.value.is_empty() || tab.is_signature()
+}
+
+/// Whether the signer cannot leave this tab of a group out: it is required, a place to sign, or locked with its value.
+fn is_bound(tab: &Tab) -> bool {
+    tab.is_required() || !tab.is_fillable()
 }
 
 /// Whether each group has as many of its tabs as it asks for.

@@ -188,6 +188,47 @@ async fn a_group_asks_for_so_many_of_its_boxes() {
 }
 
 #[tokio::test]
+async fn a_group_allows_what_its_signer_cannot_leave_out() {
+    let client = Client::start().await;
+    let exactly_one = json!({ "groupRule": "SelectExactly", "minimumRequired": "1", "maximumAllowed": "1" });
+    let initials = |y: u32| ("initialHereTabs", at(y, json!({ "optional": "true" })));
+    let required = |y: u32| ("textTabs", at(y, json!({ "required": "true" })));
+    let locked = |y: u32| ("textTabs", at(y, json!({ "value": "fixed", "locked": "true" })));
+    let tick = |y: u32| ("checkboxTabs", at(y, json!({})));
+    for (group, members, status) in [
+        (exactly_one.clone(), [initials(100), initials(120)], 302),
+        (exactly_one.clone(), [required(100), required(120)], 302),
+        (json!({ "groupRule": "SelectAtMost", "maximumAllowed": "1" }), [locked(100), locked(120)], 302),
+        (
+            json!({ "groupRule": "SelectARange", "minimumRequired": "2", "maximumAllowed": "1" }),
+            [tick(100), tick(120)],
+            302,
+        ),
+        (exactly_one, [initials(100), tick(120)], 422),
+    ] {
+        let mut tabs = json!({ "tabGroups": [group] });
+        tabs["tabGroups"][0]["groupLabel"] = json!("g");
+        for (list, mut member) in members {
+            member["tabGroupLabels"] = json!(["g"]);
+            let mut all = tabs[list].as_array().cloned().unwrap_or_default();
+            all.push(member);
+            tabs[list] = json!(all);
+        }
+        let id = client.create(definition(&[ada(&tabs)])).await;
+        let read = client.get(&format!("/envelopes/{id}/recipients/1/tabs")).await;
+        let fields = ["checkboxTabs", "textTabs"].into_iter().filter_map(|list| read[list].as_array());
+        let names: Vec<String> =
+            fields.flatten().map(|tab| format!("tab-{}", tab["tabId"].as_str().unwrap())).collect();
+        let mut form = vec![("action", "sign"), ("name", "Ada Mary King")];
+        form.extend(names.iter().map(|name| (name.as_str(), "X")));
+        let session = client.browse(&client.view(&id, ada_view()).await.unwrap()).await.1;
+        assert_eq!(client.post(&session, &form).await.0, status, "{tabs}");
+        let id = client.create(definition(&[ada(&tabs)])).await;
+        assert_eq!(client.act(&id, "1", "sign", json!({})).await["event"], "signing_complete", "{tabs}");
+    }
+}
+
+#[tokio::test]
 async fn a_scripted_signer_fills_what_a_box_ticked_for_its_group_brings_into_sight() {
     let client = Client::start().await;
     let ticks =
