@@ -319,9 +319,11 @@ async fn the_older_lists_have_words_of_their_own() {
     for (mut notification, is_taken) in [
         (envelope("completed"), true),
         (envelope("Draft"), true),
+        (envelope("signed"), true),
         (envelope("Finished"), false),
         (envelope("AutoResponded"), false),
         (recipient("AuthenticationFailed"), true),
+        (recipient("Signed"), true),
         (recipient("Voided"), false),
     ] {
         notification["url"] = json!("https://a.example/in");
@@ -334,6 +336,7 @@ async fn the_older_lists_have_words_of_their_own() {
     }
     for (list, word, status) in [
         ("envelopeEvents", "Completed", 201),
+        ("envelopeEvents", "signed", 201),
         ("envelopeEvents", "finished", 400),
         ("recipientEvents", "Declined", 201),
         ("recipientEvents", "voided", 400),
