@@ -239,7 +239,8 @@ pub(super) fn notification_over(own: &Fields, given: Option<&Value>) -> Result<F
             }
         }
     }
-    check_expiry(&expirations)?;
+    let warning = given.and_then(|given| given.get("expirations")?.get("expireWarn"));
+    settle_expiry(&mut expirations, warning)?;
     let mut fields = Fields::new();
     fields.insert("useAccountDefaults".to_owned(), json!(uses_defaults.to_string()));
     fields.insert("expirations".to_owned(), expirations);
@@ -247,7 +248,8 @@ pub(super) fn notification_over(own: &Fields, given: Option<&Value>) -> Result<F
     Ok(fields)
 }
 
-fn check_expiry(expirations: &Value) -> Result<(), Refusal> {
+/// Refuses what cannot be. A warning that this request does not say was set before, and comes down to a shorter life.
+fn settle_expiry(expirations: &mut Value, said_warning: Option<&Value>) -> Result<(), Refusal> {
     if !expirations["expireEnabled"].as_str().is_some_and(|v| v.eq_ignore_ascii_case("true")) {
         return Ok(());
     }
@@ -257,7 +259,10 @@ fn check_expiry(expirations: &Value) -> Result<(), Refusal> {
         return Err(invalid("expireAfter must be a number of days from 1 to 999."));
     }
     if warning > days {
-        return Err(invalid("expireWarn must be at most the days of expireAfter."));
+        if said_warning.is_some() {
+            return Err(invalid("expireWarn must be at most the days of expireAfter."));
+        }
+        expirations["expireWarn"] = expirations["expireAfter"].clone();
     }
     Ok(())
 }

@@ -339,3 +339,24 @@ async fn a_change_of_the_warning_alone_is_judged_by_the_envelopes_own_expiry() {
         (&json!("120"), &json!("0"))
     );
 }
+
+#[tokio::test]
+async fn a_shorter_life_takes_the_warning_of_before_along() {
+    let client = Client::start().await;
+    let mut whole = definition(&[signer("1", "Ada", "/sn1/")]);
+    whole["notification"] =
+        json!({ "expirations": { "expireEnabled": "true", "expireAfter": "30", "expireWarn": "10" } });
+    let path = format!("/envelopes/{}/notification", client.create(whole).await);
+    let put =
+        async |expirations: Value| client.call("PUT", &path, json!({ "expirations": expirations })).await;
+    for (days, warning) in [("12", "10"), ("5", "5")] {
+        let (status, body) = put(json!({ "expireEnabled": "true", "expireAfter": days })).await;
+        assert_eq!((status, &body["expirations"]["expireWarn"]), (200, &json!(warning)), "{body}");
+    }
+    assert_eq!(put(json!({ "expireAfter": "3", "expireWarn": "5" })).await.0, 400, "it is said again");
+    let read = client.get(&path).await;
+    assert_eq!(
+        (&read["expirations"]["expireAfter"], &read["expirations"]["expireWarn"]),
+        (&json!("5"), &json!("5"))
+    );
+}
