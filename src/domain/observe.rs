@@ -3,7 +3,8 @@
 //! Most facts only raise a status. A failed identity check is an exception, because it can be undone: there
 //! the times count that the upstream gives, and a failure that is older than the last unlocking is over. So
 //! is a turn, which follows from the order of our own signers until the upstream says otherwise: a template
-//! may bring recipients who sign before them.
+//! may bring recipients who sign before them. Whether it gave a turn or denied it last, its times tell, and not which
+//! of the two is written down first.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -45,15 +46,18 @@ impl Signing {
         vec![News { kind: EventKind::SignerReady, signer: Some(signer.id) }]
     }
 
-    /// The upstream, asked `at` that time by its clock, gave a signer no view because others sign first. They wait until
-    /// something newer says that it is their turn. Answers whether that is news.
-    pub fn deny_turn(&mut self, signer: SignerId, at: Timestamp) -> bool {
-        let is_over = self.status.is_terminal();
-        let signer = self.signer_mut(signer).filter(|signer| !is_over && !signer.status.is_terminal());
-        let Some(signer) = signer else { return false };
+    /// The upstream, asked `at` that time by its clock for a signer who stood there as `known`, gave no view because
+    /// others sign first. They wait until something newer says that it is their turn; unless that was heard while the
+    /// upstream was asked. Answers whether it is news.
+    pub fn deny_turn(&mut self, signer: SignerId, known: SignerStatus, at: Timestamp) -> bool {
+        let (is_over, at) = (self.status.is_terminal(), kept(at));
+        let may_wait = |signer: &&mut Signer| {
+            !is_over && !signer.status.is_terminal() && !signer.got_turn_since(known, at)
+        };
+        let Some(signer) = self.signer_mut(signer).filter(may_wait) else { return false };
         let is_news = signer.upstream.denied_at.is_none();
         signer.status = SignerStatus::Waiting;
-        signer.upstream.denied_at = signer.upstream.denied_at.max(Some(kept(at)));
+        signer.upstream.denied_at = signer.upstream.denied_at.max(Some(at));
         is_news
     }
 
@@ -143,9 +147,14 @@ impl Signing {
         if matches!(self.status, SigningStatus::Completed | SigningStatus::Failed) {
             return Vec::new();
         }
+        let first = self.signers.iter().map(|signer| signer.order).min();
         let Some(signer) = self.signers.iter_mut().find(|signer| signer.recipient_id == recipient_id) else {
             return Vec::new();
         };
+        // Whom nobody signs before is denied no turn: what is kept against that would cost a write.
+        if signer.role.is_some() || Some(signer.order) != first {
+            signer.note_turn(fact, at.map(kept));
+        }
         let Some(status) = signer.learn(fact, at.map(kept), now) else { return Vec::new() };
         signer.reach(status);
         let id = signer.id;
@@ -183,7 +192,23 @@ impl Signer {
         if self.is_done() {
             // Whoever has ended is neither locked nor unlocked any more, whatever comes late.
             (self.upstream.failed_at, self.upstream.unlocked_at) = (None, None);
+            self.upstream.turn_at = None;
         }
+    }
+
+    /// Keeps when it was their turn by the upstream's word, also if they stand there already: a denial of before may come
+    /// after it.
+    fn note_turn(&mut self, fact: SignerFact, at: Option<Timestamp>) {
+        if !self.is_done() && matches!(fact, SignerFact::Delivered | SignerFact::Sent) {
+            self.upstream.turn_at = self.upstream.turn_at.max(at);
+        }
+    }
+
+    /// Whether they have got their turn since the upstream denied it, asked at that time when they stood there as `known`:
+    /// by its own times, or because they stand further now.
+    fn got_turn_since(&self, known: SignerStatus, denied: Timestamp) -> bool {
+        let is_overtaken = self.upstream.turn_at.is_some_and(|at| denied.duration_since(at) <= CLOCKS);
+        is_overtaken || self.status.rank() > known.rank()
     }
 
     /// Where a fact takes them, if anywhere.
@@ -286,7 +311,11 @@ mod tests {
         let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
         let signer = signing.signers[0].id;
         let stands = |signing: &Signing| (signing.signers[0].status, signing.next_signer().is_some());
-        assert!(signing.deny_turn(signer, at(100)) && !signing.deny_turn(signer, at(90)));
+        let deny = |signing: &mut Signing, second| {
+            let known = signing.signers[0].status;
+            signing.deny_turn(signer, known, at(second))
+        };
+        assert!(deny(&mut signing, 100) && !deny(&mut signing, 90));
         assert_eq!(stands(&signing), (SignerStatus::Waiting, false));
         // What was said before, and comes late; and what says nothing of a turn.
         for (fact, second) in [(Sent, 39), (Delivered, 39), (Resent, 200)] {
@@ -302,15 +331,58 @@ mod tests {
             (AuthenticationFailed, EventKind::SignerAuthenticationFailed),
         ] {
             let mut signing = sample::signing(SigningStatus::Open, SignerStatus::InSession);
-            signing.deny_turn(signer, at(100));
+            deny(&mut signing, 100);
             assert_eq!(said(&mut signing, fact, None), [told], "as it is read now");
         }
         // An end is an end, whenever it was.
         for fact in [Declined, Signed] {
             let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
-            signing.deny_turn(signer, at(100));
-            assert!(!said(&mut signing, fact, Some(1)).is_empty() && !signing.deny_turn(signer, at(200)));
+            deny(&mut signing, 100);
+            assert!(!said(&mut signing, fact, Some(1)).is_empty() && !deny(&mut signing, 200));
         }
+    }
+
+    #[test]
+    fn f1_a_denial_that_word_of_their_turn_has_overtaken_is_not_noted() {
+        use SignerFact::{Delivered, Sent, Signed};
+        let behind = |status| {
+            let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+            let before = SignerId::from_uuid(Uuid::from_u128(4));
+            let other =
+                Signer { id: before, recipient_id: "0".to_owned(), ..sample::person(SignerStatus::Signed) };
+            signing.signers[0].order = 2;
+            signing.signers[0].status = status;
+            signing.signers.push(other);
+            signing
+        };
+        let signer = behind(SignerStatus::Ready).signers[0].id;
+        let deny = |signing: &mut Signing, known, second| signing.deny_turn(signer, known, at(second));
+        // By our own order they stand there already, so that the word changes nothing else.
+        for (word, counts) in [(39, true), (40, false), (100, false), (160, false)] {
+            for fact in [Sent, Delivered] {
+                let mut signing = behind(SignerStatus::InSession);
+                assert_eq!(said(&mut signing, fact, Some(word)), []);
+                assert_eq!(deny(&mut signing, SignerStatus::InSession, 100), counts, "{fact:?} {word}");
+                // Written down the other way round, they stand alike.
+                let mut other = behind(SignerStatus::InSession);
+                assert!(deny(&mut other, SignerStatus::InSession, 100));
+                said(&mut other, fact, Some(word));
+                let waits = |signing: &Signing| signing.signers[0].status == SignerStatus::Waiting;
+                assert_eq!((waits(&signing), waits(&other)), (counts, counts), "{fact:?} {word}");
+            }
+        }
+        // What was read or given meanwhile has no time, and shows.
+        let mut read = behind(SignerStatus::Waiting);
+        assert!(deny(&mut read, SignerStatus::Waiting, 100));
+        assert_eq!(said(&mut read, Sent, None), [EventKind::SignerReady]);
+        assert!(!deny(&mut read, SignerStatus::Waiting, 101));
+        assert!(deny(&mut read, SignerStatus::Ready, 102), "and then it is denied");
+        assert_eq!(said(&mut read, Signed, Some(200)).first(), Some(&EventKind::SignerSigned));
+        // A sole signer of ours with no role is sent to at once, and that is no write.
+        let mut sole = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+        let before = sole.clone();
+        assert_eq!(said(&mut sole, Sent, Some(1)), []);
+        assert_eq!(sole, before);
     }
 
     #[test]
@@ -319,14 +391,14 @@ mod tests {
         let (first, second) = (signing.signers[0].id, SignerId::from_uuid(Uuid::from_u128(4)));
         let other = sample::person(SignerStatus::Waiting);
         signing.signers.push(Signer { id: second, order: 2, recipient_id: "2".to_owned(), ..other });
-        assert!(signing.deny_turn(first, at(0)));
+        assert!(signing.deny_turn(first, SignerStatus::Waiting, at(0)));
         let opened = signing.open(AccountId::new("a"), EnvelopeId::new("e"));
         assert_eq!(opened.iter().map(|it| it.kind).collect::<Vec<_>>(), [EventKind::SigningOpened]);
         // A view that is made all the same says that it is their turn.
         let told: Vec<_> = signing.allow_turn(first).iter().map(|it| (it.kind, it.signer)).collect();
         assert_eq!(told, [(EventKind::SignerReady, Some(first))]);
         assert_eq!(signing.allow_turn(first), [], "once");
-        assert!(signing.deny_turn(second, at(0)));
+        assert!(signing.deny_turn(second, SignerStatus::Waiting, at(0)));
         assert_eq!(said(&mut signing, SignerFact::Signed, Some(1)), [EventKind::SignerSigned]);
         assert_eq!(signing.signers[1].status, SignerStatus::Waiting);
     }
@@ -338,7 +410,8 @@ mod tests {
         signing.signers.push(Signer { id: second, order: 2, ..sample::person(SignerStatus::Waiting) });
         let may_ask = |signing: &Signing| [0, 1].map(|index| signing.may_ask(&signing.signers[index]));
         assert_eq!(may_ask(&signing), [false, false], "one need not, and the other waits for them");
-        assert!(signing.deny_turn(first, at(0)) && signing.deny_turn(second, at(0)));
+        assert!(signing.deny_turn(first, SignerStatus::Ready, at(0)));
+        assert!(signing.deny_turn(second, SignerStatus::Waiting, at(0)));
         assert_eq!(may_ask(&signing), [true, true]);
         // A daemon of an earlier version has written the record since.
         for signer in &mut signing.signers {

@@ -151,6 +151,8 @@ pub struct Upstream {
     pub unlocked_at: Option<Timestamp>,
     /// When they were last denied a view because others sign first, while nothing newer says that it is their turn.
     pub denied_at: Option<Timestamp>,
+    /// When it last said that it is their turn, of those before whom others may sign: a denial from about then is over.
+    pub turn_at: Option<Timestamp>,
 }
 
 /// How the caller authenticated a person; it goes into the certificate of completion.

@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(page(SigningStatus::Uncertain, SignerStatus::Waiting), Page::Creating(Preparing::Now));
         assert_eq!(page(SigningStatus::Open, SignerStatus::AuthFailed), Page::AuthFailed);
         let mut denied = sample::signing(SigningStatus::Open, SignerStatus::Ready);
-        assert!(denied.deny_turn(denied.signers[0].id, now()));
+        assert!(denied.deny_turn(denied.signers[0].id, SignerStatus::Ready, now()));
         assert_eq!(of_link(&denied, &denied.signers[0], now()), Page::Waiting { may_ask: true });
     }
 

@@ -11,7 +11,9 @@ use jiff::Timestamp;
 use crate::{
     budget::Deadline,
     clock::later,
-    domain::{AccountId, Event, Failure, MomentKind, Private, Signing, SigningId, signing::News},
+    domain::{
+        AccountId, Event, Failure, MomentKind, Private, SignerStatus, Signing, SigningId, signing::News,
+    },
     esign::{self, Created as CreatedEnvelope},
     objects::show::{self, ShownView},
     signing::{
@@ -107,7 +109,7 @@ impl Signings {
         let signing = &mut job.signing;
         // Before it is open, so that nobody is told that it is their turn.
         if let FirstView::Denied { signer, asked_at, .. } = &view {
-            signing.deny_turn(*signer, *asked_at);
+            signing.deny_turn(*signer, SignerStatus::Waiting, *asked_at);
         }
         let news = signing.open(account, created.envelope);
         let told = signing.history.len();
@@ -350,7 +352,7 @@ pub(super) fn backoff(attempts: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{SignerStatus, SigningStatus, sample};
+    use crate::domain::{SigningStatus, sample};
 
     #[test]
     fn a_create_whose_time_is_over_tells_what_was_in_the_way_at_the_last_try() {

@@ -206,7 +206,7 @@ impl Signings {
         // The lease has the view's name, by which its page says that it is open.
         let (at, id) =
             (lease.as_ref().map_or_else(|| self.parts.clock.now(), |lease| lease.minted_at), signing.id);
-        let asked_at = self.corrected_now();
+        let (asked_at, known) = (self.corrected_now(), signing.signer(signer).map(|person| person.status));
         let minted = self.mint_with_current_name(&signing, signer, Minting { link, at, deadline }).await;
         if opener == Opener::Click && is_answered(&minted) {
             self.parts.clicks.count(signer, self.parts.clock.uptime());
@@ -217,9 +217,9 @@ impl Signings {
                 Ok(ShownView { signer, url: view.url, expires_at: later(asked_at, VIEW_LIFE) })
             }
             Err(error) => {
-                if error.is_out_of_turn() {
+                if let Some(known) = known.filter(|_| error.is_out_of_turn()) {
                     let trace = error.trace().map(str::to_owned);
-                    self.deny_turn(id, signer, asked_at, trace).await;
+                    self.deny_turn((id, signer), known, asked_at, trace).await;
                 }
                 if let Some(lease) = lease {
                     self.release(id, lease).await;
@@ -229,10 +229,17 @@ impl Signings {
         }
     }
 
-    /// Writes down that the upstream has denied a signer their turn: what fails is found out by the next who asks.
-    async fn deny_turn(&self, id: SigningId, signer: SignerId, asked_at: Timestamp, trace: Option<String>) {
+    /// Writes down that the upstream has denied a signer their turn, who stood there as `known` when it was asked: what
+    /// fails is found out by the next who asks.
+    async fn deny_turn(
+        &self,
+        (id, signer): (SigningId, SignerId),
+        known: SignerStatus,
+        asked_at: Timestamp,
+        trace: Option<String>,
+    ) {
         let denied = self.change(id, Durability::Flushed, |signing, now| {
-            if signing.deny_turn(signer, asked_at) {
+            if signing.deny_turn(signer, known, asked_at) {
                 signing.remember(now, MomentKind::TurnDenied, Some(signer), trace.clone());
             }
             Ok(Vec::new())

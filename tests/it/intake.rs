@@ -23,12 +23,17 @@ fn event(name: &str, envelope: &str) -> Vec<u8> {
     serde_json::to_vec(&message).unwrap()
 }
 
-fn digest(daemon: &TestDaemon, body: &[u8]) -> String {
+pub(crate) fn digest(daemon: &TestDaemon, body: &[u8]) -> String {
     let key = daemon.emulator.ready().connect_hmac_key.clone();
     countersign::connect::Keys::new([key.as_str()]).sign(body).unwrap()
 }
 
-async fn push(daemon: &TestDaemon, url: &str, headers: &[(&str, &str)], body: Vec<u8>) -> StatusCode {
+pub(crate) async fn push(
+    daemon: &TestDaemon,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: Vec<u8>,
+) -> StatusCode {
     daemon.call(Method::POST, url, None, headers, body).await.status
 }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{Reply, TestDaemon, order},
+    intake::{digest, push},
     signings::{base64_of, contract},
 };
 
@@ -491,6 +492,35 @@ async fn f1_whoever_docusign_denies_their_turn_is_told_of_as_waiting_until_it_sa
     daemon.act(0, "sign", &json!({})).await;
     daemon.run_clock("the second's turn", async || stands().await == "ready").await;
     assert!(daemon.look(&link).await.text.contains("ready to sign"));
+}
+
+/// By our own order it is the second's turn; DocuSign denies it, and says a moment later that it is: what it says may be
+/// taken in before the denial is written down.
+#[tokio::test]
+async fn f1_a_denial_that_the_event_of_their_turn_has_overtaken_makes_nobody_wait() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &in_turn()).await;
+    let id = made.id().parse().unwrap();
+    let work = daemon.record(id).await.work;
+    daemon.rewrite(id, work, |signing| signing.signers[1].status = SignerStatus::Ready).await;
+    let (path, link) = (format!("/v1/signings/{}", made.id()), link_of(&made, 1));
+    let stands = async || daemon.get(&path).await.body["signers"][1]["status"].clone();
+    let message = json!({"event": "recipient-sent", "generatedDateTime": daemon.clock.now().to_string(),
+        "data": {"envelopeId": made.body["provider"]["envelope_id"], "recipientId": "2"}});
+    let body = serde_json::to_vec(&message).unwrap();
+    let (url, digest) =
+        (format!("{}/in/docusign/events", daemon.public.as_ref().unwrap()), digest(&daemon, &body));
+    assert_eq!(push(&daemon, &url, &[("x-docusign-signature-1", &digest)], body).await, StatusCode::OK);
+    let is_known =
+        async || daemon.record(id).await.signing.signers[1].upstream.turn_at == Some(daemon.clock.now());
+    daemon.until("the word", is_known).await;
+    assert_eq!(daemon.click(&link).await.status, StatusCode::CONFLICT);
+    assert_eq!(stands().await, "ready");
+    assert!(!daemon.get(&format!("{path}/timeline")).await.text.contains("turn_denied"));
+    // What DocuSign denies long after is so.
+    daemon.clock.advance(Duration::from_secs(120));
+    assert_eq!(daemon.click(&link).await.status, StatusCode::CONFLICT);
+    assert_eq!(stands().await, "waiting");
 }
 
 /// A template whose own first recipient signs before the role that we fill.

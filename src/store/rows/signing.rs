@@ -142,6 +142,8 @@ struct SignerState<'a> {
     unlocked_at: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     denied_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    turn_at: Option<i64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -255,6 +257,7 @@ impl<'a> From<&'a Signer> for SignerState<'a> {
             failed_at: signer.upstream.failed_at.map(micros),
             unlocked_at: signer.upstream.unlocked_at.map(micros),
             denied_at: signer.upstream.denied_at.map(micros),
+            turn_at: signer.upstream.turn_at.map(micros),
         }
     }
 }
@@ -374,6 +377,7 @@ impl SignerState<'_> {
                 failed_at: self.failed_at.map(timestamp).transpose()?,
                 unlocked_at: self.unlocked_at.map(timestamp).transpose()?,
                 denied_at: self.denied_at.map(timestamp).transpose()?,
+                turn_at: self.turn_at.map(timestamp).transpose()?,
             },
         })
     }

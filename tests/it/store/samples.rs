@@ -128,6 +128,7 @@ pub(crate) fn full(mut signing: Signing) -> Signing {
         failed_at: Some(after(5)),
         unlocked_at: Some(after(6)),
         denied_at: Some(after(7)),
+        turn_at: Some(after(8)),
     };
     signing.purged_at = Some(after(2_000));
     signing.signers[0].status = SignerStatus::Signed;
