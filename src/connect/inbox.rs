@@ -206,11 +206,10 @@ impl Inbox {
             self.unknown(|unknown, now| unknown.remember(envelope.clone(), now));
             return Ok(Seen::Stranger);
         };
-        let (facts, left) = (message.facts(&record.signing.signers), message.left(&record.signing.signers));
-        if facts.is_empty() && left.is_none() {
-            if message.is_unclear(&record.signing.signers) {
-                self.find_out(envelope, message);
-            }
+        let (is_over, signers) = (record.signing.status.is_terminal(), &record.signing.signers);
+        let (facts, left) = (message.facts(signers), message.left(signers));
+        let is_unclear = !is_over && message.is_unclear(signers);
+        if (is_unclear && self.find_out(envelope, message)) || (facts.is_empty() && left.is_none()) {
             return Ok(Seen::Known);
         }
         let taken_in = async {

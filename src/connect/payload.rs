@@ -14,7 +14,9 @@ use jiff::Timestamp;
 
 use crate::{
     connect::wire::{Body, Recipient, Summary},
-    domain::{EnvelopeFact, EnvelopeId, Fact, Private, Signer, SignerFact, SignerId, fact, whom},
+    domain::{
+        EnvelopeFact, EnvelopeId, Fact, Private, Signer, SignerFact, SignerId, SignerStatus, fact, whom,
+    },
     store::Digest,
 };
 
@@ -101,8 +103,14 @@ impl Message {
     }
 
     /// Whether it says that a signer's part has ended, and not whose: it does not list the recipients, and
-    /// the number that it gives is no name that we know. Nothing follows from it but that there is news.
+    /// the number that it gives is no name that we know. Nothing follows from it but that there is news. So it is with
+    /// the completion of an envelope, while one of several signers is not known to have signed: they may have been
+    /// taken off it.
     pub fn is_unclear(&self, signers: &[Signer]) -> bool {
+        if self.completes() {
+            let has_signed = |signer: &Signer| signer.status == SignerStatus::Signed;
+            return self.listed.is_empty() && signers.len() > 1 && !signers.iter().all(has_signed);
+        }
         let Said::Recipient(person, fact) = &self.said else { return false };
         let has_ended = !matches!(fact, SignerFact::Delivered | SignerFact::Resent | SignerFact::Sent);
         has_ended && !person.is_listed && person.find(signers).is_none()
@@ -113,8 +121,17 @@ impl Message {
         self.event == unclear.event && self.recipient == unclear.recipient && !self.is_unlisted()
     }
 
+    /// Whether it says that the envelope is completed.
+    pub fn completes(&self) -> bool {
+        use EnvelopeFact::Completed;
+        matches!(&self.said, Said::Envelope(Completed) | Said::Everyone(Some(Completed), _))
+    }
+
     fn is_unlisted(&self) -> bool {
-        matches!(&self.said, Said::Left(person) | Said::Recipient(person, _) if !person.is_listed)
+        match &self.said {
+            Said::Left(person) | Said::Recipient(person, _) => !person.is_listed,
+            _ => self.completes() && self.listed.is_empty(),
+        }
     }
 
     /// Who has put it off and left the signing page, and when by the upstream's clock. No fact follows from that: they
@@ -487,6 +504,28 @@ mod tests {
         // A configuration that leaves the recipients out says that of nobody.
         message["data"]["envelopeSummary"]["recipients"]["signers"] = json!([]);
         assert_eq!(facts(&message), [Fact::Envelope(EnvelopeFact::Completed)]);
+    }
+
+    #[test]
+    fn f1_a_completion_without_a_list_is_unclear_while_one_of_several_may_be_gone() {
+        let mut signers = signing(2).signers;
+        let listed = sim("envelope-completed", None, 1);
+        let mut bare = listed.clone();
+        bare["data"].as_object_mut().unwrap().remove("envelopeSummary");
+        let (clear, unclear) = (parse(&listed), parse(&bare));
+        assert!(unclear.is_unclear(&signers) && !clear.is_unclear(&signers));
+        assert!(clear.clears(&unclear) && !unclear.clears(&unclear));
+        assert_ne!(clear.identity(b""), unclear.identity(b""), "as one message, the list would be lost");
+        assert!(parse(&json!({"status": "completed", "envelopeId": ENVELOPE})).is_unclear(&signers));
+        assert!(!unclear.is_unclear(&signers[..1]), "nobody else can have completed it");
+        for end in ["envelope-declined", "envelope-voided"] {
+            bare["event"] = json!(end);
+            assert!(!parse(&bare).is_unclear(&signers), "{end}");
+        }
+        for signer in &mut signers {
+            signer.status = SignerStatus::Signed;
+        }
+        assert!(!unclear.is_unclear(&signers), "it is known");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::{
     auth::{self, Auth, Spawner, identity::AccountServer},
     budget::{self, Budget},
     clock::{ManualClock, SharedClock},
-    domain::{EnvelopeId, LiveView, Mode, SenderName, Signing, SigningStatus},
+    domain::{EnvelopeId, LiveView, Mode, SenderName, SignerStatus, Signing, SigningStatus},
     esign,
     events::{
         Hub,
@@ -173,6 +173,36 @@ async fn a_delivery_is_stored_answered_and_taken_in() {
     again["retryCount"] = json!(1);
     assert_eq!(fixture.receive(&again).await, Receipt::Duplicate);
     assert!(fixture.counted("accepted") && fixture.counted("duplicate"));
+}
+
+/// Two configurations tell of it, and only one lists the recipients; or nobody lists them, and the upstream cannot be
+/// asked.
+#[tokio::test]
+async fn f1_a_completion_without_a_list_waits_a_moment_for_one_and_is_not_lost() {
+    for is_listed in [true, false] {
+        let fixture = fixture().await;
+        fixture.signing().await;
+        fixture.run();
+        let (mut bare, mut listed) = (sim("envelope-completed", None, 1), sim("envelope-completed", None, 1));
+        bare["data"].as_object_mut().unwrap().remove("envelopeSummary");
+        assert_eq!(fixture.receive(&bare).await, Receipt::Accepted);
+        eventually(async || fixture.store.inbox(10).await.unwrap().is_empty()).await;
+        assert_eq!(fixture.status().await, Some(SigningStatus::Open));
+        if is_listed {
+            // The second was taken off.
+            listed["data"]["envelopeSummary"]["recipients"]["signers"].as_array_mut().unwrap().pop();
+            assert_eq!(fixture.receive(&listed).await, Receipt::Accepted);
+        }
+        eventually(async || {
+            fixture.clock.advance(Duration::from_secs(1));
+            fixture.status().await == Some(SigningStatus::Completed)
+        })
+        .await;
+        let record = fixture.store.signing_by_envelope(&EnvelopeId::new(ENVELOPE)).await.unwrap().unwrap();
+        let stands: Vec<_> = record.signing.signers.iter().map(|signer| signer.status).collect();
+        let second = if is_listed { SignerStatus::Waiting } else { SignerStatus::Signed };
+        assert_eq!(stands, [SignerStatus::Signed, second]);
+    }
 }
 
 #[tokio::test]

@@ -392,12 +392,8 @@ async fn several_signers_each_have_a_link_that_works_in_turn() {
     daemon.broke_no_rule().await;
 }
 
-/// The sender takes the second one off the envelope at DocuSign, and the first one's signature completes it.
-#[tokio::test]
-async fn f1_whoever_was_taken_off_the_envelope_has_not_signed() {
-    let daemon = TestDaemon::builder().public().start().await;
-    let made = daemon.create("order-1", &in_turn()).await;
-    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+/// The sender corrects the envelope at DocuSign.
+async fn take_off_the_second(daemon: &TestDaemon, made: &Reply) {
     let token = daemon.parts().auth.token("system").await.unwrap();
     let bearer = token.header().to_str().unwrap().trim_start_matches("Bearer ").to_owned();
     let (ready, envelope) = (daemon.emulator.ready(), made.body["provider"]["envelope_id"].as_str().unwrap());
@@ -405,6 +401,15 @@ async fn f1_whoever_was_taken_off_the_envelope_has_not_signed() {
     let recipient = format!("{account}/envelopes/{envelope}/recipients/2");
     let gone = daemon.call(Method::DELETE, &recipient, Some(&bearer), &[], Vec::new()).await;
     assert!(gone.status.is_success(), "{}", gone.text);
+}
+
+/// The sender takes the second one off the envelope at DocuSign, and the first one's signature completes it.
+#[tokio::test]
+async fn f1_whoever_was_taken_off_the_envelope_has_not_signed() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &in_turn()).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    take_off_the_second(&daemon, &made).await;
     daemon.act(0, "sign", &json!({})).await;
     let path = format!("/v1/signings/{}", made.id());
     daemon.until("the end", async || daemon.get(&path).await.body["status"] == "completed").await;
@@ -423,6 +428,31 @@ async fn f1_whoever_was_taken_off_the_envelope_has_not_signed() {
         StatusCode::CONFLICT,
         "there is nothing to sign"
     );
+}
+
+/// All that comes through of it is the word of the account's own configuration, which leaves the recipients out.
+#[tokio::test]
+async fn f1_who_has_signed_is_looked_up_if_a_completion_does_not_say() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &in_turn()).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    take_off_the_second(&daemon, &made).await;
+    daemon.fault(&json!({"fault": "event_bad_signature"})).await;
+    daemon.act(0, "sign", &json!({})).await;
+    daemon.forget_requests().await;
+    let message = json!({"event": "envelope-completed", "generatedDateTime": daemon.clock.now().to_string(),
+        "data": {"envelopeId": made.body["provider"]["envelope_id"]}});
+    let body = serde_json::to_vec(&message).unwrap();
+    let (url, digest) =
+        (format!("{}/in/docusign/events", daemon.public.as_ref().unwrap()), digest(&daemon, &body));
+    assert_eq!(push(&daemon, &url, &[("x-docusign-signature-1", &digest)], body).await, StatusCode::OK);
+    let path = format!("/v1/signings/{}", made.id());
+    daemon.run_clock("the end", async || daemon.get(&path).await.body["status"] == "completed").await;
+    let read = daemon.get(&path).await;
+    let stands = [0, 1].map(|signer: usize| read.body["signers"][signer]["status"].clone());
+    assert_eq!(stands, ["signed", "ready"], "{}", read.text);
+    let asked = daemon.requests().await;
+    assert_eq!(asked.iter().filter(|line| line.starts_with("GET /restapi")).count(), 1, "{asked:?}");
 }
 
 /// A template may bring somebody who signs first and is none of our signers: by all that we know it is our signer's
