@@ -53,7 +53,7 @@ pub struct Webhook {
     pub url: Url,
     /// `whsec_…`; every one signs each delivery. Never empty.
     pub secrets: Vec<SecretString>,
-    /// Callers whose events it gets; none: the caller of its name, or the only one.
+    /// Callers whose events it gets; none: the caller of its name, or the only one, if there never was one of its name.
     pub callers: Option<Vec<String>>,
     /// Types of events to send, never an empty list; none: all.
     pub events: Option<Vec<String>>,

@@ -4,7 +4,8 @@
 //! operator's. When it is gone from them it is *dropped*: nothing is sent there any more, and what is pending for it,
 //! with what happens meanwhile, is kept for a day. Named again, it gets all of that: during a rolling update a daemon
 //! may start with the older settings. Then it goes with what is pending. Named for another caller, it is another
-//! endpoint: what is one caller's must never reach another's receiver.
+//! endpoint: what is one caller's must never reach another's receiver. So one that was named after its caller is never
+//! that of whoever is left, unless the settings say so.
 //!
 //! One made by a caller gets a secret from us, shown once, and can be given a new one: the old one goes on signing for a
 //! day. A caller sees and changes only their own.
@@ -31,8 +32,7 @@ const SECRET_LENGTH: usize = 32;
 pub struct FromSettings {
     /// Its name.
     pub name: String,
-    /// Whose events it gets. None: if its name is a caller's, or was when it was stored, that caller's; else those of
-    /// all callers.
+    /// Whose events it gets. None: if its name is a caller's, or was once, that caller's; else those of all callers.
     pub callers: Option<Vec<CallerName>>,
     /// Where its events go.
     pub url: String,
@@ -101,11 +101,11 @@ impl Endpoints {
     /// Makes the stored endpoints those of the settings, or none of them if the store fails: at start, and when they
     /// are read again. One that was switched off by a 410 is switched on again: the operator still wants it.
     pub async fn apply(&self, wanted: &[FromSettings], callers: &[CallerName]) -> Result<(), store::Error> {
-        let known = self.store.endpoints(None).await?;
+        let (known, own) = (self.store.endpoints(None).await?, self.store.own_webhooks().await?);
         let now = self.clock.now();
         let mut endpoints = Vec::new();
         for settings in wanted {
-            for (id, caller) in recipients(settings, callers, &known) {
+            for (id, caller) in recipients(settings, callers, &known, &own) {
                 let old = known.iter().find(|endpoint| endpoint.id == id);
                 endpoints.push(Endpoint {
                     id,
@@ -240,12 +240,14 @@ fn recipients(
     settings: &FromSettings,
     callers: &[CallerName],
     known: &[Endpoint],
+    own: &[EndpointId],
 ) -> Vec<(EndpointId, CallerName)> {
     let name = settings.name.as_str();
     let holder = |id| known.iter().find(|old| old.id == id && old.from_settings).map(|old| &old.caller);
     let plain = EndpointId::from_settings(name);
-    // It is a caller's who is there, or was: then it stays theirs, and does not become that of whoever is left.
-    let is_own = callers.iter().chain(holder(plain)).any(|caller| caller.as_str() == name);
+    // It is a caller's who is there, or was once: then it stays theirs, and does not become that of whoever is left.
+    let is_own =
+        own.contains(&plain) || callers.iter().chain(holder(plain)).any(|caller| caller.as_str() == name);
     let gets = |caller: &&CallerName| match &settings.callers {
         Some(only) => only.contains(caller),
         None => !is_own || caller.as_str() == name,

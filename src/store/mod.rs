@@ -302,6 +302,10 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// another caller's is deleted.
     fn replace_webhooks(&self, wanted: Vec<Endpoint>, now: Timestamp) -> Answer<'_, Vec<EndpointId>>;
 
+    /// The endpoints of the settings that were named after the caller whose they were, however long ago, and whether they
+    /// are still there or not.
+    fn own_webhooks(&self) -> Answer<'_, Vec<EndpointId>>;
+
     /// Removes an endpoint and its pending deliveries.
     fn remove_endpoint(&self, id: EndpointId) -> Answer<'_, ()>;
 

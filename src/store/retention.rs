@@ -7,6 +7,7 @@
 //! | events, deliveries, inbound messages, counts of calls | `store.retention` |
 //! | when an envelope was last asked about (rule B3) | a day |
 //! | webhooks that the settings no longer name, with what is pending for them | a day |
+//! | which of them were named after their callers, by a digest of the name | for good |
 //! | what was spent of half a minute, an hour or a day, and which creates were counted in it | 2 days |
 //! | the bare record of a signing (ids, statuses, times) and its links | twice `store.retention` after its end |
 //!

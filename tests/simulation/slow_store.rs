@@ -195,6 +195,9 @@ impl Store for SlowStore {
     fn replace_webhooks(&self, wanted: Vec<Endpoint>, now: Timestamp) -> Answer<'_, Vec<EndpointId>> {
         straight!(self, self.store.replace_webhooks(wanted, now))
     }
+    fn own_webhooks(&self) -> Answer<'_, Vec<EndpointId>> {
+        straight!(self, self.store.own_webhooks())
+    }
     fn remove_endpoint(&self, id: EndpointId) -> Answer<'_, ()> {
         straight!(self, self.store.remove_endpoint(id))
     }

@@ -14,7 +14,7 @@ use crate::{
         testing::{Receiver, caller, event, eventually, now},
         webhooks::sign,
     },
-    store::DeliveryState,
+    store::{DeliveryState, Retention},
 };
 
 #[tokio::test]
@@ -134,6 +134,28 @@ async fn a_webhook_whose_caller_is_gone_is_nobodys() {
     {
         fixture.endpoints.apply(&own, &callers).await.unwrap();
         assert_eq!((of(&caller()).await, of(&shop).await), (theirs, 0), "{callers:?}");
+    }
+}
+
+/// However long ago they left: what was pending for it is gone with its row.
+#[tokio::test]
+async fn a_webhook_whose_caller_is_long_gone_is_nobodys() {
+    let (fixture, shop) = (fixture().await, CallerName::new("shop"));
+    let own = [from_settings(caller().as_str(), "https://example.com/", false)];
+    let left = [shop.clone()];
+    fixture.endpoints.apply(&own, &[caller(), shop.clone()]).await.unwrap();
+    fixture.endpoints.apply(&own, &left).await.unwrap();
+    let retention = SignedDuration::from_hours(24 * 90);
+    let later = fixture.clock.now() + SignedDuration::from_hours(25);
+    fixture.store.destroy(Retention::at(later, retention)).await.unwrap();
+    assert!(fixture.store.endpoints(None).await.unwrap().is_empty());
+    fixture.endpoints.apply(&own, &left).await.unwrap();
+    assert!(fixture.endpoints.list(&shop).await.unwrap().is_empty());
+    // A name that never was a caller's is of the only one there is, and so is whatever the settings say is theirs.
+    let said = FromSettings { callers: Some(left.to_vec()), ..own[0].clone() };
+    for theirs in [from_settings("crm", "https://example.com/", false), said] {
+        fixture.endpoints.apply(&[theirs], &left).await.unwrap();
+        assert_eq!(fixture.endpoints.list(&shop).await.unwrap().len(), 1);
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     domain::{CallerName, EndpointId},
     store::{
         Endpoint,
-        rows::{EndpointRow, bytes, event_kinds, event_words, micros},
+        rows::{EndpointRow, bytes, event_kinds, event_words, micros, own_webhook, webhook_of},
     },
 };
 
@@ -122,6 +122,7 @@ pub(super) async fn replace_webhooks(
     .bind(now)
     .fetch_all(&mut *transaction)
     .await?;
+    remember_own(&mut transaction).await?;
     transaction.commit().await?;
     dropped.iter().map(|row| Ok(EndpointId::from_uuid(Uuid::from_bytes(row.try_get(0)?)))).collect()
 }
@@ -140,6 +141,32 @@ async fn forget_others(db: &mut PgConnection, ids: &[Vec<u8>], callers: &[String
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Remembers for good which webhooks of the settings are named after their callers.
+async fn remember_own(db: &mut PgConnection) -> Result<()> {
+    let rows =
+        sqlx::query("SELECT id, caller FROM endpoints WHERE from_settings").fetch_all(&mut *db).await?;
+    let mut names = Vec::new();
+    for row in rows {
+        let (id, caller): ([u8; 16], String) = (row.try_get(0)?, row.try_get(1)?);
+        names.extend(own_webhook(EndpointId::from_uuid(Uuid::from_bytes(id)), &caller));
+    }
+    sqlx::query(
+        "INSERT INTO meta (name, value) SELECT name, ''::bytea FROM unnest($1::text[]) AS own (name) \
+         ON CONFLICT (name) DO NOTHING",
+    )
+    .bind(names)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// The webhooks that were named after their callers.
+pub(super) async fn own(db: &mut PgConnection) -> Result<Vec<EndpointId>> {
+    let rows = sqlx::query("SELECT name FROM meta WHERE name LIKE 'own.%'").fetch_all(db).await?;
+    let names = rows.iter().map(|row| row.try_get::<String, _>(0)).collect::<Result<Vec<_>>>()?;
+    Ok(names.iter().filter_map(|name| webhook_of(name)).collect())
 }
 
 pub(super) async fn remove(db: &mut PgConnection, id: EndpointId) -> Result<()> {

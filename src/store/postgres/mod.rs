@@ -319,6 +319,10 @@ impl Store for PostgresStore {
         Box::pin(async move { with!(&self.pool, db => endpoints::replace_webhooks(db, &wanted, now)) })
     }
 
+    fn own_webhooks(&self) -> Answer<'_, Vec<EndpointId>> {
+        Box::pin(async move { with!(&self.pool, db => endpoints::own(db)) })
+    }
+
     fn remove_endpoint(&self, id: EndpointId) -> Answer<'_, ()> {
         Box::pin(async move { with!(&self.pool, db => endpoints::remove(db, id)) })
     }

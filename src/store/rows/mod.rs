@@ -25,7 +25,8 @@ use crate::store::{
 pub(super) use counters::counter_name;
 pub(super) use inbox::{InboundRow, inbound, inbound_page};
 pub(super) use outbox::{
-    DueRow, EndpointRow, EventRow, event_kinds, event_words, seal_endpoint, seal_endpoints,
+    DueRow, EndpointRow, EventRow, event_kinds, event_words, own_webhook, seal_endpoint, seal_endpoints,
+    webhook_of,
 };
 pub(super) use senders::SenderRow;
 pub(super) use signing::{SigningRow, signing_columns};

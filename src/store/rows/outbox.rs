@@ -55,6 +55,20 @@ impl EndpointRow {
     }
 }
 
+/// How rows of `meta` begin that say of a webhook of the settings that it was named after the caller whose it was. They are
+/// for good, while its own row goes a day after the settings have ceased to name it.
+const OWN: &str = "own.";
+
+/// The name of such a row for a webhook that this caller has, if it is named after them.
+pub(in crate::store) fn own_webhook(id: EndpointId, caller: &str) -> Option<String> {
+    (id == EndpointId::from_settings(caller)).then(|| format!("{OWN}{id}"))
+}
+
+/// The webhook of such a row.
+pub(in crate::store) fn webhook_of(name: &str) -> Option<EndpointId> {
+    name.strip_prefix(OWN)?.parse().ok()
+}
+
 /// A row of `events`: what it is about is sealed, because it holds the caller's metadata and the upstream's words.
 #[derive(Clone)]
 pub(in crate::store) struct EventRow {

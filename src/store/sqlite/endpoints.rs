@@ -7,7 +7,7 @@ use crate::{
     domain::{CallerName, EndpointId},
     store::{
         Endpoint, Error,
-        rows::{EndpointRow, bytes, event_kinds, event_words, micros},
+        rows::{EndpointRow, bytes, event_kinds, event_words, micros, own_webhook, webhook_of},
         sqlite::outbox::collect,
     },
 };
@@ -96,7 +96,27 @@ pub(super) fn replace_webhooks(
         db.prepare_cached("UPDATE endpoints SET dropped_at = ?2 WHERE id = ?1")?
             .execute(params![bytes(id.as_uuid()), now])?;
     }
+    remember_own(db)?;
     Ok(dropped)
+}
+
+/// Remembers for good which webhooks of the settings are named after their callers.
+fn remember_own(db: &Connection) -> Result<(), Error> {
+    let sql = "SELECT id, caller FROM endpoints WHERE from_settings";
+    let all = collect(db, sql, [], |row| {
+        Ok((EndpointId::from_uuid(Uuid::from_bytes(row.get(0)?)), row.get::<_, String>(1)?))
+    })?;
+    for name in all.iter().filter_map(|(id, caller)| own_webhook(*id, caller)) {
+        db.prepare_cached("INSERT OR IGNORE INTO meta (name, value) VALUES (?1, 0)")?.execute([name])?;
+    }
+    Ok(())
+}
+
+/// The webhooks that were named after their callers.
+pub(super) fn own(db: &Connection) -> Result<Vec<EndpointId>, Error> {
+    let sql = "SELECT name FROM meta WHERE name LIKE 'own.%'";
+    let names = collect(db, sql, [], |row| Ok(row.get::<_, String>(0)?))?;
+    Ok(names.iter().filter_map(|name| webhook_of(name)).collect())
 }
 
 pub(super) fn remove(db: &Connection, id: EndpointId) -> Result<(), Error> {

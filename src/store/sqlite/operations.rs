@@ -247,6 +247,10 @@ impl Store for SqliteStore {
         })
     }
 
+    fn own_webhooks(&self) -> Answer<'_, Vec<EndpointId>> {
+        Box::pin(self.read(endpoints::own))
+    }
+
     fn remove_endpoint(&self, id: EndpointId) -> Answer<'_, ()> {
         Box::pin(self.write(Durability::Synced, move |db| endpoints::remove(db, id)))
     }

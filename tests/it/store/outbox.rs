@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use countersign::{
     domain::{CallerName, EndpointId, Event, EventKind},
-    store::{Delivery, DeliveryState, DueDelivery, Endpoint, EventFilter, Location, SharedStore},
+    store::{Delivery, DeliveryState, DueDelivery, Endpoint, EventFilter, Location, Retention, SharedStore},
 };
 
-use crate::store::{Fixture, after, events, on_both, samples, signings::begin};
+use crate::store::{Fixture, after, events, on_both, retention::KEEP_ALL, samples, signings::begin};
 
 on_both!(
     events_are_read_in_order_from_any_place,
@@ -25,6 +25,7 @@ on_both!(
     a_rotation_overwrites_nothing_that_it_has_not_seen,
     webhooks_of_the_settings_are_replaced_as_one,
     a_webhook_that_the_settings_dropped_waits_to_be_named_again,
+    a_webhook_that_was_named_after_its_caller_is_remembered_as_theirs,
     a_dropped_webhook_that_is_named_for_another_caller_gets_nothing_of_before,
     a_webhook_that_is_given_to_another_caller_gets_nothing_of_before,
     what_is_pending_for_what_is_another_callers_by_now_fails,
@@ -474,6 +475,20 @@ async fn a_webhook_that_the_settings_dropped_waits_to_be_named_again(fixture: Fi
     assert_eq!(named(&store).await, [shop, crm.clone()]);
     let due = claim(&store, 31, 10).await;
     assert_eq!(due.iter().map(|due| due.endpoint.id).collect::<Vec<_>>(), [crm.id, crm.id]);
+}
+
+async fn a_webhook_that_was_named_after_its_caller_is_remembered_as_theirs(fixture: Fixture) {
+    let store = fixture.open().await;
+    let own = Endpoint { caller: CallerName::new("shop"), ..of_settings("shop") };
+    store.put_endpoint(samples::endpoint(samples::caller().as_str())).await.unwrap();
+    assert!(store.own_webhooks().await.unwrap().is_empty());
+    for wanted in [vec![own.clone(), of_settings("crm")], vec![own.clone()], vec![]] {
+        store.replace_webhooks(wanted, after(1)).await.unwrap();
+        assert_eq!(store.own_webhooks().await.unwrap(), [own.id], "what a caller made is not the settings'");
+    }
+    store.destroy(Retention { dropped_before: after(2), ..KEEP_ALL }).await.unwrap();
+    assert_eq!(store.endpoints(None).await.unwrap().len(), 1);
+    assert_eq!(store.own_webhooks().await.unwrap(), [own.id]);
 }
 
 async fn a_dropped_webhook_that_is_named_for_another_caller_gets_nothing_of_before(fixture: Fixture) {
