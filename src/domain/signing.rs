@@ -364,11 +364,24 @@ impl Signing {
     }
 
     /// Whether a signer who waits may ask for a view all the same: the upstream has denied them their turn, and only it
-    /// knows when they have it. Whose turn it is by our own order can wait for no other reason. The record may not say so:
-    /// a daemon of an earlier version, which does not know the denial, writes it without.
+    /// knows when they have it; or all before them say that they have signed. That is a claim, of which nothing follows but
+    /// that it is worth to ask: the event of it may be late or lost.
     pub fn may_ask(&self, signer: &Signer) -> bool {
+        let waits = self.status == SigningStatus::Open && signer.status == SignerStatus::Waiting;
+        let has_left = |other: &Signer| {
+            let claims = other.last_return.is_some_and(|last| last.claim == Claim::SigningComplete);
+            claims || other.status == SignerStatus::Signed
+        };
+        let mut before = self.signers.iter().filter(|other| other.order < signer.order);
+        waits && (!self.waits_in_order(signer) || before.all(has_left))
+    }
+
+    /// Whether a signer waits for others of ours, as far as is known, and for nothing else: that the upstream denies them
+    /// their turn tells nothing then. Whose turn it is by our own order can wait for no other reason than that it did. The
+    /// record may not say so: a daemon of an earlier version, which does not know the denial, writes it without.
+    pub fn waits_in_order(&self, signer: &Signer) -> bool {
         let (is_denied, is_next) = (signer.upstream.denied_at.is_some(), Some(signer.order) == self.turn());
-        self.status == SigningStatus::Open && signer.status == SignerStatus::Waiting && (is_denied || is_next)
+        signer.status == SignerStatus::Waiting && !is_denied && !is_next
     }
 
     /// Writes a line of history.
@@ -483,6 +496,21 @@ mod tests {
         signing.remember_before_end(at(2), MomentKind::VoidAsked, Some("trace".to_owned()));
         let voided = MomentKind::Event(EventKind::SigningVoided);
         assert_eq!(told(&signing), [voided, MomentKind::VoidAsked, MomentKind::LinkMade]);
+    }
+
+    #[test]
+    fn f1_who_comes_after_somebody_that_says_to_have_signed_may_ask_and_no_more() {
+        let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+        signing.signers.push(Signer { order: 2, ..sample::person(SignerStatus::Waiting) });
+        signing.signers.push(Signer { order: 3, ..sample::person(SignerStatus::Waiting) });
+        for claim in Claim::ALL {
+            signing.signers[0].last_return = Some(LastReturn { claim: *claim, at: at(1) });
+            let may_ask = [1, 2].map(|index| signing.may_ask(&signing.signers[index]));
+            assert_eq!(may_ask, [*claim == Claim::SigningComplete, false], "{claim:?}");
+            assert!(signing.waits_in_order(&signing.signers[1]), "it is no fact");
+        }
+        signing.signers[0].status = SignerStatus::Signed;
+        assert!(!signing.waits_in_order(&signing.signers[1]) && signing.waits_in_order(&signing.signers[2]));
     }
 
     #[test]

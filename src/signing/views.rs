@@ -206,7 +206,9 @@ impl Signings {
         // The lease has the view's name, by which its page says that it is open.
         let (at, id) =
             (lease.as_ref().map_or_else(|| self.parts.clock.now(), |lease| lease.minted_at), signing.id);
-        let (asked_at, known) = (self.corrected_now(), signing.signer(signer).map(|person| person.status));
+        let asked_at = self.corrected_now();
+        let known = signing.signer(signer).filter(|person| !signing.waits_in_order(person));
+        let known = known.map(|person| person.status);
         let minted = self.mint_with_current_name(&signing, signer, Minting { link, at, deadline }).await;
         if opener == Opener::Click && is_answered(&minted) {
             self.parts.clicks.count(signer, self.parts.clock.uptime());

@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::{
     harness::{Reply, TestDaemon},
-    visitors::{link_of, location, location_of, unopened},
+    visitors::{in_turn, link_of, location, location_of, unopened},
 };
 
 /// An order without a code, so that opening the view opens the documents.
@@ -55,6 +55,37 @@ async fn signed_in_silence() -> (TestDaemon, Reply, String) {
     daemon.without_events().await;
     let back = daemon.back_from("sign", &json!({})).await;
     (daemon, made, back)
+}
+
+/// No event tells that the first has signed, and the one check of the interval is spent. Whether they have, DocuSign knows.
+#[tokio::test]
+async fn l3_the_next_signer_waits_for_no_event_once_those_before_say_that_they_have_signed() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &in_turn()).await;
+    let (path, id) = (format!("/v1/signings/{}", made.id()), made.id().parse().unwrap());
+    let (first, second) = (link_of(&made, 0), link_of(&made, 1));
+    let stands = async || daemon.get(&path).await.body["signers"][1]["status"].clone();
+    assert_eq!(daemon.post(&format!("{path}/refresh"), &json!({})).await.status, StatusCode::OK);
+    daemon.without_events().await;
+    assert_eq!(daemon.click(&first).await.status, StatusCode::SEE_OTHER);
+    assert!(!daemon.look(&second).await.text.contains("<form method=\"post\">"));
+
+    let forged =
+        daemon.back_from("finish_later", &json!({})).await.replace("event=cancel", "event=signing_complete");
+    daemon.look(&forged).await;
+    let page = daemon.look(&second).await.text;
+    assert!(page.contains("not your turn") && page.contains("<form method=\"post\">"), "{page}");
+    assert_eq!(daemon.click(&second).await.status, StatusCode::CONFLICT);
+    // They wait for the first, as they did: word that the first has signed must not find them denied.
+    assert_eq!(daemon.record(id).await.signing.signers[1].upstream.denied_at, None);
+
+    assert_eq!(daemon.click(&first).await.status, StatusCode::SEE_OTHER);
+    let back = daemon.back_from("sign", &json!({})).await;
+    daemon.look(&back).await;
+    assert_eq!(stands().await, "waiting", "what the browser says is no fact");
+    assert!(location(&daemon.click(&second).await).contains("/Signing/MTRedeem/"));
+    assert_eq!(stands().await, "ready");
+    daemon.broke_no_rule().await;
 }
 
 #[tokio::test]

@@ -335,7 +335,7 @@ async fn a_site_that_frames_the_signing_pages_is_named_with_docusigns_own_frame(
 }
 
 /// An order with two signers, one after the other.
-fn in_turn() -> Value {
+pub(crate) fn in_turn() -> Value {
     let mut order = unopened();
     order["documents"] = json!([{ "name": "Contract.pdf",
         "content_base64": std::str::from_utf8(&crate::esign::pdf()).unwrap(),
