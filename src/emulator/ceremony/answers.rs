@@ -9,7 +9,7 @@ use crate::emulator::envelopes::{model::Tab, progress, relations};
 const MAX_VALUE: usize = 4_000;
 
 /// Why a signer cannot finish.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum Unfilled {
     /// Of a group of fields too few or too many are filled in.
     Group,
@@ -23,6 +23,8 @@ pub(super) enum Unfilled {
     NoNumber,
     /// A field got more characters than it takes.
     TooLong,
+    /// A field does not match its pattern; what its sender has to say of that, if anything.
+    Unmatched(String),
     /// These very answers have brought a field into sight.
     Unseen,
 }
@@ -80,10 +82,15 @@ fn wrong(tab: &Tab, typed: &str) -> Option<Unfilled> {
     is_no_address.then_some(Unfilled::NoAddress)
 }
 
-/// Whether each required tab in sight is filled in, and each group has what it asks for.
+/// Whether each required tab in sight is filled in, what is filled in matches its pattern, and each group has what it asks
+/// for.
 pub(super) fn check(tabs: &[Tab]) -> Result<(), Unfilled> {
     if relations::in_sight(tabs).any(|tab| tab.is_required() && tab.value.is_empty()) {
         return Err(Unfilled::Missing);
+    }
+    let mut filled_in = relations::in_sight(tabs).filter(|tab| tab.is_fillable());
+    if let Some(complaint) = filled_in.find_map(Tab::complaint) {
+        return Err(Unfilled::Unmatched(complaint.to_owned()));
     }
     if relations::are_groups_met(tabs) { Ok(()) } else { Err(Unfilled::Group) }
 }

@@ -386,13 +386,15 @@ fn sign(world: &mut World, code: &str, session: &Session, form: &Form, now: Time
         return again(code);
     }
     if let Err(unfilled) = filled {
-        let problem = match unfilled {
+        let problem = match &unfilled {
             Unfilled::Group => words.group_wrong,
             Unfilled::Missing => words.field_missing,
             Unfilled::NoAddress => words.address_wrong,
             Unfilled::NoChoice => words.choice_wrong,
             Unfilled::NoNumber => words.number_wrong,
             Unfilled::TooLong => words.too_long,
+            Unfilled::Unmatched(complaint) if complaint.is_empty() => words.unmatched,
+            Unfilled::Unmatched(complaint) => complaint.as_str(),
             Unfilled::Unseen => words.more_fields,
         };
         return show(world, code, Stage::Document, Some(problem));

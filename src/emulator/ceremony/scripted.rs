@@ -191,16 +191,16 @@ fn fill_in(world: &mut World, session: &Session, given: &Value) -> Result<(), &'
     let tabs = &mut recipient.tabs;
     match fill(tabs, |tab| answer(given, tab).map(str::to_owned)) {
         Err(Unfilled::Group | Unfilled::Missing | Unfilled::Unseen) | Ok(()) => {}
-        Err(unfilled) => return Err(reason(unfilled)),
+        Err(unfilled) => return Err(reason(&unfilled)),
     }
-    complete(tabs, given).and_then(|()| check(tabs)).map_err(reason)
+    complete(tabs, given).and_then(|()| check(tabs)).map_err(|unfilled| reason(&unfilled))
 }
 
 fn answer<'a>(given: &'a Value, tab: &Tab) -> Option<&'a str> {
     given["fields"][tab.label()].as_str()
 }
 
-fn reason(unfilled: Unfilled) -> &'static str {
+fn reason(unfilled: &Unfilled) -> &'static str {
     match unfilled {
         Unfilled::Group => "a group of fields was given too many answers",
         Unfilled::Missing | Unfilled::Unseen => "a required field has no answer",
@@ -208,6 +208,9 @@ fn reason(unfilled: Unfilled) -> &'static str {
         Unfilled::NoChoice => "a field was given a value that it does not offer",
         Unfilled::NoNumber => "a field for a number was given something else",
         Unfilled::TooLong => "a field was given more than it takes",
+        Unfilled::Unmatched(_) => {
+            "a field does not match its validationPattern: give it a value that does, as no sample is made for one"
+        }
     }
 }
 

@@ -7,7 +7,10 @@
 
 use serde_json::{Value, json};
 
-use super::model::{Fields, RADIOS, Tab, text};
+use super::{
+    model::{Fields, RADIOS, Tab, text},
+    pattern,
+};
 
 /// The lists of tabs that a signer types, ticks or chooses in. Names, dates of signing and ids fill in by themselves.
 pub(super) const FILLABLE: [&str; 14] = [
@@ -148,6 +151,14 @@ impl Tab {
     /// The most characters that its signer may write.
     pub(in crate::emulator) fn max_length(&self) -> Option<usize> {
         text(&self.fields, "maxLength")?.trim().parse::<usize>().ok().filter(|most| *most > 0)
+    }
+
+    /// What its sender has its signer told of a value that its `validationPattern` does not match, which may be nothing;
+    /// none of one that is matched or empty.
+    pub(in crate::emulator) fn complaint(&self) -> Option<&str> {
+        let pattern = text(&self.fields, "validationPattern").filter(|_| !self.value.is_empty())?;
+        let is_allowed = pattern::allows(pattern, &self.value);
+        (!is_allowed).then(|| text(&self.fields, "validationMessage").unwrap_or_default())
     }
 
     /// Takes a value, and marks what it chooses.

@@ -29,6 +29,7 @@ pub(in crate::emulator) mod lengths;
 mod list;
 mod locks;
 pub(in crate::emulator) mod model;
+mod pattern;
 pub(in crate::emulator) mod progress;
 mod recipients;
 mod redraft;

@@ -14,6 +14,7 @@ mod lengths;
 mod lists;
 mod lives;
 mod locks;
+mod patterns;
 mod samples;
 mod senders;
 mod templates;
