@@ -331,7 +331,7 @@ pub(super) fn delete(world: &mut World, call: &Call, id: &str, one: Option<&str>
                 return Err(refuse("RECIPIENT_UPDATE_FAILED", NOT_CORRECTABLE));
             }
             // "The sender may not remove the recipient" (SPEC: signer.templateRequired).
-            Some(known) if is_true(&known.given, "templateRequired") => {
+            Some(known) if is_true(&known.given, tabs::REQUIRED) => {
                 return Err(refuse("RECIPIENT_UPDATE_FAILED", KEPT_BY_ITS_TEMPLATE));
             }
             Some(_) => {}

@@ -45,7 +45,8 @@ pub(super) fn custom_fields(world: &mut World, call: &Call, id: &str) -> Outcome
 }
 
 /// `DELETE …/recipients/{recipient}/tabs`: those of the body, as a change names them; until the end, as they are changed.
-/// "It is an error to delete a tab that has the `templateLocked` property set to true."
+/// "It is an error to delete a tab that has the `templateLocked` property set to true", and with `templateRequired` "the
+/// tab cannot be removed by the sender" (EnvelopeRecipientTabs).
 pub(super) fn tabs(world: &mut World, call: &Call, id: &str, index: usize) -> Outcome {
     let given = body(call, Body::Tabs)?;
     let envelope = envelope_mut(world, id);
@@ -59,7 +60,7 @@ pub(super) fn tabs(world: &mut World, call: &Call, id: &str, index: usize) -> Ou
             return Err(refuse("INVALID_TAB_ID", "The tab specified does not exist for this recipient."));
         };
         let tab = left.tabs.remove(place);
-        if is_true(&tab.fields, tabs::LOCKED) {
+        if [tabs::LOCKED, tabs::REQUIRED].iter().any(|kept| is_true(&tab.fields, kept)) {
             return Err(tabs::kept_by_its_template());
         }
         gone.tabs.push(tab);

@@ -25,6 +25,8 @@ use crate::emulator::{
 
 /// The member by which a template keeps a recipient or a tab as it is.
 pub(super) const LOCKED: &str = "templateLocked";
+/// The member by which a template keeps a recipient or a tab from being removed.
+pub(super) const REQUIRED: &str = "templateRequired";
 
 /// Limits of rules-and-limits.
 const MAX_ANCHOR_INSTANCES: usize = 3_000;
@@ -381,9 +383,9 @@ pub(super) fn check_owner(envelope: &Envelope, recipient: &Recipient) -> Result<
     Ok(())
 }
 
-/// Refuses to touch what a template locks.
+/// Refuses to change what a template locks, and to remove that or what it requires.
 pub(super) fn kept_by_its_template() -> Refusal {
-    not_for_it("Its template locks it.")
+    not_for_it("Its template keeps it.")
 }
 
 /// Refuses what the vendor takes of no tab like this. The code was seen in the field; which when is our reading.

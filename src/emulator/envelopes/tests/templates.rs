@@ -173,6 +173,32 @@ async fn stays_as_it_is(client: &Client, path: &str) {
 }
 
 #[tokio::test]
+async fn a_tab_that_its_template_requires_is_filled_in_and_not_removed() {
+    let client = Client::start().await;
+    let text = |label: &str, kept: bool| json!({ "anchorString": "/sn1/", "tabLabel": label, "templateRequired": kept });
+    let mut template = whole();
+    template["recipients"]["signers"][0]["tabs"] =
+        json!({ "textTabs": [text("kept", true), text("free", false)] });
+    let template = make(&client, template).await;
+    let ada = json!({ "roleName": "Client", "name": "Ada", "email": "ada@example.com" });
+    let id = client.create(json!({ "status": "sent", "templateId": template, "templateRoles": [ada] })).await;
+    let path = format!("/envelopes/{id}/recipients/1/tabs");
+    let tabs = client.get(&path).await["textTabs"].clone();
+    for (place, expected) in [(0_usize, 400), (1, 200)] {
+        let named = json!({ "textTabs": [{ "tabId": tabs[place]["tabId"] }] });
+        let (status, body) = client.call("DELETE", &path, named).await;
+        assert_eq!(status, expected, "{body}");
+        if expected == 400 {
+            assert_eq!(body["errorCode"], "INVALID_TAB_OPERATION");
+        }
+    }
+    let change = json!({ "textTabs": [{ "tabId": tabs[0]["tabId"], "value": "b" }] });
+    assert_eq!(client.call("PUT", &path, change).await.0, 200);
+    let left = client.get(&path).await["textTabs"].clone();
+    assert_eq!((left.as_array().unwrap().len(), &left[0]["value"]), (1, &json!("b")));
+}
+
+#[tokio::test]
 async fn an_envelope_takes_over_what_its_definition_does_not_say() {
     let client = Client::start().await;
     let template = make(&client, whole()).await;
