@@ -46,7 +46,7 @@ pub(in crate::emulator) enum Body {
     EnvelopeDefinition,
     /// `PUT /envelopes/status`.
     EnvelopeIds,
-    /// `POST /templates`.
+    /// `POST /templates` and `PUT /templates/{id}`.
     EnvelopeTemplate,
     /// `PUT …/folders/{id}`.
     FoldersRequest,

@@ -224,8 +224,8 @@ pub(in crate::emulator) fn notification(given: Option<&Value>) -> Result<Fields,
     notification_over(&Fields::new(), given)
 }
 
-/// The same of an envelope that has one: what was not sent stays as it is, unless the account's defaults are asked for.
-pub(super) fn notification_over(own: &Fields, given: Option<&Value>) -> Result<Fields, Refusal> {
+/// The same of what has one: what was not sent stays as it is, unless the account's defaults are asked for.
+pub(in crate::emulator) fn notification_over(own: &Fields, given: Option<&Value>) -> Result<Fields, Refusal> {
     let mut expirations = json!({ "expireEnabled": "true", "expireAfter": "120", "expireWarn": "0" });
     let mut reminders = json!({ "reminderEnabled": "false", "reminderDelay": "0", "reminderFrequency": "0" });
     let given = given.and_then(Value::as_object);

@@ -2,7 +2,8 @@
 //!
 //! An envelope lies where its status puts it, for its sender and for those it came to, until it is moved. Folders of
 //! one's own are made in the vendor's pages, of which there are none here. In the recycle bin what is under way is
-//! voided; nothing is forgotten there. Templates have no folders here.
+//! voided; nothing is forgotten there. Templates have no folders here: put in the bin, which is how they are deleted, they
+//! are gone.
 //!
 //! Source: Folders:list, :listItems, :moveEnvelopes; SDK: the sample eg045. The names of the folders are those of its
 //! text; their ids, that only the sender and administrators move, and the answer to that are our reading.
@@ -24,6 +25,7 @@ use crate::emulator::{
     paging,
     schema::Body,
     state::World,
+    templates,
 };
 
 /// Items in a page.
@@ -126,7 +128,11 @@ fn items(world: &World, call: &Call, folder: &Folder) -> Outcome {
 fn put(world: &mut World, call: &Call, folder: &'static Folder) -> Outcome {
     let given = body(call, Body::FoldersRequest)?;
     let named = given["envelopeIds"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let ids = named.map(|id| find(world, call, id)).collect::<Result<Vec<String>, Refusal>>()?;
+    let (deleted, moved): (Vec<&str>, Vec<&str>) = named.partition(|id| templates::is_known(world, call, id));
+    if !deleted.is_empty() && !folder.is_bin() {
+        return Err(invalid("The emulator has no folders of templates: one is only deleted, in the bin."));
+    }
+    let ids = moved.into_iter().map(|id| find(world, call, id)).collect::<Result<Vec<String>, Refusal>>()?;
     for id in &ids {
         match Part::of(world, call, &world.envelopes.envelopes[id]) {
             Part::None => return Err(no_part()),
@@ -140,6 +146,9 @@ fn put(world: &mut World, call: &Call, folder: &'static Folder) -> Outcome {
         } else {
             world.envelopes.filed.insert(id, folder);
         }
+    }
+    for id in deleted {
+        templates::delete(world, call, id);
     }
     let held = contents(world, call, folder).len();
     Ok(Answer::ok(json!({ "folders": [counted(world, call, folder, held)] })))

@@ -55,11 +55,12 @@ use jiff::Timestamp;
 pub(in crate::emulator) use self::{
     access::{Part, only_the_sender},
     change::merge_custom_fields,
-    create::{brand, check_ids, notification},
+    create::{brand, check_ids, notification, notification_over},
     documents::{cannot_be_joined, initials},
     files::file_from,
     filter::date,
     recipients::{Draft, check_draft, drafts},
+    redraft::{custom_fields_over, is_within},
     settings::{envelope_defaults, of_envelope as settings_of},
 };
 use self::{

@@ -42,7 +42,7 @@ pub(in crate::emulator) fn missing(code: &'static str, message: &str) -> Refusal
 }
 
 /// Refuses an id that no recipient of the envelope has.
-pub(super) fn no_such_recipient() -> Refusal {
+pub(in crate::emulator) fn no_such_recipient() -> Refusal {
     refuse("INVALID_RECIPIENT_ID", "Invalid recipient specified. The envelope has no such recipient.")
 }
 

@@ -61,7 +61,7 @@ fn is_read_back(envelope: &Envelope, name: &str, given: &Value) -> bool {
 }
 
 /// Whether everything that is said is there already, in the same words.
-pub(super) fn is_within(given: &Value, there: &Value) -> bool {
+pub(in crate::emulator) fn is_within(given: &Value, there: &Value) -> bool {
     match (given, there) {
         (Value::Object(given), Value::Object(there)) => {
             given.iter().all(|(name, value)| is_within(value, there.get(name).unwrap_or(&Value::Null)))
@@ -126,12 +126,28 @@ fn resettle(world: &mut World, call: &Call, id: &str, fields: &Fields) -> Result
     Ok(())
 }
 
-/// Custom fields by their `fieldId`, else by their name; until the envelope has ended.
+/// Custom fields; until the envelope has ended.
 fn custom_fields(world: &mut World, call: &Call, id: &str, fields: &Fields) -> Result<(), Refusal> {
     let Some(given) = refused::said(fields, "customFields") else {
         return Ok(());
     };
     let known = world.envelopes.envelopes[id].custom_fields.clone();
+    let new = custom_fields_over(world, &known, given)?;
+    let envelope = envelope_mut(world, id);
+    if envelope.custom_fields == new {
+        return Ok(());
+    }
+    until_the_end(envelope)?;
+    (envelope.custom_fields, envelope.modified) = (new, call.now);
+    Ok(())
+}
+
+/// Custom fields with others laid over them: by their `fieldId`, else by their name.
+pub(in crate::emulator) fn custom_fields_over(
+    world: &mut World,
+    known: &Fields,
+    given: &Value,
+) -> Result<Fields, Refusal> {
     let mut new = known.clone();
     change::replace_by_id(&mut new, given);
     let is_known = |field: &Value| {
@@ -150,13 +166,7 @@ fn custom_fields(world: &mut World, call: &Call, id: &str, fields: &Fields) -> R
         change::merge_custom_fields(world, &mut new, &added)?;
     }
     change::check_custom_fields(&new)?;
-    let envelope = envelope_mut(world, id);
-    if envelope.custom_fields == new {
-        return Ok(());
-    }
-    until_the_end(envelope)?;
-    (envelope.custom_fields, envelope.modified) = (new, call.now);
-    Ok(())
+    Ok(new)
 }
 
 /// A document with a known `documentId` is changed, or replaced if it comes with content; any other is added.

@@ -66,7 +66,7 @@ pub(super) fn in_tabs(tabs: &[DraftTab]) -> Result<(), Refusal> {
 }
 
 /// Refuses this as an account without it would.
-pub(super) fn lacking(what: &str) -> Refusal {
+pub(in crate::emulator) fn lacking(what: &str) -> Refusal {
     refuse(
         "PLAN_ITEM_NOT_ENABLED",
         format!("A feature in your plan is not enabled: {what} are not emulated."),

@@ -1,7 +1,7 @@
 //! Server templates: two that a fresh start has, and those that a client makes.
 //!
-//! Source: developers.docusign.com, eSignature REST API, "Templates". Listing, reading and creating
-//! are here; changing and sharing templates is not.
+//! Source: developers.docusign.com, eSignature REST API, "Templates". Listing, reading and creating are here; what can be
+//! changed of one is in [`change`], and sharing templates is nowhere.
 
 use std::collections::HashMap;
 
@@ -10,14 +10,18 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+mod change;
 mod stock;
 
-pub(super) use self::stock::{TEMPLATE, TEMPLATE_ROLE, stock};
+pub(super) use self::{
+    change::delete,
+    stock::{TEMPLATE, TEMPLATE_ROLE, stock},
+};
 use super::{
     connect,
     envelopes::{
         self, Draft, Outcome, lengths,
-        model::{Fields, File, Refusal, invalid, missing, text},
+        model::{Fields, File, Refusal, invalid, missing, no_such_recipient, text},
         refused,
         render::{self, Include},
     },
@@ -48,6 +52,8 @@ pub(super) struct Template {
     pub(super) owner: String,
     /// When.
     pub(super) created: Timestamp,
+    /// When it was last changed.
+    modified: Timestamp,
     /// `emailSubject`.
     pub(super) subject: String,
     /// `emailBlurb`.
@@ -78,35 +84,52 @@ impl Template {
 
 /// `…/templates` and below.
 pub(super) fn route(world: &mut World, call: &Call, rest: &[&str]) -> Option<Outcome> {
-    if call.method == Method::POST && rest.is_empty() {
-        return Some(create(world, call));
+    let Some((id, below)) = rest.split_first() else {
+        return match call.method {
+            Method::GET => Some(list(world, call)),
+            Method::POST => Some(create(world, call)),
+            _ => None,
+        };
+    };
+    // Words that are no ids: what they name is not here.
+    if ["auto_match", "insights"].contains(id) {
+        return None;
+    }
+    if call.method == Method::PUT && below.is_empty() {
+        return Some(change::update(world, call, id));
     }
     if call.method != Method::GET {
         return None;
     }
-    let Some((id, below)) = rest.split_first() else { return Some(list(world, call)) };
-    // A word that is no id: what it names is not here.
-    if *id == "insights" {
-        return None;
-    }
-    let found = world.envelopes.templates.get(&id.to_ascii_lowercase());
-    let found = found.filter(|template| Some(&template.account) == call.account.as_ref());
-    let Some(template) = found else {
-        return Some(Err(missing(
-            "TEMPLATE_NOT_FOUND",
-            "The template specified was not found in this account.",
-        )));
+    let template = match known(world, call, id) {
+        Ok(template) => template,
+        Err(refusal) => return Some(Err(refusal)),
     };
     Some(match below {
         [] => full(world, call, template).map(Answer::ok),
+        ["custom_fields"] => Ok(Answer::ok(render::custom_fields(&template.custom_fields))),
         ["documents"] => Ok(Answer::ok(
             json!({ "templateId": template.id, "templateDocuments": template_documents(template) }),
         )),
         ["documents", "combined"] => combined(template),
         ["documents", document] => download(template, document),
+        ["notification"] => notification(template).map(|fields| Answer::ok(Value::Object(fields))),
         ["recipients"] => Ok(Answer::ok(recipients(template, call.asks_for("include_tabs")))),
+        ["recipients", recipient, "tabs"] => tabs(template, recipient),
         _ => return None,
     })
+}
+
+/// Whether it is one of the caller's account.
+pub(super) fn is_known(world: &World, call: &Call, id: &str) -> bool {
+    known(world, call, id).is_ok()
+}
+
+fn known<'a>(world: &'a World, call: &Call, id: &str) -> Result<&'a Template, Refusal> {
+    let found = world.envelopes.templates.get(&id.to_ascii_lowercase());
+    let found = found.filter(|template| Some(&template.account) == call.account.as_ref());
+    found
+        .ok_or_else(|| missing("TEMPLATE_NOT_FOUND", "The template specified was not found in this account."))
 }
 
 /// Filters of the vendor's that are not played here: ignored, they would answer another question.
@@ -129,13 +152,14 @@ fn list(world: &World, call: &Call) -> Outcome {
         return Err(invalid(&format!("The emulator does not filter templates by '{name}'.")));
     }
     let wanted = given("search_text").unwrap_or_default().to_lowercase();
-    let (from, to) = period(call)?;
+    let created = period(call, &["from_date", "created_from_date"], &["to_date", "created_to_date"])?;
+    let modified = period(call, &["modified_from_date"], &["modified_to_date"])?;
     let mut mine: Vec<&Template> = world.envelopes.templates.values().collect();
     mine.retain(|template| {
         Some(&template.account) == call.account.as_ref()
             && template.name.to_lowercase().contains(&wanted)
-            && from.is_none_or(|from| template.created >= from)
-            && to.is_none_or(|to| template.created <= to)
+            && is_within(template.created, created)
+            && is_within(template.modified, modified)
     });
     whose(call, &mut mine)?;
     sort(call, &mut mine)?;
@@ -143,17 +167,24 @@ fn list(world: &World, call: &Call) -> Outcome {
     paging::page(call, "/templates", "envelopeTemplates", all, MAX_PAGE).map(Answer::ok)
 }
 
-/// When templates were made or changed, which is one thing here: none is ever changed.
-fn period(call: &Call) -> Result<(Option<Timestamp>, Option<Timestamp>), Refusal> {
-    let (mut from, mut to): (Option<Timestamp>, Option<Timestamp>) = (None, None);
-    for name in ["from_date", "created_from_date", "modified_from_date"] {
+/// From when and until when, where it says so.
+type Period = (Option<Timestamp>, Option<Timestamp>);
+
+/// What all these parameters ask for together.
+fn period(call: &Call, begins: &[&str], ends: &[&str]) -> Result<Period, Refusal> {
+    let (mut from, mut to): Period = (None, None);
+    for name in begins {
         from = from.max(envelopes::date(call, name)?);
     }
-    for name in ["to_date", "created_to_date", "modified_to_date"] {
+    for name in ends {
         let other = envelopes::date(call, name)?;
         to = to.into_iter().chain(other).min();
     }
     Ok((from, to))
+}
+
+fn is_within(at: Timestamp, (from, to): Period) -> bool {
+    from.is_none_or(|from| at >= from) && to.is_none_or(|to| at <= to)
 }
 
 fn whose(call: &Call, all: &mut Vec<&Template>) -> Result<(), Refusal> {
@@ -185,7 +216,7 @@ fn sort(call: &Call, all: &mut [&Template]) -> Result<(), Refusal> {
     }
     match by {
         None | Some("name") => all.sort_by_key(|template| template.name.to_lowercase()),
-        Some("modified") => all.sort_by_key(|template| template.created),
+        Some("modified") => all.sort_by_key(|template| template.modified),
         Some(by) => return Err(invalid(&format!("The emulator does not sort templates by '{by}'."))),
     }
     match order {
@@ -209,7 +240,7 @@ fn summary(world: &World, template: &Template) -> Value {
         "emailSubject": template.subject,
         "emailBlurb": template.blurb,
         "created": vendor_time(template.created),
-        "lastModified": vendor_time(template.created),
+        "lastModified": vendor_time(template.modified),
         "pageCount": pages.to_string(),
         "folderName": "Templates",
         "owner": {
@@ -312,8 +343,17 @@ fn recipients(template: &Template, with_tabs: bool) -> Value {
     Value::Object(lists)
 }
 
-/// The ids of the tabs of a template, one after the other: no template is ever changed, so counting on from its own id
-/// gives each the same one whenever it is read.
+/// The tabs of one of its recipients.
+fn tabs(template: &Template, recipient: &str) -> Outcome {
+    let lists = recipients(template, true);
+    let mut all =
+        lists.as_object().into_iter().flat_map(Fields::values).filter_map(Value::as_array).flatten();
+    let one = all.find(|one| one["recipientId"] == recipient).ok_or_else(no_such_recipient)?;
+    Ok(Answer::ok(one.get("tabs").cloned().unwrap_or_else(|| json!({}))))
+}
+
+/// The ids of the tabs of a template, one after the other: the tabs of no template are ever changed, so counting on from
+/// its own id gives each the same one whenever it is read.
 fn tab_ids(template: &str) -> impl Iterator<Item = String> {
     let first = Uuid::parse_str(template).unwrap_or_default().as_u128();
     // The last bits stay as they are: those tell the stock templates apart.
@@ -383,6 +423,7 @@ fn build(world: &mut World, call: &Call, fields: &Fields, id: String) -> Result<
         shared: text(fields, "shared").is_some_and(|value| value.eq_ignore_ascii_case("true")),
         owner: call.user.clone().unwrap_or_default(),
         created: call.now,
+        modified: call.now,
         subject,
         blurb,
         custom_fields,

@@ -32,6 +32,7 @@ pub(in crate::emulator) fn stock() -> BTreeMap<String, Template> {
         shared: true,
         owner: directory::USER.to_owned(),
         created: Timestamp::UNIX_EPOCH,
+        modified: Timestamp::UNIX_EPOCH,
         subject: "Please sign: Mutual Non-Disclosure Agreement".to_owned(),
         blurb: "Thank you for your interest. Please read and sign.".to_owned(),
         custom_fields: Fields::new(),

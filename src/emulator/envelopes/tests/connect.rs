@@ -77,6 +77,23 @@ async fn connect_tells_of_templates_that_are_made_and_of_envelopes_that_are_dele
     assert_eq!(three(&receiver).await, ["envelope-voided", "envelope-deleted", "template-created"]);
 }
 
+#[tokio::test]
+async fn connect_tells_of_templates_that_are_changed_and_deleted() {
+    let client = Client::start().await;
+    let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let configuration = json!({
+        "name": "x", "configurationType": "custom", "allUsers": "true", "allowEnvelopePublish": "true",
+        "urlToPublishTo": format!("http://{}/in", receiver.local_addr().unwrap()),
+        "events": ["template-created", "template-modified", "template-deleted"],
+    });
+    assert_eq!(client.call("POST", "/connect", configuration).await.0, 201);
+    let (_, made) = client.call("POST", "/templates", json!({ "name": "Plain" })).await;
+    let id = made["templateId"].as_str().unwrap();
+    client.call("PUT", &format!("/templates/{id}"), json!({ "name": "Renamed" })).await;
+    client.call("PUT", "/folders/recyclebin", json!({ "envelopeIds": [id] })).await;
+    assert_eq!(three(&receiver).await, ["template-created", "template-modified", "template-deleted"]);
+}
+
 /// A definition whose events go to this path of the receiver, signed and tried again.
 fn telling(receiver: &TcpListener, path: &str, events: &[&str]) -> Value {
     let mut definition = definition(&[signer("1", "Ada", "/sn1/")]);
