@@ -46,7 +46,8 @@ pub(super) fn route(world: &mut World, call: &Call) -> Option<Answer> {
             .map(|(_, found)| Answer::ok(json!({ "configurations": [found], "totalRecords": "1" }))),
         ([id], &Method::DELETE) => find(settings, id).map(|(id, _)| id).map(|id| {
             settings.configurations.remove(&id);
-            Answer::ok(json!({}))
+            // SPEC has no body in this answer.
+            Answer::empty(StatusCode::OK)
         }),
         _ => return None,
     };

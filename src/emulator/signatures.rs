@@ -231,25 +231,36 @@ fn check_image(media_type: &str, bytes: &Bytes) -> Result<(), Answer> {
     Ok(())
 }
 
+/// Changes one, or makes one of a name that nobody has: "creates, or updates, the signature font and initials"
+/// (UserSignatures:update). That no id can be chosen so is our reading.
 fn replace(world: &mut World, call: &Call, user: &str, id: &str) -> Result<Answer, Answer> {
-    let old = find(world, user, id)?.clone();
+    let old = find(world, user, id).ok().cloned();
+    if old.is_none() && uuid::Uuid::parse_str(id).is_ok() {
+        return Err(unknown());
+    }
     let (value, files) = body(call, Body::UserSignatureDefinition)?;
     let mut row = value;
     if text(row.get("signatureName")).is_none() {
-        row["signatureName"] = json!(old.name);
+        row["signatureName"] = json!(old.as_ref().map_or(id, |old| old.name.as_str()));
     }
     let mut new = read(world, call, &row, &files)?;
-    if new.images.is_empty() {
-        new.images = old.images;
+    if let Some(old) = &old {
+        if new.images.is_empty() {
+            new.images.clone_from(&old.images);
+        }
+        new.is_default |= old.is_default;
     }
-    new.is_default |= old.is_default;
     let new_id = new.id.clone();
     if let Some(list) = stored(world, user) {
+        // "This will also create a default signature for the user when one does not exist."
+        new.is_default |= !list.iter().any(|signature| signature.is_default);
         if new.is_default {
             withdraw_default(list);
         }
-        if let Some(place) = list.iter_mut().find(|signature| signature.id == old.id) {
-            *place = new;
+        let place = list.iter().position(|signature| old.as_ref().is_some_and(|old| old.id == signature.id));
+        match place.and_then(|place| list.get_mut(place)) {
+            Some(place) => *place = new,
+            None => list.push(new),
         }
     }
     Ok(Answer::ok(shown(find(world, user, &new_id)?, user)))
@@ -260,7 +271,8 @@ fn remove(world: &mut World, user: &str, id: &str) -> Result<Answer, Answer> {
     if let Some(list) = stored(world, user) {
         list.retain(|signature| signature.id != id);
     }
-    Ok(Answer::ok(json!({})))
+    // SPEC has no body in this answer.
+    Ok(Answer::empty(StatusCode::OK))
 }
 
 fn image_kind(kind: &str) -> Result<&str, Answer> {

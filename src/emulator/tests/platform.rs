@@ -302,7 +302,8 @@ async fn features_and_connect_settings_can_be_changed() {
     let made: Value = emulator.call("POST", "/connect", &token, Some(good)).await.json().await.unwrap();
     assert_eq!(made["includeHMAC"], "true");
     let path = format!("/connect/{}", made["connectId"].as_str().unwrap());
-    assert_eq!(emulator.call("DELETE", &path, &token, None).await.status(), 200);
+    let gone = emulator.call("DELETE", &path, &token, None).await;
+    assert_eq!((gone.status().as_u16(), gone.text().await.unwrap().as_str()), (200, ""));
     let keys: Value = emulator.call("GET", "/connect/secret", &token, None).await.json().await.unwrap();
     assert_eq!(keys["connectSecrets"][0]["key"], json!(emulator.ready.connect_hmac_key));
 }
@@ -382,6 +383,29 @@ async fn images_of_signatures_are_told_apart_by_file_name_and_signatures_go_by_t
     assert_eq!(emulator.call("PUT", &named, &token, Some(renamed)).await.status(), 200);
     assert_eq!(emulator.call("GET", &named, &token, None).await.status(), 404);
     assert_eq!(emulator.call("DELETE", &format!("{own}/Another"), &token, None).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_signature_is_made_under_its_name_and_deleted_without_a_word() {
+    let emulator = Running::start().await;
+    let token = emulator.access_token().await;
+    let own = format!("/users/{}/signatures", directory::USER);
+    let put = async |id: &str, body: Value| {
+        let answer = emulator.call("PUT", &format!("{own}/{id}"), &token, Some(body)).await;
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    let (status, made) = put("Sofia%20Sender", json!({ "signatureFont": "2_DocuSign" })).await;
+    assert_eq!((status, &made["signatureName"]), (200, &json!("Sofia Sender")), "{made}");
+    assert_eq!(made["isDefault"], "true", "there was none");
+    let (status, second) = put("short", json!({ "signatureName": "S. Sender" })).await;
+    assert_eq!((status, &second["signatureName"]), (200, &json!("S. Sender")), "{second}");
+    assert_eq!(second["isDefault"], "false");
+    let listed: Value = emulator.call("GET", &own, &token, None).await.json().await.unwrap();
+    assert_eq!(listed["userSignatures"].as_array().unwrap().len(), 2, "{listed}");
+    let (status, body) = put("00000000-0000-4000-8000-000000000000", json!({})).await;
+    assert_eq!((status, &body["errorCode"]), (404, &json!("SIGNATURE_NOT_FOUND")));
+    let gone = emulator.call("DELETE", &format!("{own}/Sofia%20Sender"), &token, None).await;
+    assert_eq!((gone.status().as_u16(), gone.text().await.unwrap().as_str()), (200, ""));
 }
 
 #[tokio::test]
