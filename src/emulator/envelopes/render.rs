@@ -237,6 +237,8 @@ pub(in crate::emulator) fn recipient(one: &Recipient, with_tabs: bool) -> Value 
         // The sender may read back what it set.
         fields.insert("accessCode".to_owned(), json!(code));
     }
+    // In every recipient of the vendor's examples (SPEC: EnvelopeRecipients:list).
+    fields.entry("requireIdLookup").or_insert_with(|| json!("false"));
     let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
     put("recipientIdGuid", json!(one.guid));
     put("recipientType", json!(one.kind.name()));

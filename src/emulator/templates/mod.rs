@@ -328,7 +328,9 @@ fn recipients(template: &Template, with_tabs: bool) -> Value {
     let mut ids = tab_ids(&template.id);
     for draft in &template.recipients {
         let mut fields = draft.fields.clone();
-        for (name, default) in [("name", ""), ("email", ""), ("routingOrder", "1")] {
+        for (name, default) in
+            [("name", ""), ("email", ""), ("requireIdLookup", "false"), ("routingOrder", "1")]
+        {
             fields.entry(name).or_insert_with(|| json!(default));
         }
         fields.insert("recipientType".to_owned(), json!(draft.kind.name()));

@@ -101,19 +101,22 @@ async fn a_document_is_an_authoritative_copy_if_it_or_its_envelope_says_so() {
 }
 
 #[tokio::test]
-async fn a_recipient_tells_how_it_is_reached_and_whether_it_has_signed() {
+async fn a_recipient_tells_how_it_is_reached_and_proven_and_whether_it_has_signed() {
     let client = Client::start().await;
     let mut ada = signer("1", "Ada", "/sn1/");
     ada["deliveryMethod"] = json!("Email");
     let mut whole = definition(&[ada]);
-    whole["recipients"]["carbonCopies"] =
-        json!([{ "recipientId": "2", "routingOrder": "1", "name": "Carol", "email": "carol@example.com" }]);
+    whole["recipients"]["carbonCopies"] = json!([{
+        "recipientId": "2", "routingOrder": "1", "name": "Carol", "email": "carol@example.com",
+        "requireIdLookup": true,
+    }]);
     let id = client.create(whole).await;
     for signed in ["0", "1"] {
         let read = client.get(&format!("/envelopes/{id}/recipients")).await;
         let (signer, copy) = (&read["signers"][0], &read["carbonCopies"][0]);
         assert_eq!((&signer["completedCount"], &copy["completedCount"]), (&json!(signed), &json!("0")));
         assert_eq!((&signer["deliveryMethod"], &copy["deliveryMethod"]), (&json!("email"), &json!("email")));
+        assert_eq!((&signer["requireIdLookup"], &copy["requireIdLookup"]), (&json!("false"), &json!("true")));
         if signed == "0" {
             client.act(&id, "1", "sign", json!({})).await;
         }
