@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{CALLER_KEY, TempDir, TestDaemon, http_client, order},
-    kills::settled,
+    kills::{Daemon, settled},
     left_out::leave_out,
     postgres,
     process::without_privileges,
@@ -50,14 +50,24 @@ async fn used_file(around: &TestDaemon) -> (TempDir, PathBuf, String) {
     let settings = around.settings_for_a_process(&format!("sqlite://{}", file.display()));
     let (daemon, api) = crate::kills::start(&settings, &folder.0, 0).await;
     settled(around, &api, "order-1").await;
-    let pid = rustix::process::Pid::from_raw(daemon.id().try_into().unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    stop(&daemon);
     around.until("the end of the daemon", async || fs::read_dir(&folder.0).unwrap().count() == 4).await;
     (folder, file, settings)
 }
 
+fn stop(daemon: &Daemon) {
+    let pid = rustix::process::Pid::from_raw(daemon.id().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+}
+
 fn sql(file: &Path, sql: &str) {
     rusqlite::Connection::open(file).unwrap().execute_batch(sql).unwrap();
+}
+
+/// How many signings a file holds.
+fn signings(file: &Path) -> i64 {
+    let file = rusqlite::Connection::open(file).unwrap();
+    file.query_row("SELECT count(*) FROM signings", [], |row| row.get(0)).unwrap()
 }
 
 #[tokio::test]
@@ -382,6 +392,43 @@ async fn a_file_that_is_removed_or_replaced_under_the_daemon_is_refused_until_it
     assert_eq!(settled(&around, &api, "before").await, before);
     settled(&around, &api, "order-1").await;
     assert_eq!(around.envelopes().await, 2, "one envelope a key");
+}
+
+/// What was signed after the backup is in the file that was moved aside, or in its log: none of it comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_is_put_in_the_place_of_the_file_is_what_the_next_start_has() {
+    let around = TestDaemon::start().await;
+    for (round, is_killed) in [false, true].into_iter().enumerate() {
+        let folder = TempDir::new();
+        let [file, aside, backup] = ["used.db", "aside.db", "backup.db"].map(|name| folder.0.join(name));
+        let settings = around.settings_for_a_process(&format!("sqlite://{}", file.display()));
+        let (mut process, _) = crate::kills::start(&settings, &folder.0, 0).await;
+        let daemon = Asked::at(&folder.0.join("ready-0.json")).await;
+        let before = settled(&around, &daemon.api, &format!("before-{round}")).await;
+        daemon.until(200).await;
+        sql(&file, &format!("VACUUM INTO '{}'", backup.display()));
+        settled(&around, &daemon.api, &format!("after-{round}")).await;
+
+        fs::rename(&file, &aside).unwrap();
+        fs::rename(&backup, &file).unwrap();
+        let (why, beside) = (daemon.trouble().await, |end: &str| format!("{}-{end}", file.display()));
+        assert!(["wal", "shm"].into_iter().all(|end| why.contains(&beside(end))), "{why}");
+        assert_eq!(daemon.refused("order-1").await, "store_unavailable");
+        if is_killed {
+            process.kill();
+            for end in ["wal", "shm"] {
+                fs::remove_file(beside(end)).unwrap();
+            }
+        } else {
+            stop(&process);
+            around.until("the end of the daemon", async || process.ended().is_some()).await;
+            assert_eq!(signings(&aside), 2, "the file that was there has all of its log");
+        }
+
+        let (_process, api) = crate::kills::start(&settings, &folder.0, 1).await;
+        assert_eq!(settled(&around, &api, &format!("before-{round}")).await, before);
+        assert_eq!(signings(&file), 1, "killed: {is_killed}");
+    }
 }
 
 /// Creates that go on through an outage: how each was answered.

@@ -141,6 +141,9 @@ impl Checkpoints {
     }
 
     /// Ends the thread, and leaves one file behind. Should that fail, the log is read at the next start.
+    ///
+    /// A file that was moved away gets what is its own, too, and the log that stayed behind is left empty. SQLite itself,
+    /// when the last connection goes, does neither for a file that is not at its path.
     pub(super) fn stop(self, writer: Option<&Connection>) {
         drop(self.wake);
         let _ = self.thread.join();

@@ -154,10 +154,10 @@ impl OpenPath {
         if is_there {
             return Ok(());
         }
+        let path = self.path.display();
         Err(Error::Unavailable(format!(
-            "{}: the file was removed or replaced under the daemon, and nothing more is written: stop the daemon, put \
-             the right file there, and start it again",
-            self.path.display()
+            "{path}: the file was removed or replaced under the daemon, and nothing more is written: stop the daemon, \
+             put the right file there, remove {path}-wal and {path}-shm if they are another file's, and start it again"
         )))
     }
 }

@@ -148,10 +148,9 @@ impl Writer {
             if batch.is_empty() {
                 break;
             }
-            let kept = self.commit(&mut batch);
-            if needs_reopening(&kept) {
-                self.connection = None;
-            }
+            // Where the file is lost the connection stays: it alone can empty the log at the end, which the next start
+            // would else read into whatever file lies there.
+            let kept = self.file.open_path().confirm().and_then(|()| self.keep(&mut batch));
             for write in batch {
                 write.job.answer(kept.clone());
             }
@@ -162,9 +161,17 @@ impl Writer {
         self.checkpoints.stop(self.connection.as_ref());
     }
 
+    /// Commits a batch. A connection that is in doubt then goes.
+    fn keep(&mut self, batch: &mut [Write]) -> Result<(), Error> {
+        let kept = self.commit(batch);
+        if needs_reopening(&kept) {
+            self.connection = None;
+        }
+        kept
+    }
+
     /// Runs a batch in one transaction. An error means that none of it was kept.
     fn commit(&mut self, batch: &mut [Write]) -> Result<(), Error> {
-        self.file.open_path().confirm()?;
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => {
