@@ -49,7 +49,25 @@ impl Settings {
     /// Makes the stored endpoints of the settings these: at start, and when the settings are read again.
     pub(super) async fn apply_to(&self, endpoints: &Endpoints) -> anyhow::Result<()> {
         let applied = endpoints.apply(&self.webhooks, &self.callers).await;
-        applied.context("cannot store the webhooks of the settings")
+        applied.context("cannot store the webhooks of the settings")?;
+        self.advise();
+        Ok(())
+    }
+
+    /// Says what is allowed and seldom meant. Not where it is read: at start there is no log yet to say it in.
+    fn advise(&self) {
+        let Some(only) = self.callers.first() else { return };
+        let is_named_after_none = |webhook: &&FromSettings| {
+            webhook.callers.is_none() && self.callers.iter().all(|caller| caller.as_str() != webhook.name)
+        };
+        for webhook in self.webhooks.iter().filter(is_named_after_none) {
+            tracing::warn!(
+                webhook = webhook.name,
+                caller = only.as_str(),
+                "a webhook is named after no caller: it gets the events of the only one there is, or none if it was the \
+                 webhook of one who is gone; write callers = [...] into its table, or take it out"
+            );
+        }
     }
 }
 
@@ -176,17 +194,6 @@ fn webhooks(config: &Config) -> Result<Vec<FromSettings>, ConfigError> {
             let fix = "write a public https address; allow_private = true is for a receiver inside";
             ConfigError::new(format!("webhooks.{name}.url"), forbidden.to_string(), fix)
         })?;
-        if webhook.callers.is_none()
-            && !config.callers.contains_key(name)
-            && let Some(only) = config.callers.keys().next()
-        {
-            tracing::warn!(
-                webhook = name,
-                caller = only,
-                "a webhook is named after no caller: it gets the events of the only one there is, or none if it was the \
-                 webhook of one who is gone; write callers = [...] into its table, or take it out"
-            );
-        }
         Ok(from_settings(name, webhook, allow_private))
     });
     all.collect()

@@ -220,16 +220,22 @@ async fn s3_a_callers_key_is_changed_without_an_hour_in_which_neither_works() {
 #[tokio::test]
 async fn what_is_allowed_and_seldom_meant_is_said_at_start_and_who_was_refused_with_the_reason() {
     let hash = "operator_password_hash = \"$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$QUJDREVGR0hJSktMTU5PUA\"";
+    let webhook = format!(
+        "[webhooks.ours]\nurl = \"https://hooks.example.com/\"\nsecrets = [\"whsec_{}\"]\n",
+        "eHh4".repeat(8)
+    );
     let edit = |text: String| {
         text.replace("[ops]\nlisten = \"127.0.0.1:0\"", &format!("[ops]\nlisten = \"0.0.0.0:0\"\n{hash}"))
             .replace("return_origins", "unix_uids = [1]\nreturn_origins")
             .replace("grace = 0", "grace = 9")
+            + &webhook
     };
     let daemon = Daemon::launch(edit, &[]).await;
     let said = async |word: &str| daemon.until(word, async |daemon| daemon.log().contains(word)).await;
     said("unix_uids").await;
     said("without TLS").await;
     said("stop.grace is no shorter").await;
+    said("a webhook is named after no caller").await;
     assert_eq!(daemon.status(NEW_KEY).await, 401);
     said("no caller has this API key").await;
 }
