@@ -288,7 +288,7 @@ impl Dispatcher {
                 self.ailing.insert(endpoint);
             }
             // What waits for it stays pending, and is not claimed while the endpoint is off.
-            Some(AttemptResult::Gone) => drop(self.lanes.take(Some(endpoint))),
+            Some(AttemptResult::Gone) => drop(self.lanes.take(Some(endpoint), now.uptime)),
             Some(AttemptResult::GivenUp) | None => {}
         }
         self.lanes.ended(reply.key, reply.hold, now.uptime);
@@ -312,7 +312,8 @@ impl Dispatcher {
     /// Ends the leases of what has not begun, so that nobody waits for them.
     async fn give_back(mut self) {
         let mut waiting = self.lanes.put_off();
-        waiting.extend(self.lanes.take(None).into_iter().map(|due| due.delivery));
+        let leased = self.lanes.take(None, self.shared.clock.uptime());
+        waiting.extend(leased.into_iter().map(|due| due.delivery));
         self.shared.give_back(waiting).await;
     }
 }

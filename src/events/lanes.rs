@@ -119,7 +119,7 @@ impl Lanes {
     }
 
     /// The delivery of a lane that is to be attempted now; the lane is busy until [`Lanes::ended`]. What is held in it
-    /// is [put off](Lanes::put_off).
+    /// is [put off](Lanes::put_off), as long as it is leased.
     pub(super) fn next(&mut self, key: Key, now: Now) -> Option<(DueDelivery, Duration)> {
         let lane = self.by_key.get_mut(&key)?;
         if lane.is_busy {
@@ -128,14 +128,15 @@ impl Lanes {
         let held = lane.held.filter(|held| held.until > now.uptime);
         while let Some(first) = lane.waiting.pop_front() {
             self.waiting -= 1;
-            if let Some(held) = held.filter(|held| held.holds(&first.due)) {
+            let left = first.leased_until.saturating_sub(now.uptime);
+            if let Some(held) = held.filter(|held| !left.is_zero() && held.holds(&first.due)) {
                 let due_at = held.next_look(&first.due, now.date);
                 self.put_off.push(Delivery { due_at, ..first.due.delivery });
-            } else if first.leased_until > now.uptime.saturating_add(LEASE_MARGIN) {
+            } else if left > LEASE_MARGIN {
                 lane.is_busy = true;
                 return Some((first.due, first.leased_until));
             }
-            // Else its lease is nearly over: it comes again by a new claim, here or elsewhere.
+            // Else its lease is over or nearly so: it comes again by a new claim, here or elsewhere.
         }
         self.sweep(key, now.uptime);
         None
@@ -173,15 +174,16 @@ impl Lanes {
         released
     }
 
-    /// Takes out what waits for one endpoint, or for all.
-    pub(super) fn take(&mut self, endpoint: Option<EndpointId>) -> Vec<DueDelivery> {
+    /// Takes out what waits for one endpoint, or for all; answers what of it is still leased.
+    pub(super) fn take(&mut self, endpoint: Option<EndpointId>, now: Duration) -> Vec<DueDelivery> {
         let mut taken = Vec::new();
         for (key, lane) in &mut self.by_key {
             if endpoint.is_none_or(|endpoint| endpoint == key.0) {
-                taken.extend(lane.waiting.drain(..).map(|waiting| waiting.due));
+                self.waiting -= lane.waiting.len();
+                let leased = lane.waiting.drain(..).filter(|waiting| waiting.leased_until > now);
+                taken.extend(leased.map(|waiting| waiting.due));
             }
         }
-        self.waiting -= taken.len();
         taken
     }
 
@@ -355,8 +357,27 @@ mod tests {
         lanes.push(due(2, 0), LEASE * 2);
         assert_eq!(next(&mut lanes, LEASE.saturating_sub(Duration::from_secs(20))), Some(2));
         lanes.push(due(3, 0), LEASE);
-        assert_eq!(lanes.take(Some(EndpointId::from_settings("another"))).len(), 0);
-        assert_eq!(lanes.take(None).len(), 1);
+        assert_eq!(lanes.take(Some(EndpointId::from_settings("another")), Duration::ZERO).len(), 0);
+        assert_eq!(lanes.take(None, Duration::ZERO).len(), 1);
         assert_eq!(lanes.waiting(), 0);
+    }
+
+    /// Another daemon may be at it.
+    #[test]
+    fn what_has_outlived_its_lease_is_neither_put_off_nor_given_back() {
+        let mut lanes = Lanes::default();
+        let lane = key(&due(0, 0));
+        lanes.push(due(1, 0), LEASE);
+        assert_eq!(next(&mut lanes, Duration::ZERO), Some(1));
+        lanes.push(due(2, 0), LEASE);
+        lanes.push(due(3, 0), LEASE * 2);
+        lanes.ended(lane, Some(hold(1)), LEASE);
+        assert_eq!(next(&mut lanes, LEASE), None, "held");
+        assert_eq!((put_off(&mut lanes).len(), lanes.waiting()), (1, 0), "the third event alone");
+        lanes.push(due(2, 0), LEASE);
+        lanes.push(due(3, 0), LEASE * 2);
+        let taken = lanes.take(None, LEASE);
+        let sequences: Vec<_> = taken.iter().map(|due| due.event.sequence).collect();
+        assert_eq!((sequences, lanes.waiting()), (vec![3], 0));
     }
 }

@@ -329,7 +329,7 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     fn delivery_attempted(&self, delivery: Delivery) -> Answer<'_, ()>;
 
     /// Gives back deliveries that were claimed and not attempted: each is due at its `due_at`, and its place is free at
-    /// once. One that was attempted meanwhile stays as it is.
+    /// once. One that was attempted meanwhile, or that is another daemon's by now, stays as it is.
     fn return_deliveries(&self, deliveries: Vec<Delivery>, now: Timestamp) -> Answer<'_, ()>;
 
     /// A caller's deliveries, newest first.

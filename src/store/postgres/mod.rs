@@ -364,8 +364,10 @@ impl Store for PostgresStore {
     }
 
     fn return_deliveries(&self, deliveries: Vec<Delivery>, now: Timestamp) -> Answer<'_, ()> {
-        let now = micros(now);
-        Box::pin(async move { with!(&self.pool, db => outbox::return_deliveries(db, &deliveries, now)) })
+        let (daemon, now) = (self.daemon, micros(now));
+        Box::pin(
+            async move { with!(&self.pool, db => outbox::return_deliveries(db, daemon, &deliveries, now)) },
+        )
     }
 
     fn deliveries<'a>(

@@ -337,9 +337,11 @@ pub(super) async fn delivery_attempted(db: &mut PgConnection, delivery: &Deliver
     Ok(())
 }
 
-/// Ends leases of which nothing was made. Their places are free: that is worth a look at once, whenever they are due.
+/// Ends leases of which nothing was made, unless they are another daemon's by now. Their places are free: that is worth a
+/// look at once, whenever they are due.
 pub(super) async fn return_deliveries(
     db: &mut PgConnection,
+    daemon: [u8; 16],
     deliveries: &[Delivery],
     now: i64,
 ) -> Result<()> {
@@ -349,13 +351,15 @@ pub(super) async fn return_deliveries(
     let sql = concat!(
         "UPDATE deliveries SET due_at = w.due_at, leased_until = NULL \
          FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) AS w (id, attempts, due_at) \
-         WHERE deliveries.id = w.id AND state = 'pending' AND deliveries.attempts = w.attempts AND ",
+         WHERE deliveries.id = w.id AND state = 'pending' AND deliveries.attempts = w.attempts \
+           AND leased_by = $4 AND ",
         flushed!()
     );
     sqlx::query(sql)
         .bind(ids(|delivery| delivery.id.as_uuid()))
         .bind(deliveries.iter().map(|delivery| i64::from(delivery.attempts)).collect::<Vec<_>>())
         .bind(deliveries.iter().map(|delivery| micros(delivery.due_at)).collect::<Vec<_>>())
+        .bind(daemon)
         .execute(&mut *transaction)
         .await?;
     look_at(&mut transaction, &ids(|delivery| delivery.endpoint.as_uuid()), now).await?;

@@ -227,6 +227,24 @@ async fn a_daemon_that_died_keeps_no_other_one_from_an_endpoint() {
     assert_eq!(again, lost, "their leases are over");
 }
 
+/// Whose lease has lapsed may come upon another daemon that is at it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_gives_back_only_what_is_still_its_own() {
+    let Some(fixture) = Fixture::postgres() else { return };
+    let late = fixture.open().await;
+    let other = fixture.neighbour(&late).await;
+    late.put_endpoint(samples::endpoint("hook")).await.unwrap();
+    late.add_events(vec![samples::event(None, EventKind::SignerSigned, 0)]).await.unwrap();
+    fan_out_all(&late).await;
+    let lapsed = claim(&late, 10, 2).await.pop().unwrap().delivery;
+    let taken = claim(&other, 70, 2).await.pop().unwrap().delivery;
+    assert_eq!(lapsed, taken);
+    late.return_deliveries(vec![lapsed], after(71)).await.unwrap();
+    assert!(claim(&late, 72, 2).await.is_empty(), "the other one is at it");
+    other.return_deliveries(vec![taken], after(73)).await.unwrap();
+    assert_eq!(claim(&late, 74, 2).await.len(), 1);
+}
+
 async fn what_is_given_back_comes_when_it_is_due_and_leaves_its_place_at_once(fixture: Fixture) {
     let store = fixture.open().await;
     store.put_endpoint(samples::endpoint("hook")).await.unwrap();
