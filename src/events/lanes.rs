@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// What is left of a lease when an attempt begins: longer than an attempt takes.
-const LEASE_MARGIN: Duration = Duration::from_secs(20);
+pub(super) const LEASE_MARGIN: Duration = Duration::from_secs(20);
 
 /// The deliveries that keep an order among themselves.
 pub(super) type Key = (EndpointId, Option<SigningId>);
