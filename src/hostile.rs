@@ -114,12 +114,17 @@ pub fn connect_digest(data: &[u8]) {
     assert!(connect::UnverifiedDelivery::new(&signed, body).verify(&keys).is_ok(), "ours is among them");
 }
 
-/// The body of a create. A refusal names at least one place.
+/// The body of a create, as it comes in and as it is read again. A refusal names at least one place.
 pub fn create_signing(data: &[u8]) {
     let of_all = BTreeMap::from([("nda".to_owned(), "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e001".to_owned())]);
     let templates = domain::TemplateNames::new(of_all, std::collections::HashMap::new());
-    match objects::parse_create(&Bytes::copy_from_slice(data), &templates) {
-        Ok(draft) => assert!(!draft.signers.is_empty() && !draft.documents.is_empty()),
+    let body = Bytes::copy_from_slice(data);
+    let again = objects::parse_accepted(&body, &templates);
+    match objects::parse_create(&body, &templates) {
+        Ok(draft) => {
+            assert!(!draft.signers.is_empty() && !draft.documents.is_empty());
+            assert!(again.is_ok(), "what is accepted can be read again");
+        }
         Err(faults) => assert!(!faults.is_empty(), "a refusal says what is wrong"),
     }
 }

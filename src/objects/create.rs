@@ -34,13 +34,27 @@ use crate::{
         entries::Entries,
         explain::{explain, from_object},
         invalid::token,
-        return_url::is_return_url,
+        strictness::Strictness,
     },
 };
 
 /// Reads a create request. `templates` say what a template's name means for its sender.
 pub fn parse_create(body: &Bytes, templates: &TemplateNames) -> Result<Draft, Invalids> {
-    match read_create(body, templates) {
+    whole(read_create(body, templates))
+}
+
+/// Reads again a create that was accepted once, maybe by an earlier version: what is refused only since then is taken.
+pub fn parse_accepted(body: &Bytes, templates: &TemplateNames) -> Result<Draft, Invalids> {
+    let taken = |body: &Bytes| whole(read(body, templates, &Strictness::EVER));
+    taken(body).or_else(|faults| {
+        // Of a name that is there twice the last value counted, as it does in a tree.
+        let tree = serde_json::from_slice::<serde_json::Value>(body).map_err(|_| faults)?;
+        taken(&Bytes::from(tree.to_string()))
+    })
+}
+
+fn whole(read: (Option<Draft>, Invalids)) -> Result<Draft, Invalids> {
+    match read {
         (Some(draft), faults) if faults.is_empty() => Ok(draft),
         (_, faults) => Err(faults),
     }
@@ -50,10 +64,14 @@ pub fn parse_create(body: &Bytes, templates: &TemplateNames) -> Result<Draft, In
 /// it is good for nothing but to be looked at for more of them: what is wrong or missing is blank in it, and
 /// everything stands at its own place.
 pub fn read_create(body: &Bytes, templates: &TemplateNames) -> (Option<Draft>, Invalids) {
+    read(body, templates, &Strictness::NOW)
+}
+
+fn read(body: &Bytes, templates: &TemplateNames, strictness: &Strictness) -> (Option<Draft>, Invalids) {
     let mut faults = Invalids::default();
     let error = match from_object::<Create<'_>>(body) {
         Ok(request) => {
-            let draft = Reader { body, templates, faults: &mut faults }.draft(request);
+            let draft = Reader { body, templates, strictness, faults: &mut faults }.draft(request);
             return (Some(draft), faults);
         }
         Err(error) => error,
@@ -63,7 +81,7 @@ pub fn read_create(body: &Bytes, templates: &TemplateNames) -> (Option<Draft>, I
     let rest = Bytes::from(rest);
     let draft = serde_json::from_slice::<Create<'_>>(&rest).ok().map(|request| {
         let mut more = Invalids::default();
-        let draft = Reader { body: &rest, templates, faults: &mut more }.draft(request);
+        let draft = Reader { body: &rest, templates, strictness, faults: &mut more }.draft(request);
         faults.add_elsewhere(more);
         draft
     });
@@ -73,8 +91,12 @@ pub fn read_create(body: &Bytes, templates: &TemplateNames) -> (Option<Draft>, I
 /// Reads an access code that is given by itself, as strictly as that of a new signer.
 pub fn parse_access_code(text: &str) -> Result<Private<String>, Invalids> {
     let mut faults = Invalids::default();
-    let mut reader =
-        Reader { body: &Bytes::new(), templates: &TemplateNames::default(), faults: &mut faults };
+    let mut reader = Reader {
+        body: &Bytes::new(),
+        templates: &TemplateNames::default(),
+        strictness: &Strictness::NOW,
+        faults: &mut faults,
+    };
     let code = reader.access_code(format_args!(""), Some(text.into()));
     code.filter(|_| faults.is_empty()).ok_or(faults)
 }
@@ -86,6 +108,7 @@ type Place<'p> = fmt::Arguments<'p>;
 struct Reader<'r> {
     body: &'r Bytes,
     templates: &'r TemplateNames,
+    strictness: &'r Strictness,
     faults: &'r mut Invalids,
 }
 
@@ -285,7 +308,7 @@ impl Reader<'_> {
     fn return_url(&mut self, place: Place<'_>, url: Option<Cow<'_, str>>) -> Option<String> {
         let place = format_args!("{place}/return_url");
         let text = url?;
-        if !is_return_url(&text) {
+        if !(self.strictness.is_return_url)(&text) {
             self.faults.add(
                 place.to_string(),
                 "return_url_refused",
@@ -313,7 +336,7 @@ impl Reader<'_> {
 
     fn expires_in(&mut self, text: Option<Cow<'_, str>>) -> Option<std::time::Duration> {
         let text = text?;
-        let life = duration::life(&text);
+        let life = (self.strictness.life)(&text);
         if life.is_none() {
             self.faults.wrong("/expires_in", duration::LIFE);
         }
@@ -439,6 +462,7 @@ impl Reader<'_> {
                         free.insert(signer.key.as_str());
                         continue;
                     }
+                    Entry::Occupied(_) if self.strictness.lets_share_roles => continue,
                     Entry::Occupied(first) => {
                         format!("is that of signer {:?}: a role of a template is for one signer", first.get())
                     }

@@ -18,10 +18,11 @@ pub mod invalid;
 pub mod preflight;
 pub mod return_url;
 pub mod show;
+mod strictness;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod timeline;
 
-pub use create::{parse_access_code, parse_create, read_create};
+pub use create::{parse_accepted, parse_access_code, parse_create, read_create};
 pub use invalid::{Invalid, Invalids};
 pub use return_url::is_return_url;

@@ -12,12 +12,22 @@ pub fn is_return_url(text: &str) -> bool {
     // `https:a.example`, `https:///a.example` and blanks around are mended by the parser.
     let host_follows =
         |start: &str| text.strip_prefix(start).is_some_and(|rest| !rest.starts_with(['/', '\\']));
-    text.len() <= MAX_RETURN_URL
-        && (host_follows("http://") || host_follows("https://"))
+    (host_follows("http://") || host_follows("https://"))
         && !text.ends_with(char::is_whitespace)
+        && is_mendable(text)
+}
+
+/// Whether a forgiving reader makes such a URL of it. Once that was enough.
+pub(super) fn is_mendable(text: &str) -> bool {
+    let is_web = |url: &Url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+    };
+    text.len() <= MAX_RETURN_URL
         && !text.contains(char::is_control)
-        && Url::parse(text)
-            .is_ok_and(|url| url.has_host() && url.username().is_empty() && url.password().is_none())
+        && Url::parse(text).is_ok_and(|url| is_web(&url))
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::{
     clock::later,
     domain::{Draft, Failure, SenderName, Signing, TemplateNames, signing::News},
     esign,
-    objects::parse_create,
+    objects::{Invalids, parse_accepted},
     signing::{
         Error, Save, Signings,
         breaker::Admitted,
@@ -229,13 +229,16 @@ impl Signings {
         }
         let body = payload.into_inner();
         let attempts = record.work.map_or(0, |work| work.attempts);
-        let Ok(draft) = parse_create(&body, templates) else {
-            if self.has_surely_come(later(signing.created_at, HEARD)) {
-                return self.give_up(signing, record.version, unreadable()).await;
+        let draft = match parse_accepted(&body, templates) {
+            Ok(draft) => draft,
+            Err(faults) if self.has_surely_come(later(signing.created_at, HEARD)) => {
+                return self.give_up(signing, record.version, unreadable(&faults)).await;
             }
             // The daemon that took it may have been told the template's name a moment before, and we not yet.
-            let work = Work { due_at: later(now, LOOK_AGAIN), leased_until: None, attempts };
-            return self.put_back(signing, record.version, Vec::new(), work).await;
+            Err(_) => {
+                let work = Work { due_at: later(now, LOOK_AGAIN), leased_until: None, attempts };
+                return self.put_back(signing, record.version, Vec::new(), work).await;
+            }
         };
         signing.posted_at = Some(now);
         signing.account = Some(acting.account.clone());
@@ -335,12 +338,11 @@ fn next_round(sender: &SenderName, attempts: u32, now: Timestamp) -> Timestamp {
     later(now, Duration::from_millis((period - passed).unsigned_abs()))
 }
 
-/// The settings have lost what the request needs, such as a template.
-fn unreadable() -> Failure {
-    Failure::ours(
-        "invalid_request",
-        "the request no longer fits the settings; a template it names may be gone",
-    )
+/// What was accepted needs what is there no more, such as a template in the settings.
+fn unreadable(faults: &Invalids) -> Failure {
+    let first = faults.0.first();
+    let why = first.map(|fault| format!(": {} {}", fault.pointer, fault.detail)).unwrap_or_default();
+    Failure::ours("invalid_request", &format!("the request was accepted, and can no longer be read{why}"))
 }
 
 /// One record that cannot be saved must not keep the others of its round waiting for their leases to end.

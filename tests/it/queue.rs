@@ -21,6 +21,7 @@ use countersign::{
     emulator::InMemory,
     http_client::{Carried, Carrier, Outcome},
     lifecycle::Spawner,
+    objects::parse_create,
     signing::{self, Ask, Created, ReturnTarget, Signings},
     store::{self, Record, SharedStore, Synchronous},
 };
@@ -207,8 +208,17 @@ impl Line {
     }
 
     async fn queue_as(&self, name: &str, order: &Value) -> SigningId {
-        let body = Bytes::from(order.to_string());
-        match self.signings.create(ask_for(name, body, Duration::ZERO)).await.unwrap() {
+        self.accepted(ask_for(name, Bytes::from(order.to_string()), Duration::ZERO)).await
+    }
+
+    /// The same with an order that this daemon would refuse, accepted by another one.
+    async fn queue_from_elsewhere(&self, name: &str, order: &str) -> SigningId {
+        let ask = ask(name, Duration::ZERO);
+        self.accepted(Ask { body: Bytes::copy_from_slice(order.as_bytes()), ..ask }).await
+    }
+
+    async fn accepted(&self, ask: Ask) -> SigningId {
+        match self.signings.create(ask).await.unwrap() {
             Created::Accepted { signing, .. } => signing,
             Created::Made { .. } => panic!("nobody waited"),
         }
@@ -382,12 +392,8 @@ async fn a_template_whose_name_has_not_come_here_yet_is_waited_for() {
     let mut line = Line::new().await;
     // The daemon that took it knew the name.
     let mut order = order("early", false);
-    let mut ask = ask_for("early", Bytes::from(order.to_string()), Duration::ZERO);
-    order["documents"][0]["template"] = serde_json::json!("theirs");
-    ask.body = Bytes::from(order.to_string());
-    let Created::Accepted { signing, .. } = line.signings.create(ask).await.unwrap() else {
-        panic!("nobody waited")
-    };
+    order["documents"][0]["template"] = json!("theirs");
+    let signing = line.queue_from_elsewhere("early", &order.to_string()).await;
     line.is_back();
     for _ in 0..10 {
         line.second().await;
@@ -397,6 +403,44 @@ async fn a_template_whose_name_has_not_come_here_yet_is_waited_for() {
     let theirs = BTreeMap::from([("theirs".to_owned(), InMemory::TEMPLATE.to_owned())]);
     line.templates = Arc::new(TemplateNames::new(theirs, HashMap::new()));
     line.until_open(&[signing]).await;
+}
+
+#[tokio::test]
+async fn e4_what_an_earlier_version_accepted_is_sent_though_it_would_be_refused_today() {
+    let line = Line::new().await;
+    let mut ids = Vec::new();
+    for (name, now, then) in [
+        ("life", r#""21d""#, r#"" 21d""#),
+        ("return", "https://www", "HTTPS://www"),
+        ("twice", r#""metadata":{"#, r#""metadata":{"a":"0","#),
+    ] {
+        let mut order = order(name, false);
+        order["expires_in"] = json!("21d");
+        order["metadata"] = json!({"a": "1"});
+        let then = order.to_string().replace(now, then);
+        assert!(parse_create(&Bytes::from(then.clone()), &line.templates).is_err(), "{then}");
+        ids.push(line.queue_from_elsewhere(name, &then).await);
+    }
+    line.is_back();
+    line.until_open(&ids).await;
+    assert_eq!(line.wire.emulator.made().len(), 3);
+}
+
+#[tokio::test]
+async fn an_accepted_create_that_nobody_can_read_any_more_says_what_is_wrong_with_it() {
+    let line = Line::new().await;
+    let mut order = order("late", false);
+    order["documents"][0]["template"] = json!("gone");
+    let id = line.queue_from_elsewhere("late", &order.to_string()).await;
+    line.is_back();
+    let is_failed =
+        |record: Option<&Record>| record.is_some_and(|record| record.signing.status == SigningStatus::Failed);
+    line.until("the end", id, Duration::from_secs(10), is_failed).await;
+    let failure = line.store.signing(id).await.unwrap().unwrap().signing.failure.unwrap();
+    assert!(
+        failure.detail.contains("/documents/0/template is neither a name under [templates]"),
+        "{failure:?}"
+    );
 }
 
 /// How long the upstream's list lags nobody knows: a create that was left, and that its caller has repeated since, is
