@@ -29,29 +29,23 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// The settings with no sender but the one that is meant.
-fn narrowed(mut config: Config, sender: Option<&str>) -> Result<Config, NoSuchSender> {
-    let Some(wanted) = sender else { return Ok(config) };
-    if !config.senders.contains_key(wanted) {
-        return Err(NoSuchSender::of(sender, &config));
-    }
-    config.senders.retain(|name, _| name == wanted);
-    Ok(config)
-}
-
 /// Runs the command.
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let loaded = Config::load(args.config.as_deref(), &Variables::of_process());
     let config = match loaded {
-        Ok(config) => narrowed(config, args.sender.as_deref())?,
+        Ok(config) => config,
         Err(error) => {
             print(&Report::of_bad_settings(&error), args.json)?;
             return Err(error.into());
         }
     };
+    let only = args.sender.as_deref();
+    if only.is_some_and(|name| !config.senders.contains_key(name)) {
+        return Err(NoSuchSender::of(only, &config).into());
+    }
     let reach = if args.offline { Reach::Offline } else { Reach::Online };
     let progress = (!args.json).then(|| Progress::start("walking the chain"));
-    let report = doctor::examine(&config, Arc::new(SystemClock), reach).await;
+    let report = doctor::examine(&config, only, Arc::new(SystemClock), reach).await;
     drop(progress);
     print(&report, args.json)?;
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use url::Url;
 use uuid::Uuid;
 
-use super::Check;
+use super::{Check, looked_at};
 use crate::{
     app, audit,
     auth::{
@@ -24,10 +24,15 @@ use crate::{
 };
 
 /// All checks of this machine, in the order of the chain.
-pub(super) async fn all(config: &Config, clock: &SharedClock, module: Option<&Arc<Module>>) -> Vec<Check> {
+pub(super) async fn all(
+    config: &Config,
+    only: Option<&str>,
+    clock: &SharedClock,
+    module: Option<&Arc<Module>>,
+) -> Vec<Check> {
     let mut checks = vec![settings(config)];
     checks.extend(secrets(config));
-    for (name, sender) in &config.senders {
+    for (name, sender) in looked_at(config, only) {
         for (index, source) in sender.keys.iter().enumerate() {
             let source = app::key_source(&format!("senders.{name}.keys.{index}"), source, module);
             checks.push(key(config, source, clock.now()).await.of(name));

@@ -60,7 +60,7 @@ use serde::Serialize;
 use crate::{
     app,
     clock::SharedClock,
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, Sender},
 };
 
 /// How a check ended.
@@ -199,15 +199,21 @@ impl fmt::Display for Report {
     }
 }
 
-/// Walks the chain.
-pub async fn examine(config: &Config, clock: SharedClock, reach: Reach) -> Report {
+/// Walks the chain; of senders, to the one of this name `only`, if one is given. The others' settings say all the same
+/// what may be elsewhere.
+pub async fn examine(config: &Config, only: Option<&str>, clock: SharedClock, reach: Reach) -> Report {
     // One for the whole walk: a device is given a wrong PIN once.
     let module = app::device_module(config);
-    let mut checks = here::all(config, &clock, module.as_ref()).await;
+    let mut checks = here::all(config, only, &clock, module.as_ref()).await;
     let daemon = reach::Daemon::ask(config).await;
     checks.push(daemon.check());
-    checks.extend(upstream::all(config, clock, reach, &daemon, module.as_ref()).await);
+    checks.extend(upstream::all(config, only, clock, reach, &daemon, module.as_ref()).await);
     Report::new(checks)
+}
+
+/// The senders that are looked at.
+fn looked_at<'a>(config: &'a Config, only: Option<&str>) -> impl Iterator<Item = (&'a String, &'a Sender)> {
+    config.senders.iter().filter(move |(name, _)| only.is_none_or(|only| only == name.as_str()))
 }
 
 #[cfg(test)]

@@ -341,24 +341,47 @@ fn labs(emulated: &Emulated) -> Vec<(String, String)> {
 }
 
 /// As [`doctor`], for changes that were made up.
-fn look(emulated: &Emulated, changes: &[(String, String)]) -> (Output, Value) {
+fn look(emulated: &Emulated, arguments: &[&str], changes: &[(String, String)]) -> (Output, Value) {
     let changes: Vec<_> = changes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    doctor(emulated, &[], &changes)
+    doctor(emulated, arguments, &changes)
+}
+
+/// The same second sender, in another account of the organisation, where no template is.
+fn labs_elsewhere(emulated: &Emulated) -> Vec<(String, String)> {
+    let mut changes = labs(emulated);
+    let account = "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e002";
+    changes.push((format!("{LABS}ACCOUNT"), account.to_owned()));
+    changes
+}
+
+/// What is said of a sender's templates.
+fn templates(report: &Value, sender: &str) -> Value {
+    let checks = report["checks"].as_array().unwrap().iter();
+    let mut found = checks.filter(|check| check["name"] == "templates" && check["sender"] == sender);
+    found.next().unwrap_or_else(|| panic!("{report:#}")).clone()
+}
+
+#[tokio::test]
+async fn a_sender_that_is_looked_at_alone_is_judged_as_among_the_others() {
+    let emulated = Emulated::start().await;
+    let changes = labs_elsewhere(&emulated);
+    let (output, report) = look(&emulated, &["--sender", "labs"], &changes);
+    assert!(output.status.success(), "{report:#}");
+    let mut checks = report["checks"].as_array().unwrap().iter();
+    assert!(checks.all(|check| check["sender"].is_null() || check["sender"] == "labs"), "{report:#}");
+    let (_, of_all) = look(&emulated, &[], &changes);
+    assert_eq!(templates(&report, "labs"), templates(&of_all, "labs"));
+    // What it calls its own is in no other sender's account.
+    let own = (format!("{LABS}TEMPLATES__NDA"), emulated.entry("template_id").to_owned());
+    let (_, report) = look(&emulated, &["--sender", "labs"], &[changes.as_slice(), &[own]].concat());
+    assert_eq!(failed(&report), ["template_unknown"], "{report:#}");
 }
 
 #[tokio::test]
 async fn a_template_that_is_in_another_senders_account_is_no_fault() {
     let emulated = Emulated::start().await;
-    let mut changes = labs(&emulated);
-    // Another account of the organisation, where no template is.
-    let account = "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e002";
-    changes.push((format!("{LABS}ACCOUNT"), account.to_owned()));
-    let templates = |report: &Value, sender: &str| {
-        let checks = report["checks"].as_array().unwrap().iter();
-        let mut found = checks.filter(|check| check["name"] == "templates" && check["sender"] == sender);
-        found.next().unwrap_or_else(|| panic!("{report:#}")).clone()
-    };
-    let (output, report) = look(&emulated, &changes);
+    let changes = labs_elsewhere(&emulated);
+    let (output, report) = look(&emulated, &[], &changes);
     assert!(output.status.success(), "{report:#}");
     assert_eq!(templates(&report, "system")["status"], "passed", "{report:#}");
     let there = templates(&report, "labs");
@@ -368,14 +391,14 @@ async fn a_template_that_is_in_another_senders_account_is_no_fault() {
 
     // In nobody's account, it is nobody's.
     let lease = ("COUNTERSIGN__TEMPLATES__LEASE".to_owned(), NOBODY.to_owned());
-    let (_, report) = look(&emulated, &[changes.as_slice(), &[lease]].concat());
+    let (_, report) = look(&emulated, &[], &[changes.as_slice(), &[lease]].concat());
     assert_eq!(failed(&report), ["template_unknown"; 2], "{report:#}");
     for sender in ["system", "labs"] {
         assert_eq!(templates(&report, sender)["detail"], "not in this sender's account: templates.lease");
     }
     // What it calls its own has to be there, whoever else has it.
     let own = (format!("{LABS}TEMPLATES__NDA"), emulated.entry("template_id").to_owned());
-    let (_, report) = look(&emulated, &[changes.as_slice(), &[own]].concat());
+    let (_, report) = look(&emulated, &[], &[changes.as_slice(), &[own]].concat());
     assert_eq!(failed(&report), ["template_unknown"], "{report:#}");
     assert!(templates(&report, "labs").to_string().contains("senders.labs.templates.nda"), "{report:#}");
 }
@@ -395,12 +418,12 @@ async fn templates_are_asked_for_once_an_account_and_leave_it_half_of_its_calls(
         let paths = all["requests"].as_array().unwrap().iter().map(|one| one["path"].as_str().unwrap());
         paths.filter(|path| path.contains("/templates/")).count()
     };
-    let (_, report) = look(&emulated, &changes);
+    let (_, report) = look(&emulated, &[], &changes);
     assert_eq!(asked().await, 20, "{report:#}");
     emulated.control("DELETE", "requests", &Value::Null).await;
     // What was asked before no longer counts.
     emulated.control("POST", "limits", &json!({ "burst": 20 })).await;
-    let (_, report) = look(&emulated, &changes);
+    let (_, report) = look(&emulated, &[], &changes);
     let again = asked().await;
     assert!((1..=10).contains(&again), "{again}: {report:#}");
     let checks = report["checks"].as_array().unwrap();

@@ -15,6 +15,7 @@ use self::{bench::Bench, templates::Answers};
 use super::{
     Check, Reach,
     here::account_as_user,
+    looked_at,
     reach::{Daemon, unreachable},
 };
 use crate::{
@@ -56,13 +57,14 @@ const CLOCK_TOLERANCE: std::time::Duration = std::time::Duration::from_secs(30);
 /// All checks at the upstream.
 pub(super) async fn all(
     config: &Config,
+    only: Option<&str>,
     clock: SharedClock,
     reach: Reach,
     daemon: &Daemon,
     module: Option<&Arc<Module>>,
 ) -> Vec<Check> {
     let (mut checks, mut accounts, mut answers) = (Vec::new(), Vec::new(), Answers::default());
-    for (name, sender) in &config.senders {
+    for (name, sender) in looked_at(config, only) {
         let found = match reach {
             Reach::Offline => skip("account server", "not asked: --offline"),
             // Its user, account and token are the customer's: nothing is wrong while there are none.

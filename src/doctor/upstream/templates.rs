@@ -56,7 +56,7 @@ impl Answers {
     }
 
     /// Whether a general name is in no account of those whose signings may name it. Accounts that customers connect
-    /// come later, with names of their own.
+    /// come later, with names of their own; and a sender that is not looked at may have it.
     fn is_nowhere(&self, config: &Config, general: &Named<'_>) -> bool {
         let senders = config.senders.iter().filter(|(_, sender)| sender.connect.is_none());
         let mut users = senders.filter(|(_, sender)| !sender.templates.contains_key(general.name));
