@@ -22,7 +22,7 @@ use crate::{
     config::check_name,
     domain::{Private, SenderName, template_names::Ids},
     objects::{Invalids, entries::Entries, explain::Kind, invalid::token},
-    pairing::{Change, NewSender, Wish, is_account},
+    pairing::{Change, MAX_ACCOUNT, NewSender, Wish, is_account},
 };
 
 /// Connect keys of one sender: two suffice for a rotation, and every delivery to it costs a digest of each.
@@ -161,7 +161,8 @@ fn judged(body: ChangeBody, faults: &mut Invalids) -> Change {
     if let Some(Wish::This(account)) = &body.account
         && !is_account(account)
     {
-        faults.wrong("/account", "must be the id or the name of an account");
+        let why = format!("must be the id or the name of an account, at most {MAX_ACCOUNT} characters");
+        faults.wrong("/account", why);
     }
     Change {
         user_id: body.user_id.and_then(|id| user(&id, faults)),

@@ -434,7 +434,10 @@ pub(super) fn row_name(name: &SenderName) -> SenderName {
     SenderName::new(format!("{name}{DEFINES}"))
 }
 
+/// The longest name of an account, in characters.
+pub const MAX_ACCOUNT: usize = 100;
+
 /// Whether a text could be an account: a GUID, or a name of bounded length.
 pub fn is_account(text: &str) -> bool {
-    Uuid::try_parse(text).is_ok() || (1..=100).contains(&text.trim().len())
+    Uuid::try_parse(text).is_ok() || (1..=MAX_ACCOUNT).contains(&text.trim().chars().count())
 }

@@ -49,7 +49,7 @@ use uuid::Uuid;
 
 pub use self::{
     browser::{Answer, Offer, Opened, Outcome},
-    defined::{Change, Made, NewSender, NotMade, Wish, is_account},
+    defined::{Change, MAX_ACCOUNT, Made, NewSender, NotMade, Wish, is_account},
     renewal::Renewal,
     tickets::{Cookie, PairingTickets},
 };

@@ -110,6 +110,7 @@ async fn refuses_bad_senders(daemon: &TestDaemon, key: &str, user: &str) {
         let places = places.map(|place| json!({"pointer": place, "code": "invalid_request", "detail": what}));
         assert_eq!(refused.body["errors"], json!(places), "each place once: {}", refused.text);
     }
+    let long = json!({"name": "b", "like": "system", "account": "a".repeat(101)}).to_string();
     // As everywhere: what is there twice is no guess, and a misspelt field hides nothing beside it.
     for (body, what) in [
         (r#"{"name": "a", "name": "b", "like": "system"}"#, "the field name is there twice"),
@@ -117,6 +118,7 @@ async fn refuses_bad_senders(daemon: &TestDaemon, key: &str, user: &str) {
         ("[]", "must be an object"),
         (r#"{"name": "b", "lik": "system"}"#, "did you mean like?"),
         (r#"{"name": "b", "lik": "system", "brand": "blue"}"#, "must be the GUID of a brand"),
+        (long.as_str(), "must be the id or the name of an account, at most 100 characters"),
     ] {
         let refused = daemon.call(Method::POST, &url, Some(key), &headers, body.into()).await;
         assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{body}: {}", refused.text);

@@ -17,6 +17,7 @@ use crate::{
         email,
         fact::MAX_REASON,
     },
+    pairing::MAX_ACCOUNT,
 };
 
 /// A life (`objects::duration`) up to the longest, 365 days, in each unit: 31536000 s, 525600 m, 8760 h.
@@ -165,7 +166,7 @@ fn brand() -> Value {
 }
 
 fn account() -> Value {
-    maybe(json!({ "type": "string", "minLength": 1, "maxLength": 100, "pattern": something(),
+    maybe(json!({ "type": "string", "minLength": 1, "maxLength": MAX_ACCOUNT, "pattern": something(),
         "description": "Id or name; null: the user's default, or what a customer chooses" }))
 }
 

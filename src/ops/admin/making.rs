@@ -20,7 +20,7 @@ use crate::{
     audit::{Act, Entry},
     config::check_name,
     domain::{CallerName, Private, SenderName, template_names::Ids},
-    pairing::{NewSender, NotMade, is_account},
+    pairing::{MAX_ACCOUNT, NewSender, NotMade, is_account},
     telemetry::chain,
 };
 
@@ -131,7 +131,8 @@ fn read(admin: &Admin, wanted: &Wanted) -> Result<(CallerName, NewSender), Inval
         user => user.parse().map_err(|why| invalids.push((Field::UserId, format!("{why}")))).ok(),
     };
     if !account.is_empty() && !is_account(account) {
-        invalids.push((Field::Account, "must be the id or the name of an account".to_owned()));
+        let why = format!("must be the id or the name of an account, at most {MAX_ACCOUNT} characters");
+        invalids.push((Field::Account, why));
     }
     let Some((caller, like)) = chosen else {
         invalids.push((Field::Of, "is not among what the settings allow".to_owned()));

@@ -12,6 +12,7 @@ use crate::{
     config::check_name,
     domain::{TemplateNames, draft::MAX_LIFE},
     objects::{duration, parse_create},
+    pairing::is_account,
 };
 
 /// Texts of a create whose length is limited.
@@ -121,6 +122,21 @@ fn texts_and_turns_of_a_create_are_taken_to_their_limits_and_no_further() {
     let turns = limit(order, "minimum").unwrap()..=limit(order, "maximum").unwrap();
     for turn in edges(&turns) {
         assert_eq!(is_taken("/signers/0/order", turn.into()), turns.contains(&turn), "turn {turn}");
+    }
+}
+
+#[test]
+fn an_account_is_taken_to_its_limits_and_no_further_however_many_bytes_a_character_has() {
+    let document = document();
+    for body in ["NewSender", "SenderChange"] {
+        let allowed = lengths(&document["components"]["schemas"][body]["properties"]["account"]);
+        assert_ne!(*allowed.end(), usize::MAX, "{body}");
+        for length in edges(&allowed) {
+            for character in ["a", "\u{fc}", "\u{6f22}"] {
+                let taken = is_account(&character.repeat(length));
+                assert_eq!(taken, allowed.contains(&length), "{body}: {length} times {character}");
+            }
+        }
     }
 }
 
