@@ -22,7 +22,7 @@ use crate::{
     },
     config::nearest_event,
     domain::{DeliveryId, EndpointId, EventKind, SigningId},
-    events::NewEndpoint,
+    events::{NewEndpoint, Start},
     objects::{Invalids, explain::Kind, show},
 };
 
@@ -176,7 +176,8 @@ pub(super) async fn list_events(
         api.signings.get(&caller.name, id).await?;
     }
     if wants_stream(&headers) {
-        return streams::open(&api, &caller, signing, after, None, &headers);
+        let start = after.map_or(Start::Now, Start::After);
+        return streams::open(&api, &caller, signing, start, None, &headers);
     }
     let events = api.log.events(&caller.name, signing, after, limit).await?;
     Ok(json(StatusCode::OK, show::events(&events, limit as usize)))

@@ -27,6 +27,7 @@ use crate::{
         fact::{MAX_REASON, tells_of_expiry},
     },
     esign::NewCheck,
+    events::Start,
     objects::{Invalids, duration, explain::Kind, parse_access_code, show, timeline},
     signing,
     store::Filter,
@@ -118,7 +119,8 @@ pub(super) async fn wait(
     if wants_stream(&headers) {
         api.signings.get(&caller.name, id).await?;
         let timeout = query.timeout.map(|_| patience);
-        return streams::open(&api, &caller, Some(id), None, timeout, &headers);
+        let start = query.sequence.map_or(Start::Now, Start::Behind);
+        return streams::open(&api, &caller, Some(id), start, timeout, &headers);
     }
     let signing = api.signings.wait(&caller.name, id, query.sequence, patience).await?;
     Ok(shown(StatusCode::OK, &signing))

@@ -14,24 +14,24 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{Problem, caller::Caller, router::Api},
-    domain::{EventId, SigningId},
+    domain::SigningId,
     events::{Start, stream::Item},
     objects::show,
     store,
 };
 
-/// Opens a stream: after the last event the reader saw, else after `after`, else with what comes. It ends after `timeout`,
-/// after an hour, and when the callers of the settings are replaced.
+/// Opens a stream: after the last event that the reader was told, else from `start` on. It ends after `timeout`, after an
+/// hour, and when the callers of the settings are replaced.
 pub(super) fn open(
     api: &Api,
     caller: &Caller,
     signing: Option<SigningId>,
-    after: Option<EventId>,
+    start: Start,
     timeout: Option<Duration>,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let start = match headers.get("last-event-id") {
-        None => after.map_or(Start::Now, Start::After),
+        None => start,
         Some(id) => {
             let id = id.to_str().ok().and_then(|id| id.parse().ok());
             Start::After(id.ok_or_else(|| {

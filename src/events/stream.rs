@@ -44,6 +44,8 @@ pub enum Start {
     After(EventId),
     /// With the oldest event that is still kept.
     Beginning,
+    /// After the event of the signing that has this `sequence`, as far as they are still kept.
+    Behind(u64),
     /// With what happens from now on.
     Now,
 }
@@ -106,9 +108,10 @@ impl Streams {
         outdated: CancellationToken,
         place: Place<Option<CallerName>>,
     ) -> Reader {
-        let after = match start {
-            Start::After(id) => Some(id),
-            Start::Beginning | Start::Now => None,
+        let (after, behind) = match start {
+            Start::After(id) => (Some(id), None),
+            Start::Behind(sequence) => (None, Some(sequence)),
+            Start::Beginning | Start::Now => (None, None),
         };
         Reader {
             store: Arc::clone(&self.store),
@@ -119,6 +122,7 @@ impl Streams {
             ends_at: self.clock.uptime().saturating_add(MAX_LIFE),
             told: after,
             filter: EventFilter { caller, signing, after, limit: PAGE },
+            behind,
             not_before: (start == Start::Now).then(|| self.clock.now()),
             ready: VecDeque::new(),
             is_placed: start != Start::Now,
@@ -139,6 +143,8 @@ struct Reader {
     /// The last id that the reader was told, or came with.
     told: Option<EventId>,
     filter: EventFilter,
+    /// What the reader knows of the signing.
+    behind: Option<u64>,
     not_before: Option<Timestamp>,
     ready: VecDeque<Event>,
     /// Whether it is known where to read on.
@@ -196,8 +202,11 @@ impl Reader {
         if let Some(last) = page.last() {
             self.filter.after = Some(last.id);
         }
-        let start = self.not_before;
-        self.ready.extend(page.into_iter().filter(|event| start.is_none_or(|start| event.at >= start)));
+        let (start, behind) = (self.not_before, self.behind);
+        let is_news = |event: &Event| {
+            start.is_none_or(|start| event.at >= start) && behind.is_none_or(|known| event.sequence > known)
+        };
+        self.ready.extend(page.into_iter().filter(is_news));
         Ok(())
     }
 }
@@ -303,6 +312,22 @@ mod tests {
         assert_eq!(take(&mut of_one, 1).await, ids);
         fixture.life.stop();
         assert!(of_nobody.next().await.is_none(), "another caller's, and the stop ends it");
+    }
+
+    #[tokio::test]
+    async fn a_stream_of_a_signing_begins_behind_what_its_reader_knows() {
+        let (fixture, never) = (fixture().await, CancellationToken::new());
+        let signing = SigningId::generate(now());
+        let old = fixture.publish(250, signing).await;
+        let open = |known| fixture.open_for(caller(), Some(signing), Start::Behind(known), &never).unwrap();
+        let (mut some, mut all) = (open(248), open(250));
+        assert_eq!(take(&mut some, 2).await, old[248..]);
+        assert!(all.next().now_or_never().is_none());
+        let late = event(signing, 251, fixture.clock.now());
+        let new = [late.id];
+        fixture.store.add_events(vec![late]).await.unwrap();
+        fixture.hub.published();
+        assert_eq!((take(&mut some, 1).await, take(&mut all, 1).await), (new.to_vec(), new.to_vec()));
     }
 
     #[tokio::test]

@@ -201,6 +201,21 @@ async fn a_stream_brings_events_as_they_happen_and_goes_on_where_it_left_off() {
 }
 
 #[tokio::test]
+async fn a_stream_of_a_signing_misses_nothing_behind_the_sequence_that_its_reader_knows() {
+    let daemon = TestDaemon::start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let path = format!("/v1/signings/{}", made.id());
+    let known = daemon.get(&path).await.body["sequence"].as_u64().unwrap();
+    assert!(known > 0);
+    // Between a long poll and a stream.
+    daemon.post(&format!("{path}/void"), &json!({"reason": "test"})).await;
+    let mut stream = daemon.stream(&format!("{path}/wait?sequence={known}"), &[]).await;
+    let text = until(&mut stream, "signing.voided").await;
+    assert!(text.contains("event: signing.voided"), "{text}");
+    assert!(!text.contains("event: signing.opened"), "what is known comes again: {text}");
+}
+
+#[tokio::test]
 async fn a_stream_of_a_signing_ends_when_the_time_is_up_that_was_asked_for() {
     let daemon = TestDaemon::start().await;
     let made = daemon.create("order-1", &order()).await;

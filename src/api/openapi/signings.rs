@@ -190,7 +190,8 @@ fn wait() -> Value {
         .query(
             "sequence",
             "Waits only if nothing newer than this is known, also when the signing has ended (for `signing.purged`); \
-             without it, a signing that has ended is answered at once",
+             without it, a signing that has ended is answered at once. A stream begins behind it, unless the header \
+             `Last-Event-ID` says where; without it, with what comes",
             json!({ "type": "integer", "minimum": 0 }),
         )
         .answer_as(200, both)
