@@ -313,8 +313,8 @@ impl Reader<'_> {
                 place.to_string(),
                 "return_url_refused",
                 format!(
-                    "must be a whole URL that begins with http:// or https://, without credentials or blanks around it, \
-                     at most {MAX_RETURN_URL} characters"
+                    "must be a whole URL that begins with http:// or https://, without credentials, backslashes or \
+                     blanks around it, at most {MAX_RETURN_URL} characters"
                 ),
             );
             return None;

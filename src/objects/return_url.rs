@@ -9,10 +9,13 @@ use crate::domain::draft::MAX_RETURN_URL;
 
 /// Whether this is a whole http(s) URL without credentials, of a length and with characters that travel.
 pub fn is_return_url(text: &str) -> bool {
-    // `https:a.example`, `https:///a.example` and blanks around are mended by the parser.
-    let host_follows =
-        |start: &str| text.strip_prefix(start).is_some_and(|rest| !rest.starts_with(['/', '\\']));
+    // `https:a.example`, `https:///a.example`, `https://@a.example`, backslashes and blanks around are mended by the parser.
+    let host_follows = |start: &str| {
+        let host = text.strip_prefix(start).and_then(|rest| rest.split(['/', '?', '#']).next());
+        host.is_some_and(|host| !host.is_empty() && !host.contains('@'))
+    };
     (host_follows("http://") || host_follows("https://"))
+        && !text.contains('\\')
         && !text.ends_with(char::is_whitespace)
         && is_mendable(text)
 }
@@ -40,6 +43,7 @@ mod tests {
             "https://www.example.com",
             "http://127.0.0.1:8090/orders?id=1#end",
             "https://www.example.com/a b",
+            "https://www.example.com/@ada?to=b@example.com#@",
         ] {
             assert!(is_return_url(good), "{good}");
         }
@@ -49,6 +53,11 @@ mod tests {
             "https:///www.example.com/",
             "https:\\\\www.example.com/",
             "https://\\www.example.com/",
+            "https://www.example.com\\@evil.example/x",
+            "https://www.example.com/a\\b",
+            "https://@www.example.com/x",
+            "https://:@www.example.com/x",
+            "https://?www.example.com/",
             " https://www.example.com/",
             "\u{a0}https://www.example.com/",
             "https://www.example.com/ ",

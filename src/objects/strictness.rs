@@ -69,6 +69,8 @@ mod tests {
             (r#""21d""#, r#""21d\t""#),
             ("https://www", "HTTPS://www"),
             ("https://www", " https:www"),
+            ("https://www", "https://@www"),
+            ("https://www", r"https:\\\\www"),
             (r#""Witness""#, r#""client""#),
             (r#""metadata":{"#, r#""metadata":{"a":"0","#),
             (r#""fields":{"#, r#""fields":{"a":"0","#),

@@ -698,6 +698,8 @@ async fn l6_no_query_and_no_header_leads_a_browser_elsewhere() {
         "https://evil.example/done",
         "https://www.example.com.evil.example/",
         "https://www.example.com@evil.example/",
+        "https://www.example.com\\@evil.example/",
+        "https://@www.example.com/done",
         "//www.example.com/done",
         "https:www.example.com/done",
         "https:/www.example.com/done",
@@ -711,9 +713,12 @@ async fn l6_no_query_and_no_header_leads_a_browser_elsewhere() {
         let refused = daemon.create("order-1", &order).await;
         assert!(refused.status.is_client_error(), "{wrong}: {}", refused.text);
     }
-    // A browser reads this as a path of the site, and so do we.
-    order["signers"][0]["return_url"] = json!("https://www.example.com\\@evil.example/");
-    let made = daemon.create("order-2", &order).await;
+    // Earlier versions took this. A browser reads it as a path of the site, and so do we.
+    let made = daemon.create("order-2", &unopened()).await;
+    let id = made.id().parse().unwrap();
+    let work = daemon.record(id).await.work;
+    let taken_once = Some("https://www.example.com\\@evil.example/".to_owned());
+    daemon.rewrite(id, work, |signing| signing.signers[0].return_url = taken_once).await;
     daemon.click(&link_of(&made, 0)).await;
     let back = daemon.act(0, "decline", &json!({})).await["redirect_url"].as_str().unwrap().to_owned();
     assert!(location(&daemon.look(&back).await).starts_with("https://www.example.com/"));

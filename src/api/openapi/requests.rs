@@ -308,7 +308,8 @@ fn new_signer() -> Value {
                 "id": maybe(line(MAX_AUTHENTICATION_ID)),
             }))),
             "return_url": maybe(json!({
-                "type": "string", "format": "uri", "pattern": "^https?://[^/\\\\]", "maxLength": MAX_RETURN_URL,
+                "type": "string", "format": "uri", "maxLength": MAX_RETURN_URL,
+                "pattern": "^https?://[^/?#@\\\\]+([/?#][^\\\\]*)?$",
                 "description": "Without credentials; its origin must be among return_origins of the caller" })),
         }),
     )

@@ -71,7 +71,7 @@ fn is_json_type(value: &http::HeaderValue) -> bool {
 
 /// Whether every reader sees the same address in it.
 fn is_plain(url: &str) -> bool {
-    is_return_url(url) && !url.contains(|c: char| c == '\\' || c.is_whitespace())
+    is_return_url(url) && !url.contains(char::is_whitespace)
 }
 
 /// The addresses that a body sends the visitor's browser to, each with the pointer to it.
