@@ -27,6 +27,7 @@ pub(super) fn paths() -> Map<String, Value> {
             "/v1/webhook_endpoints/{id}/rotate",
             json!({ "post":
             of_endpoint("rotate_webhook_secret", "A new secret; the old one goes on signing for a day")
+            .optional_body("Empty", json!({}))
             .answer(200, "The endpoint with its new secret, shown this once", reference("WebhookEndpoint")).build() }),
         ),
         ("/v1/deliveries", json!({ "get": deliveries() })),
@@ -35,6 +36,7 @@ pub(super) fn paths() -> Map<String, Value> {
             json!({ "post":
             Operation::new("events", "replay_delivery", "Delivers again, with the same event id")
             .path("id", "`dlv_…`")
+            .optional_body("Empty", json!({}))
             .codes(&["endpoint_disabled"])
             .answer(200, "It is queued", reference("Delivery")).build() }),
         ),

@@ -39,6 +39,24 @@ const EVERYWHERE: [&str; 9] = [
     "internal",
 ];
 
+/// What may stand in the way of any call that goes upstream: the sender, its key, the upstream, its limits.
+const UPSTREAM: [&str; 14] = [
+    "clock_skew",
+    "consent_required",
+    "key_rejected",
+    "provider_rate_limited",
+    "provider_rejected",
+    "provider_unavailable",
+    "sender_busy",
+    "sender_not_connected",
+    "sender_not_in_account",
+    "sender_unknown_user",
+    "sender_user_is_account",
+    "shutting_down",
+    "wrong_base_uri",
+    "wrong_environment",
+];
+
 /// The document.
 pub fn document() -> Value {
     let mut paths = Map::new();

@@ -2,19 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Operation, list_of, reference, section};
-
-const UPSTREAM: [&str; 9] = [
-    "clock_skew",
-    "consent_required",
-    "key_rejected",
-    "provider_rate_limited",
-    "provider_unavailable",
-    "sender_busy",
-    "sender_not_connected",
-    "sender_not_in_account",
-    "sender_unknown_user",
-];
+use super::{Operation, UPSTREAM, list_of, reference, section};
 
 pub(super) fn paths() -> Map<String, Value> {
     section([
@@ -59,8 +47,10 @@ pub(super) fn paths() -> Map<String, Value> {
                 false,
                 json!({ "type": "string", "examples": ["wait=10"] }),
             )
+            .optional_body("Empty", json!({}))
+            // What is wrong with the sender is no refusal: it is what was asked for.
             .answer(200, "What was looked at, and what is wrong", reference("Check"))
-            .codes(&UPSTREAM).build() }),
+            .codes(&["provider_unavailable"]).build() }),
         ),
         (
             "/v1/senders/{name}/consent",

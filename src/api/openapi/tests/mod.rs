@@ -4,7 +4,7 @@ mod requests;
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::api::router::PATHS;
+use crate::{api::router::PATHS, auth::Error};
 
 fn operations(document: &Value) -> Vec<(String, String, Value)> {
     let mut all = Vec::new();
@@ -136,6 +136,45 @@ fn every_way_to_say_who_calls_is_a_scheme_and_any_one_is_enough() {
     }
     // A call that carries nothing is in words: an empty requirement would say that nobody need be anybody.
     assert!(document["info"]["description"].as_str().unwrap().contains("unix_uids"));
+}
+
+/// The codes of an operation's refusals.
+fn refusals(operation: &Value) -> BTreeSet<&str> {
+    let answers = operation["responses"].as_object().unwrap().values();
+    let problems = answers.filter(|answer| answer["content"]["application/problem+json"].is_object());
+    problems.flat_map(|problem| problem["description"].as_str().unwrap().split(", ")).collect()
+}
+
+/// That each of them reads a body is tried where there is a daemon.
+#[test]
+fn every_call_that_reads_a_body_says_which_and_how_it_is_refused() {
+    let document = document();
+    for (path, method, operation) in operations(&document) {
+        // What is passed on is DocuSign's to read.
+        if !["patch", "post"].contains(&method.as_str()) || path.contains("/esign/") {
+            continue;
+        }
+        assert!(operation["requestBody"].is_object(), "{method} {path}");
+        let refusals = refusals(&operation);
+        for code in ["content_encoding_unsupported", "invalid_request", "payload_too_large", "unknown_field"]
+        {
+            assert!(refusals.contains(code), "{method} {path}: {code}");
+        }
+    }
+}
+
+#[test]
+fn a_call_that_is_passed_on_is_refused_for_whatever_any_call_upstream_is() {
+    let document = document();
+    let passed = operations(&document).into_iter().filter(|(path, ..)| path.contains("/esign/"));
+    let passed: Vec<_> = passed.collect();
+    assert_eq!(passed.len(), 4);
+    for (_, method, operation) in passed {
+        let refusals = refusals(&operation);
+        for code in [Error::Closed.code(), Error::UserIsAccount.code()].into_iter().chain(UPSTREAM) {
+            assert!(refusals.contains(code), "{method}: {code}");
+        }
+    }
 }
 
 #[test]
