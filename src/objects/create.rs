@@ -227,11 +227,20 @@ impl Reader<'_> {
                 CreateAnchor::Each(texts) => Anchor::Each(texts),
                 CreateAnchor::Everyone(text) => Anchor::Everyone(text),
             };
-            if anchor.texts().iter().any(|text| text.trim().is_empty() || text.chars().count() > MAX_NAME) {
-                self.faults.wrong(here, format!("an anchor has 1 to {MAX_NAME} characters"));
-                continue;
+            let is_bad = |text: &str| text.trim().is_empty() || text.chars().count() > MAX_NAME;
+            let bad: Vec<String> = match &anchor {
+                Anchor::Everyone(text) => is_bad(text).then_some(here).into_iter().collect(),
+                Anchor::Each(texts) => {
+                    let bad = texts.iter().filter(|(_, text)| is_bad(text));
+                    bad.map(|(key, _)| format!("{here}/{}", token(key))).collect()
+                }
+            };
+            if bad.is_empty() {
+                anchors.insert(kind, anchor);
             }
-            anchors.insert(kind, anchor);
+            for place in bad {
+                self.faults.wrong(place, format!("an anchor has 1 to {MAX_NAME} characters"));
+            }
         }
         Anchors(anchors)
     }
@@ -619,6 +628,28 @@ mod tests {
             ("/locale", "invalid_request"),
         ];
         assert_eq!(found, expected.map(|(place, code)| (place.to_owned(), code)));
+    }
+
+    #[test]
+    fn an_anchor_is_named_where_it_stands_and_a_misshapen_one_once() {
+        let with = |anchors: &str| {
+            format!(
+                r#"{{"sender": "a", "documents": [{{"name": "b", "content_base64": "JVBERi0=", "anchors": {anchors}}}],
+                    "signers": [{{"key": "a", "name": "A", "email": "a@example.com"}},
+                                {{"key": "b/c", "name": "B", "email": "b@example.com"}}]}}"#
+            )
+        };
+        for (anchors, places) in [
+            (r#"{"sign": " ", "date": "/d/"}"#, "sign"),
+            (r#"{"sign": {"a": "/s/", "b/c": ""}}"#, "sign/b~1c"),
+            (r#"{"sign": {"a": "", "b/c": ""}, "date": {"a": "/d/"}}"#, "sign/a sign/b~1c"),
+            (r#"{"sign": 7}"#, "sign"),
+            (r#"{"sign": {"a": 7, "b/c": "/s/"}}"#, "sign/a"),
+            (r#"{"sign": {"a": 7, "b/c": ""}}"#, "sign/a sign/b~1c"),
+        ] {
+            let place = |place: &str| (format!("/documents/0/anchors/{place}"), "invalid_request");
+            assert_eq!(faults(&with(anchors)), places.split(' ').map(place).collect::<Vec<_>>(), "{anchors}");
+        }
     }
 
     #[test]
