@@ -14,7 +14,8 @@ use crate::{
     events::{ReplayError, endpoints},
     objects::Invalids,
     pairing::{self, NotMade},
-    signing, spool, store,
+    signing::{self, MAX_WAITING, MAX_WAITING_OF_ONE},
+    spool, store,
     telemetry::chain,
 };
 
@@ -314,7 +315,9 @@ impl Problem {
 
     /// A wait for news, where there is no place for it.
     fn too_many_waiting(retry_after: Duration) -> Self {
-        let detail = "too many calls, of this caller or of all, wait for news of signings already";
+        let detail = format!(
+            "{MAX_WAITING_OF_ONE} calls of this caller wait for news of signings already, or {MAX_WAITING} of all"
+        );
         Self::new("quota_exceeded", detail)
             .fix("Repeat the call after the time in Retry-After, or wait for all signings by one stream (GET /v1/events with Accept: text/event-stream). No setting raises this limit.")
             .retry_after(retry_after)

@@ -82,7 +82,7 @@ pub use result::ResultKey;
 pub use settings::{Dependencies, EventsTo, FindAddress, Settings};
 pub use tickets::{TICKET_LIFE, Tickets};
 pub use views::{Opener, Queued, view_in_use};
-pub use waiting::MAX_WAITING_OF_ONE;
+pub use waiting::{MAX_WAITING, MAX_WAITING_OF_ONE};
 
 /// How often a change is computed anew because somebody else was faster.
 const MAX_CONFLICTS: usize = 16;
@@ -140,7 +140,7 @@ impl Signings {
             due: Notify::new(),
             last_view: Mutex::default(),
             clicks: click_limit::ClickLimit::default(),
-            waiting: Places::new(waiting::MAX_WAITING, MAX_WAITING_OF_ONE),
+            waiting: Places::new(MAX_WAITING, MAX_WAITING_OF_ONE),
             settings,
         };
         Self { parts: Arc::new(parts) }

@@ -11,7 +11,7 @@ use crate::{
 
 /// Who wait at once. Each reads the store once a second, and most keep a connection: with half of those that a listener
 /// has, others still find one.
-pub(super) const MAX_WAITING: usize = 2_000;
+pub const MAX_WAITING: usize = 2_000;
 
 /// How many of them may be of one caller, so that one alone does not take them from all others. More than half, because
 /// most daemons have one caller alone.

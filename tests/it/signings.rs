@@ -4,7 +4,7 @@ use std::{cell::Cell, time::Duration};
 
 use countersign::{
     domain::{CallerName, SenderName, Signing, SigningId},
-    signing::{self, MAX_WAITING_OF_ONE},
+    signing::{self, MAX_WAITING, MAX_WAITING_OF_ONE},
 };
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use http::{Method, StatusCode};
@@ -52,6 +52,10 @@ async fn s5_past_so_many_who_wait_a_caller_is_told_when_to_come_again_and_others
     let refused = daemon.get(&path).await;
     assert_eq!((refused.status.as_u16(), refused.code()), (429, "quota_exceeded"), "{}", refused.text);
     assert_eq!(refused.headers["retry-after"], "10");
+    let detail = refused.body["detail"].as_str().unwrap();
+    for limit in [MAX_WAITING, MAX_WAITING_OF_ONE] {
+        assert!(detail.contains(&limit.to_string()), "{limit}: {detail}");
+    }
     for answered in [format!("{path}?timeout=0"), format!("{path}?sequence=0")] {
         assert_eq!(daemon.get(&answered).await.status, StatusCode::OK, "{answered} does not wait");
     }

@@ -144,7 +144,7 @@ struct Operation {
     id: &'static str,
     tag: &'static str,
     summary: &'static str,
-    description: Option<&'static str>,
+    description: Option<String>,
     parameters: Vec<Value>,
     body: Option<Value>,
     answers: Map<String, Value>,
@@ -165,8 +165,8 @@ impl Operation {
         }
     }
 
-    fn about(mut self, text: &'static str) -> Self {
-        self.description = Some(text);
+    fn about(mut self, text: impl Into<String>) -> Self {
+        self.description = Some(text.into());
         self
     }
 

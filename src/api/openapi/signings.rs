@@ -3,7 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::{Operation, UPSTREAM, list_of, reference, section};
-use crate::domain::SigningStatus;
+use crate::{
+    domain::SigningStatus,
+    signing::{MAX_WAITING, MAX_WAITING_OF_ONE},
+};
 
 pub(super) fn paths() -> Map<String, Value> {
     section([
@@ -158,12 +161,12 @@ fn wait() -> Value {
         },
     });
     of_signing("wait_for_signing", "Waits for the next fact; with `Accept: text/event-stream`, a stream")
-        .about(
+        .about(format!(
             "The stream brings what `list_events` would of this signing, and is opened again as that is; it ends as that \
              does, or when the time of a `timeout` that is given is up. \
-             Where as many calls wait as may at once, of one caller or of all, the next one is refused \
+             Where {MAX_WAITING_OF_ONE} calls of one caller wait, or {MAX_WAITING} of all, the next one is refused \
              (`quota_exceeded`): with very many signings at once, one stream of `list_events` tells of all of them.",
-        )
+        ))
         .query(
             "timeout",
             "Seconds to wait; if given, a stream lasts as long",

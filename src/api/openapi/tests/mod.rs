@@ -4,7 +4,11 @@ mod requests;
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::{api::router::PATHS, auth::Error};
+use crate::{
+    api::router::PATHS,
+    auth::Error,
+    signing::{MAX_WAITING, MAX_WAITING_OF_ONE},
+};
 
 fn operations(document: &Value) -> Vec<(String, String, Value)> {
     let mut all = Vec::new();
@@ -174,6 +178,15 @@ fn a_call_that_is_passed_on_is_refused_for_whatever_any_call_upstream_is() {
         for code in [Error::Closed.code(), Error::UserIsAccount.code()].into_iter().chain(UPSTREAM) {
             assert!(refusals.contains(code), "{method}: {code}");
         }
+    }
+}
+
+#[test]
+fn how_many_calls_may_wait_is_said_where_they_do() {
+    let document = document();
+    let said = document["paths"]["/v1/signings/{id}/wait"]["get"]["description"].as_str().unwrap();
+    for limit in [MAX_WAITING, MAX_WAITING_OF_ONE] {
+        assert!(said.split(' ').any(|word| word == limit.to_string()), "{limit}: {said}");
     }
 }
 
