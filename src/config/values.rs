@@ -287,6 +287,13 @@ impl Origin {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether a URL shows, without being taken apart, that this is its origin: it begins with it, and no more of an
+    /// authority follows. Of one that does not, nothing is said.
+    pub fn begins(&self, url: &str) -> bool {
+        let rest = url.strip_prefix(self.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']))
+    }
 }
 
 impl Setting for Origin {

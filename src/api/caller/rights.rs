@@ -182,9 +182,13 @@ impl Caller {
 
     /// Whether visitors may be sent back to this URL (rule L6).
     pub fn may_return_to(&self, url: &str) -> bool {
+        let listed = &self.rights.return_origins;
+        if listed.iter().any(|origin| origin.begins(url)) {
+            return true;
+        }
         let Ok(url) = url::Url::parse(url) else { return false };
         let origin = config::Origin::of(&url);
-        self.rights.return_origins.contains(&origin) || !self.refuses(Right::ReturnOrigin, origin.as_str())
+        listed.contains(&origin) || !self.refuses(Right::ReturnOrigin, origin.as_str())
     }
 
     /// Whether a right that is missing refuses; it is counted either way. `what` is a name of the settings,

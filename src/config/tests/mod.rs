@@ -121,6 +121,46 @@ fn times_sizes_and_rates_are_read_in_every_unit() {
 }
 
 #[test]
+fn l6_an_origin_begins_no_url_of_another() {
+    use super::values::Setting as _;
+    let origin = Origin::parse("https://www.example.com").unwrap();
+    for own in
+        ["https://www.example.com", "https://www.example.com/done?a=@b.example", "https://www.example.com#x"]
+    {
+        assert!(origin.begins(own), "{own}");
+    }
+    for other in [
+        "https://www.example.com.evil.example/",
+        "https://www.example.commerce.example/",
+        "https://www.example.com@evil.example/",
+        "https://www.example.com:443@evil.example/",
+        "https://www.example.com:8443/",
+        "https://www.example.com\\@evil.example/",
+        "https://www.example.com\t.evil.example/",
+        "https://www.example.com%2eevil.example/",
+        "https://www.example.com\u{3002}evil.example/",
+        "http://www.example.com/",
+        "https://evil.example/https://www.example.com/",
+        "https://www.example.co",
+        "",
+    ] {
+        assert!(!origin.begins(other), "{other}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn l6_what_an_origin_begins_is_of_it(rest in "[/?#:@.a1\\\\\t]{0,3}\\PC{0,8}", port in 0_u16..) {
+        let origin = format!("http://127.0.0.1:{port}");
+        let origin = <Origin as super::values::Setting>::parse(&origin).unwrap();
+        let url = format!("{}{rest}", origin.as_str());
+        if origin.begins(&url) {
+            proptest::prop_assert_eq!(Origin::of(&url::Url::parse(&url).unwrap()), origin);
+        }
+    }
+}
+
+#[test]
 fn listeners_may_all_take_port_zero() {
     let text = emulator(
         "http://127.0.0.1:1",
