@@ -50,6 +50,8 @@ const UPLOADS_AT_ONCE: usize = 8;
 const SHARE_OF_SIGNERS: usize = 8;
 /// The vendor's trace id of a call, for support cases.
 const TRACE: HeaderName = HeaderName::from_static("x-docusign-tracetoken");
+/// What is kept of it: a GUID has 36 characters.
+const MAX_TRACE: usize = 64;
 /// How long a burst lasts, and a limit that names no time.
 const BURST: Duration = Duration::from_secs(30);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -476,8 +478,12 @@ fn refusal(answer: &Answer) -> Refusal {
 
 pub(super) fn trace(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(TRACE)?.to_str().ok()?;
-    let mut plain = String::with_capacity(text.len().min(64));
-    plain.extend(text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64));
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let plain = if text.len() <= MAX_TRACE && text.chars().all(is_plain) {
+        text.to_owned()
+    } else {
+        text.chars().filter(|c| is_plain(*c)).take(MAX_TRACE).collect()
+    };
     Some(plain).filter(|plain| !plain.is_empty())
 }
 
