@@ -337,7 +337,7 @@ async fn connection<H, F, E>(
             let leaf = chain.and_then(|chain| chain.first());
             let certificate = leaf.map(|leaf| Name::of_certificate(leaf).into());
             let ends = Ends {
-                retired: generation.retired.clone(),
+                retired: Some(generation.retired.clone()),
                 certificate: leaf.and_then(|leaf| Validity::of(leaf, &generation.config)),
                 ..Ends::new(closing)
             };
@@ -350,8 +350,8 @@ async fn connection<H, F, E>(
 struct Ends {
     /// The listener closes.
     closing: CancellationToken,
-    /// What it was made with was replaced.
-    retired: CancellationToken,
+    /// What it was made with was replaced; without TLS there is no such thing.
+    retired: Option<CancellationToken>,
     /// How long the client certificate is good that was shown on it.
     certificate: Option<Validity>,
     /// A request came after that.
@@ -361,17 +361,21 @@ struct Ends {
 impl Ends {
     /// Those of every connection.
     fn new(closing: CancellationToken) -> Self {
-        let retired = CancellationToken::new();
-        Self { closing, retired, certificate: None, found_over: Notify::new() }
+        Self { closing, retired: None, certificate: None, found_over: Notify::new() }
     }
 
     /// Ends with the first of them.
     async fn first(&self, look_every: Duration) {
         tokio::select! {
             () = self.closing.cancelled() => {}
-            () = self.retired.cancelled() => {}
+            () = self.retired() => {}
             () = self.certificate_over(look_every) => {}
         }
+    }
+
+    async fn retired(&self) {
+        let Some(retired) = &self.retired else { return std::future::pending().await };
+        retired.cancelled().await;
     }
 
     /// A certificate runs out by the daemon's clock, which is not waited for but looked at, and by each request.
