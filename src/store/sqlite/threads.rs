@@ -188,7 +188,7 @@ impl Writer {
             wanted => wanted,
         };
         if self.now != Some(wanted) {
-            connection.pragma_update(None, "synchronous", word(wanted))?;
+            connection.execute_batch(pragma(wanted))?;
             self.now = Some(wanted);
         }
         match in_transaction(connection, || run_all(connection, batch)) {
@@ -258,11 +258,11 @@ fn execute(connection: &Connection, sql: &'static str) -> Result<(), Error> {
     Ok(())
 }
 
-const fn word(synchronous: Synchronous) -> &'static str {
+const fn pragma(synchronous: Synchronous) -> &'static str {
     match synchronous {
-        Synchronous::Full => "FULL",
-        Synchronous::Normal => "NORMAL",
-        Synchronous::Off => "OFF",
+        Synchronous::Full => "PRAGMA synchronous = FULL",
+        Synchronous::Normal => "PRAGMA synchronous = NORMAL",
+        Synchronous::Off => "PRAGMA synchronous = OFF",
     }
 }
 
