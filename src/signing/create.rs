@@ -279,12 +279,9 @@ impl Signings {
         let view = job.draft.view;
         let links = job.links.clone();
         let (tell, told) = oneshot::channel();
-        let this = self.clone();
         // Boxed where it begins: it is large, and would be copied from hand to hand on its way to the runtime.
-        self.parts.life.spawn_work("create", async move {
-            Box::pin(this.run(job, acting, until, tell)).await;
-            drop(admitted);
-        });
+        let work = Box::pin(self.clone().run(job, acting, admitted, until, tell));
+        self.parts.life.spawn_work("create", work);
         match until.plus(GRACE).hold(&*self.parts.clock, told).await {
             Some(Ok(Told::Ended(result))) => result,
             Some(Ok(Told::Uncertain)) => Box::pin(self.until_settled(id, view, links, until)).await,
@@ -301,6 +298,7 @@ impl Signings {
         self,
         mut job: Job,
         acting: Arc<esign::Acting>,
+        admitted: Admitted,
         until: Deadline,
         tell: oneshot::Sender<Told>,
     ) {
@@ -331,6 +329,7 @@ impl Signings {
         if let Some(tell) = tell {
             let _ = tell.send(told);
         }
+        drop(admitted);
     }
 }
 
