@@ -1,6 +1,6 @@
 //! What callers see: signings, signers, views, links, events and lists as JSON.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -37,6 +37,9 @@ pub fn signing(signing: &Signing, views: &[ShownView], links: &[ShownLink]) -> B
     to_bytes(&SigningObject::of(signing, views, links))
 }
 
+/// What an event's object has of its own, at most: two names, a number of 20 digits and an id.
+const ROOM_OF_OWN: usize = 96;
+
 /// The objects of events about a signing as it is now: each with its event's own sequence, and with the signer if it
 /// is about one. They hold no view and no link.
 #[derive(Debug)]
@@ -55,10 +58,13 @@ impl EventData {
 
     /// The object of one event.
     pub fn with(&self, sequence: u64, signer: Option<SignerId>) -> String {
-        match signer {
-            Some(signer) => format!(r#"{},"sequence":{sequence},"signer_id":"{signer}"}}"#, self.shared),
-            None => format!(r#"{},"sequence":{sequence}}}"#, self.shared),
-        }
+        let mut object = String::with_capacity(self.shared.len() + ROOM_OF_OWN);
+        object.push_str(&self.shared);
+        let _ = match signer {
+            Some(signer) => write!(object, r#","sequence":{sequence},"signer_id":"{signer}"}}"#),
+            None => write!(object, r#","sequence":{sequence}}}"#),
+        };
+        object
     }
 }
 
@@ -169,16 +175,18 @@ pub fn webhook(event: &Event) -> Bytes {
 
 /// Serialises what cannot fail to serialise: maps have string keys, and numbers are finite.
 pub fn to_bytes<T: Serialize>(value: &T) -> Bytes {
-    Bytes::from(to_vec(value))
-}
-
-pub(super) fn to_text<T: Serialize>(value: &T) -> String {
-    String::from_utf8(to_vec(value)).expect("JSON is UTF-8")
-}
-
-fn to_vec<T: Serialize>(value: &T) -> Vec<u8> {
     // A signing with a view and a link fits: one allocation holds it.
-    let mut bytes = Vec::with_capacity(2_048);
+    Bytes::from(to_vec(value, 2_048))
+}
+
+/// The object of an event, in the same way.
+pub(super) fn to_text<T: Serialize>(value: &T) -> String {
+    // A signing without them fits, and a block of this size is still kept at hand by the allocator (glibc).
+    String::from_utf8(to_vec(value, 1_024)).expect("JSON is UTF-8")
+}
+
+fn to_vec<T: Serialize>(value: &T, capacity: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(capacity);
     serde_json::to_writer(&mut bytes, value).expect("our own objects serialise");
     bytes
 }
