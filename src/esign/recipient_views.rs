@@ -2,11 +2,13 @@
 
 use http::Method;
 use jiff::Timestamp;
+use url::Url;
 
 use super::{Acting, Client, Error, call::Call, languages, wire};
 use crate::{
     budget::{Deadline, Operation},
     domain::{EnvelopeId, Private, draft::MAX_UPSTREAM_RETURN_URL},
+    http_client::is_callable,
 };
 
 /// Whose view, and what goes with it. Name, address and client user id must be what the envelope says.
@@ -78,17 +80,10 @@ impl Client {
         let call = Call::new(Operation::CreateView, Method::POST, url, deadline).json(body);
         let answer = self.call(acting, call).await?;
         let view: wire::answers::View = answer.decode()?;
-        // A browser is sent there: it has to be a web address, and an encrypted one unless it is this machine's.
-        let parsed = view.url.as_deref().and_then(|text| url::Url::parse(text).ok());
-        let mut url = parsed
-            .filter(crate::http_client::is_callable)
-            .ok_or_else(|| answer.bad("it holds no usable URL"))?;
-        if let Some(language) = request.locale.and_then(languages::supported) {
-            // Appended as text: the rest of the query is a token, to be left as it is.
-            let query = url.query().map_or_else(String::new, |query| format!("{query}&"));
-            url.set_query(Some(&format!("{query}locale={language}")));
-        }
-        Ok(View { url: Private::new(url.into()), trace: answer.trace() })
+        let language = request.locale.and_then(languages::supported);
+        let usable = view.url.and_then(|text| plain(&text, language).or_else(|| parsed(&text, language)));
+        let url = usable.ok_or_else(|| answer.bad("it holds no usable URL"))?;
+        Ok(View { url: Private::new(url), trace: answer.trace() })
     }
 
     /// Who may frame the signing pages, and whom they may send messages to. For a site that frames them,
@@ -100,5 +95,101 @@ impl Client {
         let own = self.apps_origin;
         let others = site.iter().map(String::as_str).filter(|origin| *origin != own);
         (others.chain([own]).collect(), vec![own])
+    }
+}
+
+/// A view's URL with its language. A browser is sent there: it has to be a web address, and an encrypted one unless it
+/// is this machine's.
+fn parsed(text: &str, language: Option<&str>) -> Option<String> {
+    let mut url = Url::parse(text).ok().filter(is_callable)?;
+    if let Some(language) = language {
+        // Appended as text: the rest of the query is a token, to be left as it is.
+        let query = url.query().map_or_else(String::new, |query| format!("{query}&"));
+        url.set_query(Some(&format!("{query}locale={language}")));
+    }
+    Some(url.into())
+}
+
+/// The same without taking the whole URL apart, which is long: of one whose beginning, up to the path, comes out of a
+/// parser as it is, and whose rest holds nothing that a parser changes. Of others nothing is said.
+fn plain(text: &str, language: Option<&str>) -> Option<String> {
+    let rest = text.splitn(4, '/').nth(3)?;
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    // Segments that are dots would be taken out.
+    let is_segment = |segment: &str| !segment.starts_with('.') && segment.bytes().all(is_unreserved);
+    let is_of_query = |byte: u8| is_unreserved(byte) || matches!(byte, b'%' | b'&' | b'+' | b'=');
+    if !(path.split('/').all(is_segment) && query.bytes().all(is_of_query)) {
+        return None;
+    }
+    let site = text.strip_suffix(rest)?;
+    Url::parse(site).ok().filter(|url| is_callable(url) && url.as_str() == site)?;
+    Some(match language {
+        Some(language) if rest.contains('?') => format!("{text}&locale={language}"),
+        Some(language) => format!("{text}?locale={language}"),
+        None => text.to_owned(),
+    })
+}
+
+/// What stands for itself everywhere in a URL (RFC 3986, 2.3).
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_docusign_answers_need_not_be_taken_apart() {
+        for url in [
+            "https://demo.docusign.net/Signing/MTRedeem/v1/6f1a?slt=eyJ0eXAi.T1QiLCJ-_%2B%3d",
+            "https://na3.docusign.net/Signing/StartInSession.aspx?code=1&persistent_auth_token=no_client_token",
+            "http://127.0.0.1:8443/Signing/MTRedeem/v1/6f1a?slt=a",
+            "https://localhost:8443/",
+        ] {
+            assert_eq!(plain(url, None).as_deref(), Some(url));
+        }
+    }
+
+    #[test]
+    fn what_a_parser_would_change_or_refuse_is_left_to_it() {
+        for url in [
+            "https://demo.docusign.net",
+            "HTTPS://demo.docusign.net/a",
+            "https://demo.docusign.net:443/a",
+            "https://demo.docusign.net\\a/b",
+            "https:/demo.docusign.net/a/b",
+            "https://demo.docusign.net/a/../b",
+            "https://demo.docusign.net/%2e%2e/b",
+            "https://demo.docusign.net/a?b=c d",
+            "https://demo.docusign.net/a?b='",
+            "https://demo.docusign.net/a#b",
+            " https://demo.docusign.net/a",
+            "https://demo.docu\tsign.net/a",
+            "http://demo.docusign.net/a",
+            "https://127.1/a",
+            "https:///a/b",
+            "javascript://a/b",
+            "/a/b/c/d",
+            "",
+        ] {
+            assert_eq!(plain(url, None), None, "{url}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn either_way_a_view_has_one_url(
+            site in "(https?|ftp):/{1,3}([a-z0-9.@-]{0,9}|127\\.0\\.0\\.1|localhost)(:[0-9]{0,5})?[/?#]?",
+            rest in "([a-zA-Z0-9/.?%&=+_~-]{0,20}|[ -~]{0,12}|\\PC{0,6})",
+            has_language in any::<bool>(),
+        ) {
+            let (text, language) = (format!("{site}{rest}"), has_language.then_some("fr_CA"));
+            if let Some(url) = plain(&text, language) {
+                prop_assert_eq!(Some(url), parsed(&text, language));
+            }
+        }
     }
 }
