@@ -4,9 +4,10 @@
 //! A write that fails is cut off again, so that the file stays a chain; if not even that works, nothing
 //! more is written. What a kill or a power cut has left of a line is cut off at the next start: nobody was told that
 //! it stands. A file that was renamed or removed (logrotate) is noticed before each write: a new one
-//! goes on with the chain of the old. After `copytruncate` it goes on in the same file. A file that is longer or
-//! shorter than what was written, because somebody else cut it or added to it, is noticed before each write, too:
-//! nothing more is written until it has its length again, or was moved away.
+//! goes on with the chain of the old. After `copytruncate` it goes on in the same file, which is empty then, or holds
+//! the last write alone if that came between the look and the write. A file that is otherwise longer or shorter than
+//! what was written, because somebody else cut it or added to it, is noticed before each write, too: nothing more is
+//! written until it has its length again, or was moved away.
 //!
 //! How far the chain has come is kept beside it, in [`super::noted`]. It is noted only after the lines before it
 //! are on disk, so that a power cut never leaves a note of lines that are gone: with `sync` after each write,
@@ -17,7 +18,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufReader, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, mpsc},
     time::Duration,
@@ -80,6 +81,7 @@ impl Writer {
             path: path.to_owned(),
             file,
             length,
+            last: Last { after: head.clone(), bytes: 0 },
             sync,
             noted: Noted { seq: 0, is_synced: false, has_failed: false },
             head,
@@ -183,12 +185,20 @@ struct Noted {
     has_failed: bool,
 }
 
+/// What was written last.
+struct Last {
+    /// The head that its lines go on from.
+    after: Head,
+    bytes: usize,
+}
+
 /// What the thread holds.
 struct Log {
     path: PathBuf,
     file: File,
     /// How long it is, if nobody else writes to it.
     length: u64,
+    last: Last,
     sync: bool,
     head: Head,
     shared: Arc<Mutex<Head>>,
@@ -291,7 +301,8 @@ impl Log {
             return Err(error);
         }
         self.length = length + bytes.len() as u64;
-        self.head.clone_from(&head);
+        let after = std::mem::replace(&mut self.head, head.clone());
+        self.last = Last { after, bytes: bytes.len() };
         *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = head;
         if self.sync || self.head.seq - self.noted.seq >= NOTE_AFTER {
             self.note(false);
@@ -317,13 +328,13 @@ impl Log {
     }
 
     /// Goes on in a new file if the path leads elsewhere now. Answers how long the file is: as long as it should be, or
-    /// empty, which `copytruncate` leaves.
+    /// as `copytruncate` leaves it.
     fn follow_rotation(&mut self) -> io::Result<u64> {
         let ours = self.file.metadata()?;
         let is_ours = |found: fs::Metadata| found.dev() == ours.dev() && found.ino() == ours.ino();
         if fs::metadata(&self.path).is_ok_and(is_ours) {
             let (found, length) = (ours.len(), self.length);
-            if found != length && found != 0 {
+            if found != length && found != 0 && !self.is_last_alone(found)? {
                 let why =
                     format!("somebody else has changed it: it has {found} bytes and should have {length}");
                 return Err(io::Error::other(why));
@@ -340,6 +351,18 @@ impl Log {
         (self.file, self.length) = (file, 0);
         Ok(0)
     }
+
+    /// Whether a file of this length has lost all but the last write: it was emptied just before that. The length alone
+    /// does not tell: lines are often as long as others, so one that was cut may have it.
+    fn is_last_alone(&self, found: u64) -> io::Result<bool> {
+        let Last { after, bytes } = &self.last;
+        if found >= self.length || found != *bytes as u64 {
+            return Ok(false);
+        }
+        let mut lines = vec![0_u8; *bytes];
+        self.file.read_exact_at(&mut lines, 0)?;
+        Ok(chain::verify(&lines[..], Some(after)).is_ok_and(|head| head == self.head))
+    }
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -354,7 +377,7 @@ mod tests {
     use super::*;
     use crate::{
         audit::{Act, Audit},
-        clock::SystemClock,
+        clock::{ManualClock, SystemClock},
     };
 
     struct Scratch(PathBuf);
@@ -569,6 +592,35 @@ mod tests {
         audit.record(entry()).await.unwrap();
         let seventh = chain::verify(&fs::read(scratch.file()).unwrap()[..], Some(&fifth)).unwrap();
         assert_eq!((seventh.seq, Some(seventh)), (7, audit.head()));
+    }
+
+    /// As `copytruncate` leaves it between the look and the write, however often.
+    #[tokio::test]
+    async fn s6_a_log_that_was_emptied_just_before_the_last_write_is_gone_on_with() {
+        let scratch = Scratch::new();
+        // Its time stands still, so that all lines are of one length.
+        let clock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+        let audit = Audit::open(&scratch.file(), false, Arc::new(clock)).unwrap();
+        let mut heads = vec![Head::genesis()];
+        for entries in [vec![entry()], vec![entry()], vec![entry(), entry()]] {
+            audit.record_all(entries).await.unwrap();
+            heads.push(audit.head().unwrap());
+        }
+        let before = fs::read(scratch.file()).unwrap();
+        let (cut, last) = before.split_at(before.len() / 2);
+        fs::write(scratch.file(), cut).unwrap();
+        assert!(matches!(audit.record(entry()).await, Err(Error::Io(_))), "as long, and not the last write");
+        assert_eq!(fs::read(scratch.file()).unwrap(), cut, "it is left as it is");
+        fs::write(scratch.file(), last).unwrap();
+        audit.record(entry()).await.unwrap();
+        let there = fs::read(scratch.file()).unwrap();
+        assert_eq!(chain::verify(&there[..], Some(&heads[2])).unwrap().seq, 5);
+        fs::write(scratch.file(), &there[last.len()..]).unwrap();
+        audit.record(entry()).await.unwrap();
+        audit.record(entry()).await.unwrap();
+        let there = fs::read(scratch.file()).unwrap();
+        let end = chain::verify(&[&before[..], &there[..]].concat()[..], Some(&Head::genesis())).unwrap();
+        assert_eq!((end.seq, Some(end), audit.trouble()), (7, audit.head(), None));
     }
 
     #[tokio::test]
