@@ -82,6 +82,12 @@ impl EndpointId {
         bytes.copy_from_slice(&digest.as_ref()[..16]);
         Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
     }
+
+    /// The id of what an endpoint from the settings is for one of several callers. A slash is in no name, so this is
+    /// nobody else's.
+    pub fn from_settings_for(name: &str, caller: &str) -> Self {
+        Self::from_settings(&format!("{name}/{caller}"))
+    }
 }
 
 macro_rules! name {

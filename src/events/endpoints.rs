@@ -245,9 +245,10 @@ fn recipients(
     let name = settings.name.as_str();
     let holder = |id| known.iter().find(|old| old.id == id && old.from_settings).map(|old| &old.caller);
     let plain = EndpointId::from_settings(name);
+    let of_both = |caller: &str| EndpointId::from_settings_for(name, caller);
     // It is a caller's who is there, or was once: then it stays theirs, and does not become that of whoever is left.
-    let is_own =
-        own.contains(&plain) || callers.iter().chain(holder(plain)).any(|caller| caller.as_str() == name);
+    let mut claimants = callers.iter().chain(holder(plain)).chain(holder(of_both(name)));
+    let is_own = own.contains(&plain) || claimants.any(|caller| caller.as_str() == name);
     let gets = |caller: &&CallerName| match &settings.callers {
         Some(only) => only.contains(caller),
         None => !is_own || caller.as_str() == name,
@@ -256,8 +257,7 @@ fn recipients(
     // So nobody else gets it as long as it is there, dropped or not.
     let kept = holder(plain);
     let id = |caller: &CallerName| {
-        // A slash is in no name, so this is nobody else's.
-        let of_both = EndpointId::from_settings(&format!("{name}/{caller}"));
+        let of_both = of_both(caller.as_str());
         let is_plain = match kept {
             Some(holder) => holder == caller,
             None => holder(of_both).is_none() && (callers.len() == 1 || caller.as_str() == name),

@@ -303,7 +303,7 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     fn replace_webhooks(&self, wanted: Vec<Endpoint>, now: Timestamp) -> Answer<'_, Vec<EndpointId>>;
 
     /// The endpoints of the settings that were named after the caller whose they were, however long ago, and whether they
-    /// are still there or not.
+    /// are still there or not: by the ids of their names alone.
     fn own_webhooks(&self) -> Answer<'_, Vec<EndpointId>>;
 
     /// Removes an endpoint and its pending deliveries.

@@ -135,6 +135,20 @@ async fn a_webhook_whose_caller_is_gone_is_nobodys() {
         fixture.endpoints.apply(&own, &callers).await.unwrap();
         assert_eq!((of(&caller()).await, of(&shop).await), (theirs, 0), "{callers:?}");
     }
+    // One that was here before its caller came: they get another id, and it is no less theirs.
+    let shops = [from_settings("shop", "https://example.com/", false)];
+    for (callers, theirs) in
+        [(vec![caller()], (1, 0)), (vec![caller(), shop.clone()], (0, 1)), (vec![caller()], (0, 0))]
+    {
+        fixture.endpoints.apply(&shops, &callers).await.unwrap();
+        assert_eq!((of(&caller()).await, of(&shop).await), theirs, "{callers:?}");
+    }
+    let retention = SignedDuration::from_hours(24 * 90);
+    let later = fixture.clock.now() + SignedDuration::from_hours(25);
+    fixture.store.destroy(Retention::at(later, retention)).await.unwrap();
+    assert!(fixture.store.endpoints(None).await.unwrap().is_empty());
+    fixture.endpoints.apply(&shops, &[caller()]).await.unwrap();
+    assert_eq!(of(&caller()).await, 0, "however long ago they left");
 }
 
 /// However long ago they left: what was pending for it is gone with its row.

@@ -59,12 +59,15 @@ impl EndpointRow {
 /// for good, while its own row goes a day after the settings have ceased to name it.
 const OWN: &str = "own.";
 
-/// The name of such a row for a webhook that this caller has, if it is named after them.
+/// The name of such a row for a webhook that this caller has, if it is named after them. It is the same if somebody else
+/// has the plain id of that name, so that theirs is of both names.
 pub(in crate::store) fn own_webhook(id: EndpointId, caller: &str) -> Option<String> {
-    (id == EndpointId::from_settings(caller)).then(|| format!("{OWN}{id}"))
+    let plain = EndpointId::from_settings(caller);
+    let is_own = id == plain || id == EndpointId::from_settings_for(caller, caller);
+    is_own.then(|| format!("{OWN}{plain}"))
 }
 
-/// The webhook of such a row.
+/// The webhook of such a row, by its plain id.
 pub(in crate::store) fn webhook_of(name: &str) -> Option<EndpointId> {
     name.strip_prefix(OWN)?.parse().ok()
 }

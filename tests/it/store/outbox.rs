@@ -507,6 +507,21 @@ async fn a_webhook_that_was_named_after_its_caller_is_remembered_as_theirs(fixtu
     store.destroy(Retention { dropped_before: after(2), ..KEEP_ALL }).await.unwrap();
     assert_eq!(store.endpoints(None).await.unwrap().len(), 1);
     assert_eq!(store.own_webhooks().await.unwrap(), [own.id]);
+    // The id of both names: somebody else has the plain one.
+    let cafe = Endpoint {
+        id: EndpointId::from_settings_for("cafe", "cafe"),
+        caller: CallerName::new("cafe"),
+        ..of_settings("cafe")
+    };
+    let others = Endpoint {
+        id: EndpointId::from_settings_for("cafe", "shop"),
+        caller: own.caller,
+        ..of_settings("cafe")
+    };
+    store.replace_webhooks(vec![cafe, others], after(3)).await.unwrap();
+    let found = store.own_webhooks().await.unwrap();
+    assert_eq!(found.len(), 2);
+    assert!(found.contains(&own.id) && found.contains(&EndpointId::from_settings("cafe")), "{found:?}");
 }
 
 async fn a_dropped_webhook_that_is_named_for_another_caller_gets_nothing_of_before(fixture: Fixture) {
