@@ -9,7 +9,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Template, documents, known, notification, recipients};
+use super::{Template, documents, full, known, notification, recipients};
 use crate::emulator::{
     connect,
     envelopes::{
@@ -40,12 +40,15 @@ pub(super) fn update(world: &mut World, call: &Call, id: &str) -> Outcome {
     if let Some(given) = refused::said(&fields, "customFields") {
         new.custom_fields = envelopes::custom_fields_over(world, &new.custom_fields, given)?;
     }
-    new.given.extend(envelopes::settings_of(&fields)?);
+    resettle(&mut new, &fields)?;
     new.brand = envelopes::brand(world, &new.account, &fields)?.or(new.brand);
-    new.modified = call.now;
     let id = new.id.clone();
-    world.envelopes.templates.insert(id.clone(), new);
-    connect::emit_of_template(world, &id, "template-modified", call.now);
+    // All that can be changed is shown.
+    if full(world, call, &new)? != full(world, call, known(world, call, &id)?)? {
+        new.modified = call.now;
+        world.envelopes.templates.insert(id.clone(), new);
+        connect::emit_of_template(world, &id, "template-modified", call.now);
+    }
     Ok(Answer::ok(json!({ "envelopeId": id })))
 }
 
@@ -79,6 +82,16 @@ fn reword(template: &mut Template, fields: &Fields) -> Result<(), Refusal> {
         template.shared = shared.eq_ignore_ascii_case("true");
     }
     lengths::of_words(&template.subject, &template.blurb)
+}
+
+/// The settings that are others than before. A default that was read and comes back is not said by that: it would go
+/// before what another template of a composite says.
+fn resettle(template: &mut Template, fields: &Fields) -> Result<(), Refusal> {
+    let mut now = envelopes::envelope_defaults();
+    now.extend(template.given.clone());
+    let said = envelopes::settings_of(fields)?;
+    template.given.extend(said.into_iter().filter(|(name, value)| now.get(name) != Some(value)));
+    Ok(())
 }
 
 /// Deletes one that is there.

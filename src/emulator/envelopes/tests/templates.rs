@@ -414,6 +414,43 @@ async fn a_template_is_changed_and_what_was_read_can_be_sent_back() {
 }
 
 #[tokio::test]
+async fn a_template_that_is_read_and_sent_back_says_no_more_than_it_did() {
+    let client = Client::start().await;
+    let mut silent = whole();
+    for name in ["enableWetSign", "allowMarkup", "autoNavigation"] {
+        silent.as_object_mut().unwrap().remove(name);
+    }
+    let silent = make(&client, silent).await;
+    let strict = json!({ "name": "Strict", "enableWetSign": "false", "allowReassign": "false" });
+    let strict = make(&client, strict).await;
+    let ada = json!({ "recipientId": "1", "roleName": "Client", "name": "Ada", "email": "ada@example.com" });
+    let both = json!({ "status": "sent", "emailSubject": "Both", "compositeTemplates": [{
+        "serverTemplates": [
+            { "sequence": "1", "templateId": silent }, { "sequence": "2", "templateId": strict },
+        ],
+        "inlineTemplates": [{ "sequence": "3", "recipients": { "signers": [ada] } }],
+    }] });
+    let treated = async || {
+        let id = client.create(both.clone()).await;
+        let made = client.get(&format!("/envelopes/{id}")).await;
+        ["enableWetSign", "allowReassign", "autoNavigation"].map(|name| made[name].clone())
+    };
+    assert_eq!(treated().await, ["false", "false", "true"]);
+    let path = format!("/templates/{silent}");
+    let read = client.get(&path).await;
+    client.advance(60).await;
+    let (status, body) = client.call("PUT", &path, read.clone()).await;
+    assert_eq!((status, &body["envelopeId"]), (200, &json!(silent)), "{body}");
+    assert_eq!(client.get(&path).await, read, "its time stands still, too");
+    assert_eq!(treated().await, ["false", "false", "true"]);
+    // What is another word than before counts.
+    let mut changed = read;
+    changed["autoNavigation"] = json!("false");
+    assert_eq!(client.call("PUT", &path, changed).await.0, 200);
+    assert_eq!(treated().await, ["false", "false", "false"]);
+}
+
+#[tokio::test]
 async fn a_change_of_a_template_is_held_to_what_a_create_is_and_leaves_its_parts() {
     let client = Client::start().await;
     let path = format!("/templates/{}", make(&client, whole()).await);
