@@ -9,6 +9,7 @@
 //! may take the same message in; the second one finds that it knows it.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -25,15 +26,15 @@ use crate::{
     },
     domain::EnvelopeId,
     lifecycle::Lifecycle,
-    signing::{Seen, Signings},
-    store::{self, Inbound, SharedStore},
+    signing::Signings,
+    store::{self, Digest, Inbound, SharedStore},
     telemetry::{chain, log_throttle::LogThrottle, metrics::Metrics},
 };
 
 /// The wait for messages that another daemon has stored, or that could not be taken in.
 const IDLE: Duration = Duration::from_secs(5);
 /// Messages read from the store at once.
-const BATCH: u32 = 256;
+pub(super) const BATCH: u32 = 256;
 /// Envelopes whose messages are taken in at the same time.
 const SIDE_BY_SIDE: usize = 16;
 
@@ -84,6 +85,8 @@ pub(super) struct Parts {
     pub(super) unknown: Mutex<UnknownEnvelopes>,
     /// Places for news of which it is not known whom it is about.
     pub(super) unclear: Arc<Semaphore>,
+    /// Completions that stay in the store until it is known who has signed.
+    pub(super) put_off: Mutex<HashSet<Digest>>,
 }
 
 impl Inbox {
@@ -110,6 +113,7 @@ impl Inbox {
             stored: Notify::new(),
             unknown: Mutex::default(),
             unclear: Arc::new(Semaphore::new(MAX_UNCLEAR)),
+            put_off: Mutex::default(),
         };
         Self { parts: Arc::new(parts) }
     }
@@ -160,9 +164,10 @@ impl Inbox {
     }
 
     /// One round: everything stored, then the envelopes that were unknown. `stuck` messages of the last
-    /// round lie at the front, and must not hide what is behind them.
+    /// round lie at the front, and those that are put off: they must not hide what is behind them.
     async fn take_in(&self, stuck: u32) -> Result<Round, store::Error> {
-        let limit = BATCH.saturating_add(stuck);
+        let put_off = u32::try_from(self.put_off().len()).unwrap_or(u32::MAX);
+        let limit = BATCH.saturating_add(stuck).saturating_add(put_off);
         let messages = self.parts.store.inbox(limit).await?;
         let is_full = u32::try_from(messages.len()).unwrap_or(u32::MAX) >= limit;
         let mut left = 0;
@@ -183,8 +188,12 @@ impl Inbox {
     async fn take_in_order(&self, messages: Vec<Inbound>) -> u32 {
         let mut undone = 0;
         for inbound in messages {
+            if self.put_off().contains(&inbound.identity) {
+                continue;
+            }
             let done = match self.observe(&inbound).await {
-                Ok(_) => self.parts.store.taken_in(inbound.identity, self.parts.clock.now()).await,
+                Ok(Fate::Taken) => self.parts.store.taken_in(inbound.identity, self.parts.clock.now()).await,
+                Ok(Fate::PutOff) => Ok(()),
                 Err(error) => Err(error),
             };
             if let Err(error) = done {
@@ -198,19 +207,22 @@ impl Inbox {
         undone
     }
 
-    async fn observe(&self, inbound: &Inbound) -> Result<Seen, store::Error> {
-        let Some(envelope) = &inbound.envelope else { return Ok(Seen::Stranger) };
-        let Ok(message) = Message::parse(inbound.body.reveal()) else { return Ok(Seen::Stranger) };
+    async fn observe(&self, inbound: &Inbound) -> Result<Fate, store::Error> {
+        let Some(envelope) = &inbound.envelope else { return Ok(Fate::Taken) };
+        let Ok(message) = Message::parse(inbound.body.reveal()) else { return Ok(Fate::Taken) };
         let Some(record) = self.parts.store.signing_by_envelope(envelope).await? else {
             tracing::debug!(event = inbound.event, envelope.id = %envelope, "an event of an unknown envelope");
             self.unknown(|unknown, now| unknown.remember(envelope.clone(), now));
-            return Ok(Seen::Stranger);
+            return Ok(Fate::Taken);
         };
         let (is_over, signers) = (record.signing.status.is_terminal(), &record.signing.signers);
         let (facts, left) = (message.facts(signers), message.left(signers));
-        let is_unclear = !is_over && message.is_unclear(signers);
-        if (is_unclear && self.find_out(envelope, message)) || (facts.is_empty() && left.is_none()) {
-            return Ok(Seen::Known);
+        let (is_unclear, completes) = (!is_over && message.is_unclear(signers), message.completes());
+        if is_unclear && self.find_out(envelope, message, inbound.identity) {
+            return Ok(if completes { Fate::PutOff } else { Fate::Taken });
+        }
+        if facts.is_empty() && left.is_none() {
+            return Ok(Fate::Taken);
         }
         let taken_in = async {
             if let Some((signer, at)) = left {
@@ -219,12 +231,12 @@ impl Inbox {
             self.parts.signings.observe(envelope, &facts).await
         };
         match taken_in.await {
-            Ok(seen) => Ok(seen),
+            Ok(_) => Ok(Fate::Taken),
             Err(crate::signing::Error::Store(error)) => Err(error),
             // Whatever else it is, it will be the same next time.
             Err(error) => {
                 tracing::error!(event = inbound.event, signing.id = %record.signing.id, error = %chain(&error), "an event led to nothing");
-                Ok(Seen::Known)
+                Ok(Fate::Taken)
             }
         }
     }
@@ -265,6 +277,15 @@ impl Inbox {
             () = self.parts.clock.sleep(time) => None,
         }
     }
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    /// It stays where it is, until it is known what it says.
+    PutOff,
+    /// Whatever can come of it has come.
+    Taken,
 }
 
 /// How a round of taking in went.

@@ -8,9 +8,15 @@
 //!
 //! The completion of an envelope does so, too, if nobody was taken off it: it says that all have signed who were left.
 //! Of several signers one who is not known to have signed may be gone, so that the same is done first. But the end is
-//! the news that is waited for: where the upstream cannot be asked now, it is taken in as it was told.
+//! the news that is waited for: where the upstream cannot be asked now, it is taken in as it was told. And nothing tells
+//! of it again: it stays in the inbox until then, so that what a stop or the store prevents is done by the next round, of
+//! this daemon or another (rule F3).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
@@ -18,6 +24,7 @@ use crate::{
     connect::{Inbox, Message},
     domain::EnvelopeId,
     signing::Error,
+    store::{self, Digest},
     telemetry::chain,
 };
 
@@ -28,45 +35,98 @@ const MAX_WAIT: Duration = Duration::from_secs(16 * 60);
 /// News that is seen to at once.
 pub(super) const MAX_UNCLEAR: usize = 1_000;
 
+/// What was heard of an unclear message.
+enum Heard {
+    /// Another message says whose part has ended.
+    Another,
+    /// No other has come, and the upstream has been asked, if it could be.
+    NoOther,
+    /// The daemon stops before it is known.
+    Stopped,
+}
+
+/// A completion that stays in the inbox while it is found out who has signed. Rounds pass over it.
+struct PutOff {
+    inbox: Inbox,
+    identity: Digest,
+}
+
+impl PutOff {
+    /// None if it is put off already.
+    fn new(inbox: &Inbox, identity: Digest) -> Option<Self> {
+        let is_new = inbox.put_off().insert(identity);
+        is_new.then(|| Self { inbox: inbox.clone(), identity })
+    }
+}
+
+impl Drop for PutOff {
+    fn drop(&mut self) {
+        self.inbox.put_off().remove(&self.identity);
+    }
+}
+
 impl Inbox {
     /// Sees to it that we learn whose part has ended. Answers whether it does: not if there is too much of it.
-    pub(super) fn find_out(&self, envelope: &EnvelopeId, unclear: Message) -> bool {
+    pub(super) fn find_out(&self, envelope: &EnvelopeId, unclear: Message, identity: Digest) -> bool {
         let Ok(place) = Arc::clone(&self.parts.unclear).try_acquire_owned() else { return false };
         let (inbox, envelope, at) = (self.clone(), envelope.clone(), self.parts.clock.now());
-        self.parts.life.spawn_work("unclear event", async move {
-            let _place = place;
-            let is_cleared = inbox.ask(&envelope, &unclear, at).await.unwrap_or_else(|error| {
-                tracing::warn!(envelope.id = %envelope, error = %chain(&error), "whose part has ended is not known yet");
-                false
+        if unclear.completes() {
+            let Some(put_off) = PutOff::new(self, identity) else { return true };
+            self.parts.life.spawn_work("unclear completion", async move {
+                let _held = (place, put_off);
+                if let Err(error) = inbox.end(&envelope, &unclear, identity, at).await {
+                    tracing::warn!(envelope.id = %envelope, error = %chain(&error), "a completion could not be taken in: trying again");
+                }
             });
-            if unclear.completes() && !is_cleared {
-                inbox.end(&envelope, &unclear).await;
-            }
-        });
+        } else {
+            self.parts.life.spawn_work("unclear event", async move {
+                let _place = place;
+                if let Err(error) = inbox.ask(&envelope, &unclear, at).await {
+                    not_known(&envelope, &error);
+                }
+            });
+        }
         true
     }
 
-    /// Takes a completion in as it was told: nothing comes of it if it is known by now, with who has signed.
-    async fn end(&self, envelope: &EnvelopeId, completion: &Message) {
-        loop {
-            let error = match self.take_as_told(envelope, completion).await {
-                Ok(()) => return,
-                Err(error) => error,
-            };
-            tracing::warn!(envelope.id = %envelope, error = %chain(&error), "a completion could not be taken in");
-            if !matches!(error, Error::Store(_)) {
-                return;
-            }
-            tokio::select! {
-                () = self.parts.life.stopping().cancelled_owned() => return,
-                () = self.parts.clock.sleep(PATIENCE) => {}
-            }
-        }
+    /// The completions that are put off.
+    pub(super) fn put_off(&self) -> MutexGuard<'_, HashSet<Digest>> {
+        self.parts.put_off.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn take_as_told(&self, envelope: &EnvelopeId, message: &Message) -> Result<(), Error> {
+    /// Finds out who has signed, and then takes a completion in: as it was told, of which nothing comes if it is known
+    /// by then.
+    async fn end(
+        &self,
+        envelope: &EnvelopeId,
+        completion: &Message,
+        identity: Digest,
+        at: Timestamp,
+    ) -> Result<(), store::Error> {
+        match self.ask(envelope, completion, at).await {
+            Ok(Heard::Stopped) => return Ok(()),
+            Ok(Heard::Another) => {}
+            Ok(Heard::NoOther) => self.take_as_told(envelope, completion).await?,
+            Err(Error::Store(error)) => return Err(error),
+            Err(error) => {
+                not_known(envelope, &error);
+                self.take_as_told(envelope, completion).await?;
+            }
+        }
+        self.parts.store.taken_in(identity, self.parts.clock.now()).await
+    }
+
+    async fn take_as_told(&self, envelope: &EnvelopeId, message: &Message) -> Result<(), store::Error> {
         let Some(record) = self.parts.store.signing_by_envelope(envelope).await? else { return Ok(()) };
-        self.parts.signings.observe(envelope, &message.facts(&record.signing.signers)).await.map(|_| ())
+        match self.parts.signings.observe(envelope, &message.facts(&record.signing.signers)).await {
+            Ok(_) => Ok(()),
+            Err(Error::Store(error)) => Err(error),
+            // Whatever else it is, it will be the same next time.
+            Err(error) => {
+                tracing::error!(envelope.id = %envelope, error = %chain(&error), "a completion led to nothing");
+                Ok(())
+            }
+        }
     }
 
     /// Whether another message says whose part has ended.
@@ -85,25 +145,29 @@ impl Inbox {
         }
     }
 
-    /// Waits for another message that says more, and asks the upstream if there is none. Answers whether one has come.
-    async fn ask(&self, envelope: &EnvelopeId, unclear: &Message, at: Timestamp) -> Result<bool, Error> {
+    /// Waits for another message that says more, and asks the upstream if there is none.
+    async fn ask(&self, envelope: &EnvelopeId, unclear: &Message, at: Timestamp) -> Result<Heard, Error> {
         let mut wait = PATIENCE;
         loop {
             tokio::select! {
-                () = self.parts.life.stopping().cancelled_owned() => return Ok(false),
+                () = self.parts.life.stopping().cancelled_owned() => return Ok(Heard::Stopped),
                 () = self.parts.clock.sleep(wait) => {}
             }
             if self.is_cleared(envelope, unclear).await? {
-                return Ok(true);
+                return Ok(Heard::Another);
             }
             let Some(later) = self.parts.signings.ask_about_one(envelope, at).await? else {
-                return Ok(false);
+                return Ok(Heard::NoOther);
             };
             if unclear.completes() {
-                return Ok(false);
+                return Ok(Heard::NoOther);
             }
             wait = Duration::try_from(later.duration_since(self.parts.clock.now())).unwrap_or_default();
             wait = wait.clamp(PATIENCE, MAX_WAIT);
         }
     }
+}
+
+fn not_known(envelope: &EnvelopeId, error: &Error) {
+    tracing::warn!(envelope.id = %envelope, error = %chain(error), "whose part has ended is not known yet");
 }
