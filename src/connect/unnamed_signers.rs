@@ -8,9 +8,9 @@
 //!
 //! The completion of an envelope does so, too, if nobody was taken off it: it says that all have signed who were left.
 //! Of several signers one who is not known to have signed may be gone, so that the same is done first. But the end is
-//! the news that is waited for: where the upstream cannot be asked now, it is taken in as it was told. And nothing tells
-//! of it again: it stays in the inbox until then, so that what a stop or the store prevents is done by the next round, of
-//! this daemon or another (rule F3).
+//! the news that is waited for: where the upstream cannot be asked now, and is not being asked by anybody else, it is
+//! taken in as it was told. And nothing tells of it again: it stays in the inbox until then, so that what a stop or the
+//! store prevents is done by the next round, of this daemon or another (rule F3).
 
 use std::{
     collections::HashSet,
@@ -156,14 +156,18 @@ impl Inbox {
             if self.is_cleared(envelope, unclear).await? {
                 return Ok(Heard::Another);
             }
-            let Some(later) = self.parts.signings.ask_about_one(envelope, at).await? else {
-                return Ok(Heard::NoOther);
+            let again_at = self.parts.signings.ask_about_one(envelope, at).await?;
+            wait = if unclear.completes() {
+                // A return's check, or another daemon's: who has signed is in its answer.
+                if !self.parts.signings.is_being_checked(envelope).await? {
+                    return Ok(Heard::NoOther);
+                }
+                PATIENCE
+            } else {
+                let Some(later) = again_at else { return Ok(Heard::NoOther) };
+                let until = later.duration_since(self.parts.clock.now());
+                Duration::try_from(until).unwrap_or_default().clamp(PATIENCE, MAX_WAIT)
             };
-            if unclear.completes() {
-                return Ok(Heard::NoOther);
-            }
-            wait = Duration::try_from(later.duration_since(self.parts.clock.now())).unwrap_or_default();
-            wait = wait.clamp(PATIENCE, MAX_WAIT);
         }
     }
 }

@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     budget::Now,
     clock::{earlier, later},
-    domain::{EnvelopeId, SenderName, Signing},
+    domain::{EnvelopeId, Moment, MomentKind, SenderName, Signing},
     esign::{self, MAX_LISTED, Since},
-    signing::{Error, Signings, recover::by_sender},
+    signing::{AT_LEISURE, Error, Signings, recover::by_sender},
     store::Durability,
     telemetry::chain,
 };
@@ -250,6 +250,19 @@ impl Signings {
             Err(Error::PollingBudget { retry_at }) => Ok(Some(retry_at)),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether a check of an open envelope, by whomever, may be under way: its answer is still to be taken in.
+    pub async fn is_being_checked(&self, envelope: &EnvelopeId) -> Result<bool, Error> {
+        let record = self.parts.store.signing_by_envelope(envelope).await?;
+        let Some(signing) = record.map(|record| record.signing) else { return Ok(false) };
+        let Some(began) = signing.checked_at.filter(|_| !signing.status.is_terminal()) else {
+            return Ok(false);
+        };
+        let answers = |moment: &Moment| moment.what == MomentKind::Checked && moment.at >= began;
+        // Also one that began "in the future": clocks of daemons differ, and ours may have been set back.
+        let is_lately = self.parts.clock.now().duration_since(began).unsigned_abs() < AT_LEISURE;
+        Ok(is_lately && !signing.history.iter().any(answers))
     }
 
     /// Asks about a sender's signings by one list; answers about how many.

@@ -440,14 +440,49 @@ async fn f1_who_has_signed_is_looked_up_if_a_completion_does_not_say() {
     daemon.fault(&json!({"fault": "event_bad_signature"})).await;
     daemon.act(0, "sign", &json!({})).await;
     daemon.forget_requests().await;
-    let message = json!({"event": "envelope-completed", "generatedDateTime": daemon.clock.now().to_string(),
+    tell_of_the_end(&daemon, &made, daemon.clock.now()).await;
+    let path = format!("/v1/signings/{}", made.id());
+    daemon.run_clock("the end", async || daemon.get(&path).await.body["status"] == "completed").await;
+    let read = daemon.get(&path).await;
+    let stands = [0, 1].map(|signer: usize| read.body["signers"][signer]["status"].clone());
+    assert_eq!(stands, ["signed", "ready"], "{}", read.text);
+    let asked = daemon.requests().await;
+    assert_eq!(asked.iter().filter(|line| line.starts_with("GET /restapi")).count(), 1, "{asked:?}");
+}
+
+/// An account's own configuration tells that the envelope is completed, and lists no recipients.
+async fn tell_of_the_end(daemon: &TestDaemon, made: &Reply, generated_at: Timestamp) {
+    let message = json!({"event": "envelope-completed", "generatedDateTime": generated_at.to_string(),
         "data": {"envelopeId": made.body["provider"]["envelope_id"]}});
     let body = serde_json::to_vec(&message).unwrap();
     let (url, digest) =
-        (format!("{}/in/docusign/events", daemon.public.as_ref().unwrap()), digest(&daemon, &body));
-    assert_eq!(push(&daemon, &url, &[("x-docusign-signature-1", &digest)], body).await, StatusCode::OK);
+        (format!("{}/in/docusign/events", daemon.public.as_ref().unwrap()), digest(daemon, &body));
+    assert_eq!(push(daemon, &url, &[("x-docusign-signature-1", &digest)], body).await, StatusCode::OK);
+}
+
+/// Two configurations tell of it without the recipients. For the first DocuSign is asked who has signed, and takes its
+/// time to say so.
+#[tokio::test]
+async fn f1_a_check_that_is_under_way_tells_who_has_signed_before_a_completion_does() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &in_turn()).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    take_off_the_second(&daemon, &made).await;
+    daemon.fault(&json!({"fault": "event_bad_signature"})).await;
+    daemon.act(0, "sign", &json!({})).await;
+    let envelope = made.body["provider"]["envelope_id"].as_str().unwrap();
+    daemon.fault(&json!({"fault": "delay", "method": "GET", "path": envelope, "delay_ms": 1_000})).await;
+    daemon.forget_requests().await;
+    for second in [0, 1] {
+        let generated_at = daemon.clock.now() + SignedDuration::from_secs(second);
+        tell_of_the_end(&daemon, &made, generated_at).await;
+    }
+    let asked = async || daemon.requests().await.iter().any(|line| line.ends_with(envelope));
+    daemon.run_clock_slowly("the question", asked).await;
+    // Longer than a list would be waited for once more.
+    daemon.clock.advance(Duration::from_secs(6));
     let path = format!("/v1/signings/{}", made.id());
-    daemon.run_clock("the end", async || daemon.get(&path).await.body["status"] == "completed").await;
+    daemon.until("the end", async || daemon.get(&path).await.body["status"] == "completed").await;
     let read = daemon.get(&path).await;
     let stands = [0, 1].map(|signer: usize| read.body["signers"][signer]["status"].clone());
     assert_eq!(stands, ["signed", "ready"], "{}", read.text);
