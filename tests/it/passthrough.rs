@@ -819,6 +819,46 @@ async fn s5_no_caller_takes_the_places_of_all_large_bodies_from_the_others() {
     daemon.until("a place", async || pass(CALLER_KEY).await.status == StatusCode::CREATED).await;
 }
 
+/// Nobody knows of it that it will stream before its first megabyte is there.
+#[tokio::test]
+async fn a_large_body_in_chunks_waits_for_its_place() {
+    use tokio::io::AsyncWriteExt as _;
+    let directory = TempDir::new();
+    let log = directory.0.join("audit.jsonl");
+    let audit = format!("[audit]\nfile = \"{}\"\n", log.display());
+    // One of four calls may stream.
+    let daemon = TestDaemon::builder().upstream("max_connections = 4\n").with(&audit).start().await;
+    let upload = dawdling(&daemon).await;
+    daemon.until("the upload", async || written_down(&log) == 1).await;
+    let host = daemon.api.strip_prefix("http://").unwrap();
+    let mut request = format!(
+        "POST {}/envelopes HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {CALLER_KEY}\r\n\
+         Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n{STREAMED:x}\r\n",
+        root(&daemon)
+    )
+    .into_bytes();
+    let mut large = envelope().to_string().into_bytes();
+    large.resize(STREAMED, b' ');
+    request.extend_from_slice(&large);
+    request.extend_from_slice(b"\r\n0\r\n\r\n");
+    let mut socket = tokio::net::TcpStream::connect(host).await.unwrap();
+    socket.write_all(&request).await.unwrap();
+    let mut said = String::new();
+    let mut hear = || {
+        let mut piece = [0; 4_096];
+        if let Ok(count) = socket.try_read(&mut piece) {
+            said.push_str(&String::from_utf8_lossy(&piece[..count]));
+        }
+        said.clone()
+    };
+    daemon.pass(Duration::from_millis(50), 60).await;
+    assert_eq!(hear(), "");
+    drop(upload);
+    daemon.until("a place", async || !hear().is_empty()).await;
+    let answer = hear();
+    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+}
+
 #[tokio::test]
 async fn a_passed_call_that_lacks_consent_says_where_to_give_it() {
     let daemon = TestDaemon::builder().public().start().await;

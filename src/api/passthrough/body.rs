@@ -36,7 +36,7 @@ const PAUSE: Duration = Duration::from_secs(30);
 /// A body must be there so long before its call has to end: no answer comes sooner, and the caller is told of the
 /// body then, and not that the upstream was slow.
 const TIME_TO_ANSWER: Duration = Duration::from_secs(1);
-/// The longest wait for a place of a body that says how long it is.
+/// The longest wait of a body that streams for its place.
 const PLACE_WAIT: Duration = Duration::from_secs(10);
 /// When to come again if there was no place for a body that streams.
 const PLACE_RETRY: Duration = Duration::from_secs(10);
@@ -102,8 +102,7 @@ pub(super) async fn take(
     deadline: Deadline,
 ) -> Result<(ForwardBody, Source), Problem> {
     let source = Source::default();
-    let time = deadline.left(api.clock.uptime()).saturating_sub(TIME_TO_ANSWER);
-    let reader = Reader::new(body, limit, Patience { pause: PAUSE, whole: time }, &api.clock)?;
+    let reader = Reader::new(body, limit, Patience { pause: PAUSE, whole: time(api, deadline) }, &api.clock)?;
     let announced = reader.announced;
     let mut body = Guarded { reader, guard };
     let (mut pieces, mut size) = (Vec::new(), 0);
@@ -114,9 +113,9 @@ pub(super) async fn take(
     }
     // There is room for the largest body of our own API, whatever the settings are, and maybe not for more.
     let most = KEPT.min(api.body_limit);
-    // Who says that it will stream waits here, before anything of it takes room.
-    let mut place = match announced {
-        Some(announced) if announced > most => Some(waited(api, caller, time).await?),
+    // Who says that it will stream waits here, before anything of it takes room; others once they are found to stream.
+    let place = match announced {
+        Some(announced) if announced > most => Some(waited(api, caller, deadline).await?),
         _ => None,
     };
     let wanted = announced.map_or(most, |announced| announced.min(most));
@@ -127,7 +126,10 @@ pub(super) async fn take(
     }
     while let Some(piece) = body.next().await? {
         if kept.len() + piece.len() > most {
-            let place = place.take().or_else(|| api.esign.uploads().take(caller)).ok_or_else(no_place)?;
+            let place = match place {
+                Some(place) => place,
+                None => waited(api, caller, deadline).await?,
+            };
             let head = [held(kept, room), piece];
             return Ok((ForwardBody::Streamed(streamed(head, body, &source), place), source));
         }
@@ -136,9 +138,14 @@ pub(super) async fn take(
     Ok((ForwardBody::Whole(vec![held(kept, room)]), source))
 }
 
+/// How long a body may still take.
+fn time(api: &Api, deadline: Deadline) -> Duration {
+    deadline.left(api.clock.uptime()).saturating_sub(TIME_TO_ANSWER)
+}
+
 /// A place for a body that streams, as soon as there is one.
-async fn waited(api: &Api, caller: &CallerName, time: Duration) -> Result<UploadPlace, Problem> {
-    let patience = Deadline::within(&*api.clock, PLACE_WAIT.min(time));
+async fn waited(api: &Api, caller: &CallerName, deadline: Deadline) -> Result<UploadPlace, Problem> {
+    let patience = Deadline::within(&*api.clock, PLACE_WAIT.min(time(api, deadline)));
     patience.hold(&*api.clock, api.esign.uploads().wait(caller)).await.ok_or_else(no_place)
 }
 

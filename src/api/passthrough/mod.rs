@@ -32,7 +32,7 @@
 //! | a whole body | 119 s, with all that was before it | `invalid_request` |
 //! | a whole call, its body, its turn and a fresh token included | 120 s | `provider_unavailable` |
 //! | reads of an envelope, of each part of it, and of lists by its id | one in 15 minutes | `polling_budget` |
-//! | streamed bodies at once | 8, or a quarter of the calls; of one caller three quarters of that | `quota_exceeded` |
+//! | streamed bodies at once | 8, or a quarter of the calls; of one caller three quarters of that | waits 10 s; `quota_exceeded` |
 //! | answer | 256 MiB, streamed | it ends with an error |
 
 mod body;
