@@ -3,6 +3,7 @@
 use std::{cell::Cell, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use countersign::clock::Clock as _;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -817,6 +818,33 @@ async fn s5_no_caller_takes_the_places_of_all_large_bodies_from_the_others() {
 
     drop(upload);
     daemon.until("a place", async || pass(CALLER_KEY).await.status == StatusCode::CREATED).await;
+}
+
+#[tokio::test]
+async fn b4_a_large_body_waits_for_its_place_no_longer_than_its_caller() {
+    let directory = TempDir::new();
+    let log = directory.0.join("audit.jsonl");
+    let audit = format!("[audit]\nfile = \"{}\"\n", log.display());
+    // One of four calls may stream.
+    let daemon = TestDaemon::builder().upstream("max_connections = 4\n").with(&audit).start().await;
+    let upload = dawdling(&daemon).await;
+    daemon.until("the upload", async || written_down(&log) == 1).await;
+    let (is_answered, began) = (Cell::new(false), daemon.clock.now());
+    let waits = async {
+        let url = format!("{}{}/envelopes", daemon.api, root(&daemon));
+        let headers = [("content-type", "application/json"), ("prefer", "wait=2")];
+        let answer = daemon.call(Method::POST, &url, Some(CALLER_KEY), &headers, vec![b' '; STREAMED]).await;
+        is_answered.set(true);
+        answer
+    };
+    let clock = daemon.run_clock_slowly("a refusal", async || {
+        let _ = upload.try_write(b" ");
+        is_answered.get()
+    });
+    let (refused, ()) = tokio::join!(waits, clock);
+    assert_eq!(refused.code(), "quota_exceeded", "{}", refused.text);
+    let took = daemon.clock.now().duration_since(began).unsigned_abs();
+    assert!((2..10).contains(&took.as_secs()), "{took:?}");
 }
 
 /// Nobody knows of it that it will stream before its first megabyte is there.

@@ -105,8 +105,8 @@ fn forward() -> Value {
                  envelope this way, unless its `passthrough` says so. The envelope of another caller's signing does not \
                  exist here for as long as the signing's record is kept; while it is not known whose a new envelope is, \
                  the answer is 503 `provider_unavailable`, and to be asked for again. Of bodies over 1 MiB few are on \
-                 their way at once, and not all of one caller: the next waits for 10 s, and is refused then (429 \
-                 `quota_exceeded`), and to be sent again.",
+                 their way at once, and not all of one caller: the next waits for 10 s, or for as long as \
+                 `Prefer` says if that is less, and is refused then (429 `quota_exceeded`), and to be sent again.",
             )
             .path(
                 "path",

@@ -92,6 +92,15 @@ impl Guarded {
     }
 }
 
+/// Until when what a call needs may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ends {
+    /// All of it, its body included.
+    pub(super) whole: Deadline,
+    /// What its caller waits for (rule B4): its body, which the caller sends, is not.
+    pub(super) caller: Deadline,
+}
+
 /// Takes the body in: whole if it is small, else as a stream with what already came at its head.
 pub(super) async fn take(
     api: &Api,
@@ -99,10 +108,11 @@ pub(super) async fn take(
     body: Body,
     guard: Option<Guard>,
     limit: Limit,
-    deadline: Deadline,
+    ends: Ends,
 ) -> Result<(ForwardBody, Source), Problem> {
     let source = Source::default();
-    let reader = Reader::new(body, limit, Patience { pause: PAUSE, whole: time(api, deadline) }, &api.clock)?;
+    let patience = Patience { pause: PAUSE, whole: time(api, ends.whole) };
+    let reader = Reader::new(body, limit, patience, &api.clock)?;
     let announced = reader.announced;
     let mut body = Guarded { reader, guard };
     let (mut pieces, mut size) = (Vec::new(), 0);
@@ -115,7 +125,7 @@ pub(super) async fn take(
     let most = KEPT.min(api.body_limit);
     // Who says that it will stream waits here, before anything of it takes room; others once they are found to stream.
     let place = match announced {
-        Some(announced) if announced > most => Some(waited(api, caller, deadline).await?),
+        Some(announced) if announced > most => Some(waited(api, caller, ends).await?),
         _ => None,
     };
     let wanted = announced.map_or(most, |announced| announced.min(most));
@@ -128,7 +138,7 @@ pub(super) async fn take(
         if kept.len() + piece.len() > most {
             let place = match place {
                 Some(place) => place,
-                None => waited(api, caller, deadline).await?,
+                None => waited(api, caller, ends).await?,
             };
             let head = [held(kept, room), piece];
             return Ok((ForwardBody::Streamed(streamed(head, body, &source), place), source));
@@ -139,13 +149,14 @@ pub(super) async fn take(
 }
 
 /// How long a body may still take.
-fn time(api: &Api, deadline: Deadline) -> Duration {
-    deadline.left(api.clock.uptime()).saturating_sub(TIME_TO_ANSWER)
+fn time(api: &Api, whole: Deadline) -> Duration {
+    whole.left(api.clock.uptime()).saturating_sub(TIME_TO_ANSWER)
 }
 
 /// A place for a body that streams, as soon as there is one.
-async fn waited(api: &Api, caller: &CallerName, deadline: Deadline) -> Result<UploadPlace, Problem> {
-    let patience = Deadline::within(&*api.clock, PLACE_WAIT.min(time(api, deadline)));
+async fn waited(api: &Api, caller: &CallerName, ends: Ends) -> Result<UploadPlace, Problem> {
+    let time = time(api, ends.whole).min(ends.caller.left(api.clock.uptime()));
+    let patience = Deadline::within(&*api.clock, PLACE_WAIT.min(time));
     patience.hold(&*api.clock, api.esign.uploads().wait(caller)).await.ok_or_else(no_place)
 }
 

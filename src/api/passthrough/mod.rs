@@ -32,7 +32,7 @@
 //! | a whole body | 119 s, with all that was before it | `invalid_request` |
 //! | a whole call, its body, its turn and a fresh token included | 120 s | `provider_unavailable` |
 //! | reads of an envelope, of each part of it, and of lists by its id | one in 15 minutes | `polling_budget` |
-//! | streamed bodies at once | 8, or a quarter of the calls; of one caller three quarters of that | waits 10 s; `quota_exceeded` |
+//! | streamed bodies at once | 8, or a quarter of the calls; of one caller three quarters of that | waits 10 s, or as long as its caller; `quota_exceeded` |
 //! | answer | 256 MiB, streamed | it ends with an error |
 
 mod body;
@@ -113,7 +113,8 @@ pub(super) async fn forward(
     let limit = if is_view { views::LIMIT } else { body::limit(&api) };
     // A call without a body holds nothing that is worth a number.
     let _place = (!http_body::Body::is_end_stream(&body)).then(|| api.room.pass()).transpose()?;
-    let (body, source) = body::take(&api, &caller.name, body, guard, limit, whole).await?;
+    let ends = body::Ends { whole, caller: deadline };
+    let (body, source) = body::take(&api, &caller.name, body, guard, limit, ends).await?;
     if is_view {
         views::check(&caller, &head.headers, head.uri.query(), &body)?;
     }
