@@ -128,9 +128,13 @@ pub(super) async fn whole_body(request: Request, api: &Api) -> Result<Bytes, Pro
     Ok(held(bytes, room))
 }
 
+/// What stands for a coding and is none. The last is a charset, which no body is coded by: a common slip of clients.
+const NO_CODINGS: [&[u8]; 3] = [b"", b"identity", b"utf-8"];
+
 /// Whether a body is said to be as it is: nothing is unpacked here (RFC 9110, section 8.4).
 pub(super) fn is_unpacked(headers: &HeaderMap) -> Result<(), Problem> {
-    let is_none = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
+    let is_none =
+        |coding: &HeaderValue| NO_CODINGS.iter().any(|none| coding.as_bytes().eq_ignore_ascii_case(none));
     if headers.get_all(header::CONTENT_ENCODING).iter().all(is_none) {
         return Ok(());
     }

@@ -289,21 +289,27 @@ async fn a_body_that_is_coded_is_not_taken_for_what_it_is_not() {
         }
     }
     for path in ["/v1/signings", "/v1/webhook_endpoints", &passed] {
-        let headers = [
-            ("content-type", "application/json"),
-            ("idempotency-key", "coded"),
-            ("content-encoding", "gzip"),
-        ];
-        let url = format!("{}{path}", daemon.api);
-        let refused = daemon.call(Method::POST, &url, Some(CALLER_KEY), &headers, b"\x1f\x8b".to_vec()).await;
-        let seen = (refused.status.as_u16(), refused.code());
-        assert_eq!(seen, (415, "content_encoding_unsupported"), "{path}: {}", refused.text);
-        assert_eq!(refused.headers["accept-encoding"], "identity", "{path}");
+        for coding in ["gzip", "gzip, identity", "utf-16"] {
+            let headers = [
+                ("content-type", "application/json"),
+                ("idempotency-key", "coded"),
+                ("content-encoding", coding),
+            ];
+            let url = format!("{}{path}", daemon.api);
+            let body = b"\x1f\x8b".to_vec();
+            let refused = daemon.call(Method::POST, &url, Some(CALLER_KEY), &headers, body).await;
+            let seen = (refused.status.as_u16(), refused.code());
+            assert_eq!(seen, (415, "content_encoding_unsupported"), "{path} {coding}: {}", refused.text);
+            assert_eq!(refused.headers["accept-encoding"], "identity", "{path} {coding}");
+        }
     }
     let sent = daemon.requests().await;
     assert!(!sent.iter().any(|line| line.ends_with("/envelopes")), "{sent:?}");
-    let made = daemon.create_with("coded", &order(), &[("content-encoding", "identity")]).await;
-    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    for none in ["identity", "", "utf-8", "UTF-8"] {
+        let key = format!("coded-{none}");
+        let made = daemon.create_with(&key, &order(), &[("content-encoding", none)]).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{none}: {}", made.text);
+    }
 }
 
 #[tokio::test]
