@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use url::Url;
+
 use crate::objects::{
     duration,
     return_url::{is_mendable, is_return_url},
@@ -15,6 +17,8 @@ use crate::objects::{
 pub(super) struct Strictness {
     /// Reads how long a signing may live.
     pub(super) life: fn(&str) -> Option<Duration>,
+    /// Whether it is an origin that pages may be framed by.
+    pub(super) is_frame_ancestor: fn(&str) -> bool,
     /// Whether visitors can be sent back there.
     pub(super) is_return_url: fn(&str) -> bool,
     /// Whether two signers may take one role of a template.
@@ -23,14 +27,31 @@ pub(super) struct Strictness {
 
 impl Strictness {
     /// Of what comes in.
-    pub(super) const NOW: Self = Self { life: duration::life, is_return_url, lets_share_roles: false };
+    pub(super) const NOW: Self =
+        Self { life: duration::life, is_frame_ancestor, is_return_url, lets_share_roles: false };
     /// Of what any version took.
-    pub(super) const EVER: Self =
-        Self { life: life_within_blanks, is_return_url: is_mendable, lets_share_roles: true };
+    pub(super) const EVER: Self = Self {
+        life: life_within_blanks,
+        is_frame_ancestor: is_origin,
+        is_return_url: is_mendable,
+        lets_share_roles: true,
+    };
 }
 
 fn life_within_blanks(text: &str) -> Option<Duration> {
     duration::life(text.trim())
+}
+
+fn is_frame_ancestor(text: &str) -> bool {
+    // A URL's host may have marks in it that mean something in the policy where it will stand.
+    is_origin(text) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":/.-_[]".contains(&byte))
+}
+
+/// Whether it is a bare origin of the web. Once that was enough: our pages leave out what their policy cannot hold.
+fn is_origin(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text
+    })
 }
 
 #[cfg(test)]
@@ -47,6 +68,7 @@ mod tests {
         let template = "11111111-2222-4333-8444-555555555555";
         json!({
             "sender": "a", "expires_in": "21d", "metadata": {"a": "1"},
+            "frame_ancestors": ["https://shop.example.com"],
             "documents": [{"template": template},
                 {"name": "b", "content_base64": "JVBERi0=", "anchors": {"sign": {"one": "/s/"}}}],
             "signers": [
@@ -71,6 +93,8 @@ mod tests {
             ("https://www", " https:www"),
             ("https://www", "https://@www"),
             ("https://www", r"https:\\\\www"),
+            ("https://shop", "https://*.shop"),
+            ("https://shop", "https://a;shop"),
             (r#""Witness""#, r#""client""#),
             (r#""metadata":{"#, r#""metadata":{"a":"0","#),
             (r#""fields":{"#, r#""fields":{"a":"0","#),
@@ -99,6 +123,7 @@ mod tests {
         for (place, bad, pointer) in [
             (r#""21d""#, r#""2 1d""#, "/expires_in"),
             ("https://www", "ftp://www", "/signers/0/return_url"),
+            ("https://shop", "https://user@shop", "/frame_ancestors/0"),
             (r#""11111111-2222-4333-8444-555555555555""#, r#""gone""#, "/documents/0/template"),
         ] {
             let Invalids(faults) = accepted(&good.replace(place, bad)).unwrap_err();
