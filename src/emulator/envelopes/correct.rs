@@ -13,7 +13,7 @@ use super::{
     model::{
         Fields, Kind, Recipient, RecipientStatus, Refusal, Status, invalid, no_such_recipient, refuse, text,
     },
-    progress,
+    placing, progress,
     recipients::{Draft, MAX_RECIPIENTS, build, drafts, is_open},
     render, tabs,
 };
@@ -215,7 +215,7 @@ pub(super) fn correct_one(
     let envelope = envelope_mut(world, id);
     if !is_draft {
         progress::check_person(&merged)?;
-        tabs::place(&envelope.documents, &mut merged)?;
+        placing::place(&envelope.documents, &mut merged)?;
     }
     if let Some(place) = envelope.recipient_mut(&merged.guid.clone()) {
         *place = merged;
@@ -279,7 +279,7 @@ pub(super) fn insert(
     }
     if status != Status::Created {
         progress::check_person(&recipient)?;
-        tabs::place(&envelope.documents, &mut recipient)?;
+        placing::place(&envelope.documents, &mut recipient)?;
     }
     envelope.recipients.push(recipient);
     Ok(())

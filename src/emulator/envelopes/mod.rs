@@ -30,6 +30,7 @@ mod list;
 mod locks;
 pub(in crate::emulator) mod model;
 mod pattern;
+mod placing;
 pub(in crate::emulator) mod progress;
 mod recipients;
 mod redraft;

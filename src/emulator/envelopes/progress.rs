@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{
     create, documents, envelope_mut, lengths,
     model::{Envelope, Extent, Kind, Purge, Recipient, RecipientStatus, Refusal, Status, refuse},
-    relations, subject, tabs,
+    placing, relations, subject,
     workflow::Workflow,
 };
 use crate::emulator::{connect, http::vendor_time, state::World};
@@ -57,7 +57,7 @@ fn ready(draft: &Envelope) -> Result<Envelope, Refusal> {
     let mut envelope = draft.clone();
     envelope.subject = subject::merged(&envelope.subject, &envelope.recipients);
     lengths::of_words(&envelope.subject, &envelope.blurb)?;
-    tabs::place_all(&mut envelope)?;
+    placing::place_all(&mut envelope)?;
     Ok(envelope)
 }
 
