@@ -748,6 +748,36 @@ async fn dawdling(daemon: &TestDaemon) -> tokio::net::TcpStream {
     socket
 }
 
+/// A daemon of whose four calls one may stream, and does.
+async fn with_all_places_taken() -> (TestDaemon, tokio::net::TcpStream, TempDir) {
+    let directory = TempDir::new();
+    let log = directory.0.join("audit.jsonl");
+    let audit = format!("[audit]\nfile = \"{}\"\n", log.display());
+    let daemon = TestDaemon::builder().upstream("max_connections = 4\n").with(&audit).start().await;
+    let upload = dawdling(&daemon).await;
+    daemon.until("the upload", async || written_down(&log) == 1).await;
+    (daemon, upload, directory)
+}
+
+/// Lets the clock run until a call is answered, while an upload dawdles on.
+async fn answered(
+    daemon: &TestDaemon,
+    upload: &tokio::net::TcpStream,
+    call: impl Future<Output = Reply>,
+) -> Reply {
+    let is_answered = Cell::new(false);
+    let waits = async {
+        let answer = call.await;
+        is_answered.set(true);
+        answer
+    };
+    let clock = daemon.run_clock_slowly("an answer", async || {
+        let _ = upload.try_write(b" ");
+        is_answered.get()
+    });
+    tokio::join!(waits, clock).0
+}
+
 #[tokio::test]
 async fn uploads_that_dawdle_leave_creates_their_places() {
     let directory = TempDir::new();
@@ -798,17 +828,7 @@ async fn s5_no_caller_takes_the_places_of_all_large_bodies_from_the_others() {
     };
     let upload = dawdling(&daemon).await;
     daemon.until("the upload", async || written_down(&log) == 1).await;
-    let is_answered = std::cell::Cell::new(false);
-    let waits = async {
-        let answer = pass(CALLER_KEY).await;
-        is_answered.set(true);
-        answer
-    };
-    let clock = daemon.run_clock_slowly("a refusal", async || {
-        let _ = upload.try_write(b" ");
-        is_answered.get()
-    });
-    let (refused, ()) = tokio::join!(waits, clock);
+    let refused = answered(&daemon, &upload, pass(CALLER_KEY)).await;
     let seen = (refused.status.as_u16(), refused.code());
     assert_eq!(seen, (429, "quota_exceeded"), "{}", refused.text);
     assert!(refused.headers.contains_key("retry-after"), "{}", refused.text);
@@ -822,26 +842,12 @@ async fn s5_no_caller_takes_the_places_of_all_large_bodies_from_the_others() {
 
 #[tokio::test]
 async fn b4_a_large_body_waits_for_its_place_no_longer_than_its_caller() {
-    let directory = TempDir::new();
-    let log = directory.0.join("audit.jsonl");
-    let audit = format!("[audit]\nfile = \"{}\"\n", log.display());
-    // One of four calls may stream.
-    let daemon = TestDaemon::builder().upstream("max_connections = 4\n").with(&audit).start().await;
-    let upload = dawdling(&daemon).await;
-    daemon.until("the upload", async || written_down(&log) == 1).await;
-    let (is_answered, began) = (Cell::new(false), daemon.clock.now());
-    let waits = async {
-        let url = format!("{}{}/envelopes", daemon.api, root(&daemon));
-        let headers = [("content-type", "application/json"), ("prefer", "wait=2")];
-        let answer = daemon.call(Method::POST, &url, Some(CALLER_KEY), &headers, vec![b' '; STREAMED]).await;
-        is_answered.set(true);
-        answer
-    };
-    let clock = daemon.run_clock_slowly("a refusal", async || {
-        let _ = upload.try_write(b" ");
-        is_answered.get()
-    });
-    let (refused, ()) = tokio::join!(waits, clock);
+    let (daemon, upload, _directory) = with_all_places_taken().await;
+    let began = daemon.clock.now();
+    let url = format!("{}{}/envelopes", daemon.api, root(&daemon));
+    let headers = [("content-type", "application/json"), ("prefer", "wait=2")];
+    let call = daemon.call(Method::POST, &url, Some(CALLER_KEY), &headers, vec![b' '; STREAMED]);
+    let refused = answered(&daemon, &upload, call).await;
     assert_eq!(refused.code(), "quota_exceeded", "{}", refused.text);
     let took = daemon.clock.now().duration_since(began).unsigned_abs();
     assert!((2..10).contains(&took.as_secs()), "{took:?}");
@@ -851,13 +857,7 @@ async fn b4_a_large_body_waits_for_its_place_no_longer_than_its_caller() {
 #[tokio::test]
 async fn a_large_body_in_chunks_waits_for_its_place() {
     use tokio::io::AsyncWriteExt as _;
-    let directory = TempDir::new();
-    let log = directory.0.join("audit.jsonl");
-    let audit = format!("[audit]\nfile = \"{}\"\n", log.display());
-    // One of four calls may stream.
-    let daemon = TestDaemon::builder().upstream("max_connections = 4\n").with(&audit).start().await;
-    let upload = dawdling(&daemon).await;
-    daemon.until("the upload", async || written_down(&log) == 1).await;
+    let (daemon, upload, _directory) = with_all_places_taken().await;
     let host = daemon.api.strip_prefix("http://").unwrap();
     let mut request = format!(
         "POST {}/envelopes HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {CALLER_KEY}\r\n\

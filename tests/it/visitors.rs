@@ -536,14 +536,20 @@ async fn a_turn_that_docusign_denies_is_a_page_and_no_outage() {
     assert!(location(&daemon.click(&link).await).contains("/Signing/MTRedeem/"), "and then it is");
 }
 
-#[tokio::test]
-async fn f1_whoever_docusign_denies_their_turn_is_told_of_as_waiting_until_it_says_otherwise() {
-    let daemon = TestDaemon::builder().public().start().await;
+/// A signing whose second signer is ready by our record and not by DocuSign's, with its path and that signer's link.
+async fn second_seems_ready(daemon: &TestDaemon) -> (Reply, String, String) {
     let made = daemon.create("order-1", &in_turn()).await;
     let id = made.id().parse().unwrap();
     let work = daemon.record(id).await.work;
     daemon.rewrite(id, work, |signing| signing.signers[1].status = SignerStatus::Ready).await;
     let (path, link) = (format!("/v1/signings/{}", made.id()), link_of(&made, 1));
+    (made, path, link)
+}
+
+#[tokio::test]
+async fn f1_whoever_docusign_denies_their_turn_is_told_of_as_waiting_until_it_says_otherwise() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let (_, path, link) = second_seems_ready(&daemon).await;
     let stands = async || daemon.get(&path).await.body["signers"][1]["status"].clone();
     assert_eq!(stands().await, "ready");
     assert_eq!(daemon.click(&link).await.status, StatusCode::CONFLICT);
@@ -564,11 +570,8 @@ async fn f1_whoever_docusign_denies_their_turn_is_told_of_as_waiting_until_it_sa
 #[tokio::test]
 async fn f1_a_denial_that_the_event_of_their_turn_has_overtaken_makes_nobody_wait() {
     let daemon = TestDaemon::builder().public().start().await;
-    let made = daemon.create("order-1", &in_turn()).await;
+    let (made, path, link) = second_seems_ready(&daemon).await;
     let id = made.id().parse().unwrap();
-    let work = daemon.record(id).await.work;
-    daemon.rewrite(id, work, |signing| signing.signers[1].status = SignerStatus::Ready).await;
-    let (path, link) = (format!("/v1/signings/{}", made.id()), link_of(&made, 1));
     let stands = async || daemon.get(&path).await.body["signers"][1]["status"].clone();
     let message = json!({"event": "recipient-sent", "generatedDateTime": daemon.clock.now().to_string(),
         "data": {"envelopeId": made.body["provider"]["envelope_id"], "recipientId": "2"}});
