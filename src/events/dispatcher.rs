@@ -204,7 +204,8 @@ impl Dispatcher {
             tokio::select! {
                 () = stopping.cancelled() => break,
                 () = outbox.changed() => is_wanted = true,
-                () = self.shared.clock.sleep(next_tick.saturating_sub(now.uptime)) => {}
+                // Not from the time above: the store may have taken a while since.
+                () = self.shared.clock.sleep(next_tick.saturating_sub(self.shared.clock.uptime())) => {}
                 () = std::future::ready(()), if is_wanted => {}
                 Some(reply) = self.replies.1.recv() => {
                     is_wanted |= self.ended(&reply);
