@@ -268,21 +268,18 @@ mod tests {
     use super::*;
     use crate::{
         clock::SystemClock,
-        telemetry::logging::{Format, subscriber, tests::Sink},
+        telemetry::logging::{Format, tests::Logged},
     };
 
     #[tokio::test]
     async fn a_line_of_a_request_holds_its_id_and_plain_values() {
-        let (sink, metrics) = (Sink::default(), Arc::new(Metrics::new(&[])));
-        let writer = sink.clone();
-        let level = tracing::level_filters::LevelFilter::DEBUG;
-        let (logs, _control) = subscriber(level, Format::Json, move || writer.clone());
-        let _logging = tracing::subscriber::set_default(logs);
+        let logged = Logged::start(tracing::level_filters::LevelFilter::DEBUG, Format::Json);
+        let metrics = Arc::new(Metrics::new(&[]));
         let watching = Watch::new("api", &["/x"], metrics, Tracer::off(), Arc::new(SystemClock));
         let app = Router::new().route("/x", get(async || "")).layer(from_fn_with_state(watching, watch));
         let request = Request::builder().uri("/x").header(REQUEST_ID, "order-8812").body(Body::empty());
         app.oneshot(request.unwrap()).await.unwrap();
-        let text = sink.take();
+        let text = logged.take();
         let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
         let line = lines.into_iter().find(|line| line["message"] == "answered").expect("a line");
         assert_eq!(line["spans"][0]["request.id"], "order-8812", "{line}");

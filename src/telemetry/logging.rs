@@ -85,19 +85,43 @@ fn announce(level: LevelFilter) {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::{Arc, LazyLock, Mutex};
+
+    use tracing::{
+        dispatcher::Dispatch,
+        subscriber::{DefaultGuard, NoSubscriber},
+    };
 
     use super::*;
 
-    /// What was logged, as text.
-    #[derive(Clone, Default)]
-    pub(crate) struct Sink(Arc<Mutex<Vec<u8>>>);
+    /// While a process has one subscriber, tracing asks whoever comes to a line first whether it is heard, and keeps
+    /// the answer for all threads: another test's "no" would silence this one. Where there are two it asks both.
+    static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
 
-    impl Sink {
+    /// What this thread logs, until this is dropped.
+    pub(crate) struct Logged {
+        sink: Sink,
+        control: LogControl,
+        _until: DefaultGuard,
+    }
+
+    impl Logged {
+        pub(crate) fn start(level: LevelFilter, format: Format) -> Self {
+            LazyLock::force(&SECOND);
+            let sink = Sink::default();
+            let writer = sink.clone();
+            let (subscriber, control) = subscriber(level, format, move || writer.clone());
+            Self { sink, control, _until: tracing::subscriber::set_default(subscriber) }
+        }
+
+        /// What was logged since the last call, as text.
         pub(crate) fn take(&self) -> String {
-            String::from_utf8(std::mem::take(&mut self.0.lock().unwrap())).unwrap()
+            String::from_utf8(std::mem::take(&mut self.sink.0.lock().unwrap())).unwrap()
         }
     }
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
 
     impl io::Write for Sink {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -110,20 +134,12 @@ pub(crate) mod tests {
         }
     }
 
-    fn logged(level: LevelFilter, format: Format, log: impl FnOnce(&LogControl, &Sink)) -> String {
-        let sink = Sink::default();
-        let writer = sink.clone();
-        let (subscriber, control) = subscriber(level, format, move || writer.clone());
-        tracing::subscriber::with_default(subscriber, || log(&control, &sink));
-        sink.take()
-    }
-
     #[test]
     fn other_crates_never_say_more_than_warnings() {
-        let text = logged(LevelFilter::TRACE, Format::Human, |_, _| {
-            for_all_levels_of_others();
-            tracing::trace!("ours");
-        });
+        let logged = Logged::start(LevelFilter::TRACE, Format::Human);
+        for_all_levels_of_others();
+        tracing::trace!("ours");
+        let text = logged.take();
         assert!(text.contains("TRACE") && text.contains("ours"), "{text}");
         assert!(text.contains("a warning"), "{text}");
         assert!(!text.contains("a header") && !text.contains("a statement"), "{text}");
@@ -138,28 +154,27 @@ pub(crate) mod tests {
 
     #[test]
     fn the_level_changes_while_running() {
-        let rest = logged(LevelFilter::INFO, Format::Human, |control, sink| {
-            tracing::debug!("too early");
-            tracing::info!("in time");
-            control.set_level(LevelFilter::TRACE);
-            tracing::debug!("audible");
-            let text = sink.take();
-            assert!(
-                text.contains("in time") && text.contains("audible") && !text.contains("too early"),
-                "{text}"
-            );
-            control.set_level(LevelFilter::OFF);
-            tracing::error!("silenced");
-            tracing::error!(target: "hyper", "silenced, too");
-        });
-        assert_eq!(rest, "");
+        let logged = Logged::start(LevelFilter::INFO, Format::Human);
+        tracing::debug!("too early");
+        tracing::info!("in time");
+        logged.control.set_level(LevelFilter::TRACE);
+        tracing::debug!("audible");
+        let text = logged.take();
+        assert!(
+            text.contains("in time") && text.contains("audible") && !text.contains("too early"),
+            "{text}"
+        );
+        logged.control.set_level(LevelFilter::OFF);
+        tracing::error!("silenced");
+        tracing::error!(target: "hyper", "silenced, too");
+        assert_eq!(logged.take(), "");
     }
 
     #[test]
     fn json_is_one_object_a_line() {
-        let text = logged(LevelFilter::INFO, Format::Json, |_, _| {
-            tracing::info!(sender = "system", note = "two\nlines", "token minted");
-        });
+        let logged = Logged::start(LevelFilter::INFO, Format::Json);
+        tracing::info!(sender = "system", note = "two\nlines", "token minted");
+        let text = logged.take();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 1);
         let line: serde_json::Value = serde_json::from_str(lines[0]).unwrap();

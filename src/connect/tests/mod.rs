@@ -31,7 +31,7 @@ use crate::{
     signing::{self, NonceKey, Signings},
     store::{Change, Durability, Intent, Payload, SharedStore, Version, Work},
     telemetry::{
-        logging::{Format, subscriber, tests::Sink},
+        logging::{Format, tests::Logged},
         metrics::Metrics,
     },
 };
@@ -266,11 +266,8 @@ async fn nothing_unsigned_wrong_or_rewritten_is_stored() {
 #[tokio::test]
 async fn s5_strangers_cause_a_line_a_second_however_much_they_send() {
     let limits = Limits { body_bytes: 10, ..Limits::default() };
-    let (fixture, sink) = (fixture_over(store().await, limits), Sink::default());
-    let writer = sink.clone();
-    let level = tracing::level_filters::LevelFilter::WARN;
-    let (logs, _control) = subscriber(level, Format::Json, move || writer.clone());
-    let _logging = tracing::subscriber::set_default(logs);
+    let fixture = fixture_over(store().await, limits);
+    let logged = Logged::start(tracing::level_filters::LevelFilter::WARN, Format::Json);
     let receive = async |headers: HeaderMap, body: &'static [u8]| {
         fixture.inbox.receive(&headers, None, Full::new(Bytes::from_static(body))).await
     };
@@ -280,7 +277,7 @@ async fn s5_strangers_cause_a_line_a_second_however_much_they_send() {
             assert_eq!(receive(signed(b"another"), b"x").await, Receipt::BadDigest);
             assert_eq!(receive(signed(b"another"), b"larger than it may be").await, Receipt::TooLarge);
         }
-        let said = sink.take();
+        let said = logged.take();
         let lines = said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         let is_ours = |line: &Value| line["message"].as_str().unwrap_or_default().starts_with("a Connect");
         lines.filter(is_ours).map(|line| line["others"].as_u64().unwrap()).collect::<Vec<_>>()
