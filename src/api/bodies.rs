@@ -19,6 +19,8 @@ use crate::{
     api::{Problem, router::Api},
     budget::Deadline,
     clock::SharedClock,
+    domain::CallerName,
+    places::{Place, Places},
 };
 
 /// The time of a body of our own API. It keeps all the room that it needs while it pauses, and others wait for that:
@@ -39,26 +41,28 @@ const UNIT: usize = 1024;
 /// Bodies that are passed on at once: four for each of the 64 calls that go upstream at once by default. More
 /// would wait for their turn until their time is over.
 const PASSED_AT_ONCE: usize = 256;
+/// Of one caller, so that none takes all of them.
+const PASSED_OF_ONE: usize = PASSED_AT_ONCE / 4 * 3;
 
 /// What of callers' bodies may be held at once: the bytes of large ones, and the number of those that are passed
 /// on. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Room {
     bytes: Arc<Semaphore>,
-    passed: Arc<Semaphore>,
+    passed: Places<CallerName>,
 }
 
 impl Room {
     /// For so many bytes, which must be at least as many as one body may have.
     pub fn new(bytes: usize) -> Self {
         let units = bytes.div_ceil(UNIT).min(Semaphore::MAX_PERMITS);
-        Self { bytes: Arc::new(Semaphore::new(units)), passed: Arc::new(Semaphore::new(PASSED_AT_ONCE)) }
+        Self { bytes: Arc::new(Semaphore::new(units)), passed: Places::new(PASSED_AT_ONCE, PASSED_OF_ONE) }
     }
 
     /// A place for a body that is passed on, which is given back when it is dropped.
-    pub(super) fn pass(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        Arc::clone(&self.passed).try_acquire_owned().map_err(|_| {
-            let detail = "the daemon already passes on as many bodies as it may at once";
+    pub(super) fn pass(&self, caller: &CallerName) -> Result<Place<CallerName>, Problem> {
+        self.passed.take(caller).ok_or_else(|| {
+            let detail = "the daemon already passes on as many bodies as it may at once, of this caller or of all";
             Problem::new("quota_exceeded", detail)
                 .fix("Repeat the call after the time in Retry-After, or make fewer at once; no setting raises this limit.")
                 .retry_after(ROOM_RETRY)
@@ -331,9 +335,13 @@ mod tests {
     #[test]
     fn s5_bodies_that_are_passed_on_have_a_number_and_give_their_places_back() {
         let room = Room::new(UNIT);
-        let mut places: Vec<_> = (0..PASSED_AT_ONCE).map(|_| room.clone().pass().unwrap()).collect();
-        assert_eq!(room.pass().unwrap_err().code(), "quota_exceeded");
+        let [busy, other] = ["busy", "other"].map(CallerName::new);
+        let mut places: Vec<_> = (0..PASSED_OF_ONE).map(|_| room.clone().pass(&busy).unwrap()).collect();
+        let is_refused = |caller| room.pass(caller).is_err_and(|problem| problem.code() == "quota_exceeded");
+        assert!(is_refused(&busy), "it has as many as one may have");
+        places.extend((PASSED_OF_ONE..PASSED_AT_ONCE).map(|_| room.pass(&other).unwrap()));
+        assert!(is_refused(&other), "all are taken");
         drop(places.pop());
-        assert!(room.pass().is_ok());
+        assert!(is_refused(&busy) && room.pass(&other).is_ok());
     }
 }

@@ -27,6 +27,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
             "objects",
             "oidc",
             "pairing",
+            "places",
             "signing",
             "spool",
             "store",

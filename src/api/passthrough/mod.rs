@@ -27,7 +27,7 @@
 //! | body of a recipient view | 64 KiB | `payload_too_large` |
 //! | body kept for a second try after a refused token | 1 MiB | streams; `provider_unavailable`, send again |
 //! | what is kept of bodies over 64 KiB, with all others | `api.bodies_at_once` | waits 10 s; `quota_exceeded` |
-//! | bodies at once | 256 | `quota_exceeded` |
+//! | bodies at once | 256, and 192 of one caller | `quota_exceeded` |
 //! | silence in the middle of a body | 30 s | `invalid_request` |
 //! | a whole body | 119 s, with all that was before it | `invalid_request` |
 //! | a whole call, its body, its turn and a fresh token included | 120 s | `provider_unavailable` |
@@ -112,7 +112,7 @@ pub(super) async fn forward(
     let is_view = rules::is_recipient_view(below);
     let limit = if is_view { views::LIMIT } else { body::limit(&api) };
     // A call without a body holds nothing that is worth a number.
-    let _place = (!http_body::Body::is_end_stream(&body)).then(|| api.room.pass()).transpose()?;
+    let _place = (!http_body::Body::is_end_stream(&body)).then(|| api.room.pass(&caller.name)).transpose()?;
     let ends = body::Ends { whole, caller: deadline };
     let (body, source) = body::take(&api, &caller.name, body, guard, limit, ends).await?;
     if is_view {
