@@ -185,11 +185,12 @@ fn perform(
     }
 }
 
-/// Fills the fields that were given by label, and what else is required, also by groups, with a sample.
+/// Fills the fields that were given by label, and what else is required, also by groups, with a sample. What was not
+/// given stays as it is, as it does on the page: also a box that the sender ticked.
 fn fill_in(world: &mut World, session: &Session, given: &Value) -> Result<(), &'static str> {
     let Some(recipient) = recipient_mut(world, session) else { return Ok(()) };
     let tabs = &mut recipient.tabs;
-    match fill(tabs, |tab| answer(given, tab).map(str::to_owned)) {
+    match fill(tabs, |tab| answer(given, tab).or_else(|| ticked(tab)).map(str::to_owned)) {
         Err(Unfilled::Group | Unfilled::Missing | Unfilled::Unseen) | Ok(()) => {}
         Err(unfilled) => return Err(reason(&unfilled)),
     }
@@ -198,6 +199,11 @@ fn fill_in(world: &mut World, session: &Session, given: &Value) -> Result<(), &'
 
 fn answer<'a>(given: &'a Value, tab: &Tab) -> Option<&'a str> {
     given["fields"][tab.label()].as_str()
+}
+
+/// What the page sends of a box that nobody touches.
+fn ticked(tab: &Tab) -> Option<&str> {
+    (tab.list == "checkboxTabs").then_some(tab.value.as_str())
 }
 
 fn reason(unfilled: &Unfilled) -> &'static str {

@@ -249,3 +249,55 @@ async fn a_scripted_signer_fills_what_a_box_ticked_for_its_group_brings_into_sig
         assert_eq!(read["textTabs"][0]["value"], filled);
     }
 }
+
+#[tokio::test]
+async fn a_scripted_signer_leaves_a_box_ticked_as_whoever_signs_on_the_page_does() {
+    let client = Client::start().await;
+    let tick =
+        |y: u32, label: &str, selected: &str| at(y, json!({ "tabLabel": label, "selected": selected }));
+    let (mut first, mut second) = (tick(120, "first", "false"), tick(140, "second", "true"));
+    (first["tabGroupLabels"], second["tabGroupLabels"]) = (json!(["g"]), json!(["g"]));
+    let of_it = json!({
+        "tabLabel": "name of it", "conditionalParentLabel": "company", "conditionalParentValue": "on",
+    });
+    let tabs = json!({
+        "checkboxTabs": [tick(100, "company", "true"), first, second], "textTabs": [at(160, of_it)],
+        "tabGroups": [{ "groupLabel": "g", "groupRule": "SelectExactly", "minimumRequired": "1" }],
+    });
+    let shown = async |id: &str| {
+        let read = client.get(&format!("/envelopes/{id}/recipients/1/tabs")).await;
+        let ticks = [0, 1, 2].map(|place: usize| read["checkboxTabs"][place]["selected"].clone());
+        (ticks, read["textTabs"][0]["value"].clone(), read)
+    };
+    // On the page: the boxes that are ticked on it, the answer, and for once a box more.
+    let id = client.create(definition(&[ada(&tabs)])).await;
+    let read = shown(&id).await.2;
+    let name = |list: &str, place: usize| format!("tab-{}", read[list][place]["tabId"].as_str().unwrap());
+    let boxes = [0, 1, 2].map(|place| name("checkboxTabs", place));
+    let of_it = name("textTabs", 0);
+    let session = client.browse(&client.view(&id, ada_view()).await.unwrap()).await.1;
+    let mut form = vec![("action", "sign"), ("name", "Ada Mary King"), (of_it.as_str(), "Engines")];
+    form.extend([(boxes[0].as_str(), "X"), (boxes[2].as_str(), "X"), (boxes[1].as_str(), "X")]);
+    assert_eq!(client.post(&session, &form).await.0, 422, "two of a group of one");
+    form.pop();
+    assert_eq!(client.post(&session, &form).await.0, 302);
+    let (ticks, value, _) = shown(&id).await;
+    assert_eq!((&ticks, &value), (&["true", "false", "true"].map(|it| json!(it)), &json!("Engines")));
+
+    let id = client.create(definition(&[ada(&tabs)])).await;
+    let url =
+        format!("{}/_test/signers/{}/sign", client.emulator.ready.control_url, client.guid(&id, "1").await);
+    let body = json!({ "fields": { "first": "X", "name of it": "Engines" } });
+    let refused = client.emulator.http.post(url).body(body.to_string()).send().await.unwrap();
+    assert_eq!(refused.status(), 409, "two of a group of one");
+    let id = client.create(definition(&[ada(&tabs)])).await;
+    client.act(&id, "1", "sign", json!({ "fields": { "name of it": "Engines" } })).await;
+    let scripted = shown(&id).await;
+    assert_eq!((scripted.0, scripted.1), (ticks, value));
+    let id = client.create(definition(&[ada(&tabs)])).await;
+    let fields = json!({ "company": "", "first": "X", "second": "" });
+    client.act(&id, "1", "sign", json!({ "fields": fields })).await;
+    let (ticks, value, read) = shown(&id).await;
+    assert_eq!(ticks, ["false", "true", "false"].map(|it| json!(it)), "what is given counts: {read}");
+    assert_eq!(value, "", "{read}");
+}
