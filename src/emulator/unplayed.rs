@@ -2,7 +2,7 @@
 //!
 //! A client must be able to tell "DocuSign has no such thing" from "this emulator has no such thing": the first is 404
 //! or 405 as at the vendor, the second 501 with a code that is not the vendor's. This module knows the names of calls
-//! only, and must never play one.
+//! only, and of the header that makes any of them another call, and must never play one.
 
 use http::StatusCode;
 
@@ -39,6 +39,19 @@ pub(super) fn answer(call: &Call) -> Answer {
         "HTTP_METHOD_NOT_SUPPORTED",
         "The resource does not take this method.",
     )
+}
+
+/// What is answered to a call for another user, as shared access allows it; none if the token's own user makes it.
+pub(super) fn on_behalf(call: &Call) -> Option<Answer> {
+    let other = call.headers.get("x-docusign-act-on-behalf")?.as_bytes().trim_ascii();
+    let own = call.user.as_deref().unwrap_or_default().as_bytes();
+    (!other.eq_ignore_ascii_case(own)).then(|| {
+        Answer::error(
+            StatusCode::NOT_IMPLEMENTED,
+            "NOT_EMULATED",
+            "DocuSign lets a user act for another and this emulator does not: see the gaps in deploy/faults/EMULATED.md.",
+        )
+    })
 }
 
 /// What is answered to a call of the API before this one.
