@@ -344,8 +344,8 @@ pub(super) fn delete(world: &mut World, call: &Call, id: &str, one: Option<&str>
     let envelope = envelope_mut(world, id);
     envelope.recipients.retain(|known| !ids.contains(&known.id));
     envelope.modified = call.now;
-    let left: Vec<Recipient> = envelope.recipients.clone();
-    let order = envelope.current_order();
     progress::activate(world, id, call.now);
-    Ok(Answer::ok(render::recipients(&left.iter().collect::<Vec<_>>(), order, false)))
+    let envelope = &world.envelopes.envelopes[id];
+    let left: Vec<&Recipient> = envelope.recipients.iter().collect();
+    Ok(Answer::ok(render::recipients(&left, envelope.current_order(), false)))
 }

@@ -466,13 +466,6 @@ impl Envelope {
         place.ok_or_else(no_such_recipient)
     }
 
-    /// The lowest routing order that still waits.
-    pub(in crate::emulator) fn current_order(&self) -> u32 {
-        let waiting =
-            self.recipients.iter().filter(|recipient| !recipient.is_done()).map(|recipient| recipient.order);
-        waiting.min().or_else(|| self.recipients.iter().map(|recipient| recipient.order).max()).unwrap_or(1)
-    }
-
     /// Whether a field is no longer what it was when its recipient got the turn.
     pub(super) fn has_form_data_changed(&self) -> bool {
         let reached = self.recipients.iter().filter(|recipient| recipient.sent.is_some());

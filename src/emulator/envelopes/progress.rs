@@ -142,7 +142,7 @@ pub(in crate::emulator) fn activate(world: &mut World, id: &str, now: Timestamp)
         else {
             return;
         };
-        let order = envelope.current_order();
+        let order = waiting_order(envelope);
         let is_left = !envelope.recipients.iter().all(Recipient::is_done);
         let waits = envelope.workflow.as_mut().filter(|_| is_left).and_then(|own| own.hold(order, now));
         if let Some(alarms) = waits {
@@ -172,10 +172,17 @@ pub(in crate::emulator) fn activate(world: &mut World, id: &str, now: Timestamp)
         if !envelope.recipients.is_empty() && envelope.recipients.iter().all(Recipient::is_done) {
             return complete(world, id, now);
         }
-        if reached.is_empty() || envelope.current_order() == order {
+        if reached.is_empty() || waiting_order(envelope) == order {
             return;
         }
     }
+}
+
+/// The lowest routing order that still waits; when none does, the last.
+fn waiting_order(envelope: &Envelope) -> u32 {
+    let all = || envelope.recipients.iter();
+    let waiting = all().filter(|recipient| !recipient.is_done()).map(|recipient| recipient.order);
+    waiting.min().or_else(|| all().map(|recipient| recipient.order).max()).unwrap_or(1)
 }
 
 fn finish_recipient(world: &mut World, id: &str, guid: &str, now: Timestamp) {

@@ -216,6 +216,21 @@ pub(in crate::emulator) fn recipient_lists() -> Fields {
     names.into_iter().map(|list| (list.to_owned(), json!([]))).collect()
 }
 
+impl Envelope {
+    /// `currentRoutingOrder`: that of who has the turn, else of who declined, else the last that was reached (SPEC: "if
+    /// this value equals a particular signer's routing order, it indicates that the envelope has been sent to that
+    /// recipient"; of whom nobody signs any more: our reading).
+    pub(in crate::emulator) fn current_order(&self) -> u32 {
+        let orders = |are: fn(&Recipient) -> bool| {
+            self.recipients.iter().filter(move |one| are(one)).map(|one| one.order)
+        };
+        let in_turn = orders(|one| one.status.is_in_turn()).min();
+        let declined = || orders(|one| one.declined.is_some()).min();
+        let reached = || orders(|one| one.sent.is_some()).max();
+        in_turn.or_else(declined).or_else(reached).or_else(|| orders(|_| true).min()).unwrap_or(1)
+    }
+}
+
 /// A `recipients` object.
 pub(in crate::emulator) fn recipients(all: &[&Recipient], current_order: u32, with_tabs: bool) -> Value {
     let mut lists = recipient_lists();

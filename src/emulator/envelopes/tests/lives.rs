@@ -234,6 +234,44 @@ async fn signers_wait_for_their_turn_and_an_adopted_name_counts() {
 }
 
 #[tokio::test]
+async fn the_current_order_is_one_that_the_envelope_was_sent_to() {
+    let client = Client::start().await;
+    let three = [signer("1", "Ada", "/sn1/"), signer("2", "Bob", "/sn2/"), signer("3", "Eve", "/sn2/")];
+    let mut draft = definition(&three);
+    draft["status"] = json!("created");
+    let drafted = client.create(draft).await;
+    let id = client.create(definition(&three)).await;
+    let current = async |id: &str| {
+        let path = format!("/envelopes/{id}");
+        let own = client.get(&format!("{path}/recipients")).await["currentRoutingOrder"].clone();
+        let envelope = client.get(&format!("{path}?include=recipients")).await;
+        assert_eq!(envelope["recipients"]["currentRoutingOrder"], own);
+        own.as_str().unwrap().to_owned()
+    };
+    assert_eq!((current(&drafted).await.as_str(), current(&id).await.as_str()), ("1", "1"));
+    client.act(&id, "1", "sign", json!({})).await;
+    assert_eq!(current(&id).await, "2");
+    client.act(&id, "2", "decline", json!({})).await;
+    assert_eq!(current(&id).await, "2", "nobody sent it to the third");
+
+    let id = client.create(definition(&three)).await;
+    let (status, left) = client.call("DELETE", &format!("/envelopes/{id}/recipients/1"), Value::Null).await;
+    assert_eq!((status, &left["currentRoutingOrder"]), (200, &json!("2")), "{left}");
+    assert_eq!(left["signers"][0]["status"], "sent", "{left}");
+    for (recipient, order) in [("2", "3"), ("3", "3")] {
+        client.act(&id, recipient, "sign", json!({})).await;
+        assert_eq!(current(&id).await, order);
+    }
+
+    let mut paused = definition(&three);
+    let step = json!({ "action": "pause_before", "triggerOnItem": "routing_order", "itemId": "2" });
+    paused["workflow"] = json!({ "workflowSteps": [step] });
+    let id = client.create(paused).await;
+    client.act(&id, "1", "sign", json!({})).await;
+    assert_eq!(current(&id).await, "1", "the second waits for the sender");
+}
+
+#[tokio::test]
 async fn form_data_has_changed_once_a_signer_changed_it() {
     let client = Client::start().await;
     let id = client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
