@@ -71,8 +71,10 @@ fn begin(world: &mut World, mut envelope: Envelope, now: Timestamp) {
         world.envelopes.wake(&id, at);
     }
     world.envelopes.envelopes.insert(id.clone(), envelope);
+    // The message shows whom it was sent to, as whoever reads the envelope then sees it.
+    let first = give_turn(world, &id, now);
     connect::emit(world, &id, "envelope-sent", None, now);
-    activate(world, &id, now);
+    go_round(world, &id, first, now);
 }
 
 /// Refuses what would leave an envelope that cannot be sent.
@@ -136,32 +138,45 @@ pub(in crate::emulator) fn is_email(text: &str) -> bool {
 /// Gives the turn to the lowest routing order that waits, unless the workflow holds it; ends the envelope when nobody
 /// waits.
 pub(in crate::emulator) fn activate(world: &mut World, id: &str, now: Timestamp) {
-    loop {
-        let Some(envelope) =
-            world.envelopes.envelopes.get_mut(id).filter(|envelope| envelope.status.is_open())
-        else {
-            return;
-        };
-        let order = waiting_order(envelope);
-        let is_left = !envelope.recipients.iter().all(Recipient::is_done);
-        let waits = envelope.workflow.as_mut().filter(|_| is_left).and_then(|own| own.hold(order, now));
-        if let Some(alarms) = waits {
-            for at in alarms {
-                world.envelopes.wake(id, at);
-            }
-            return;
+    let turn = give_turn(world, id, now);
+    go_round(world, id, turn, now);
+}
+
+/// A routing order whose turn it is, and who just got it: by `recipientIdGuid`.
+struct Turn {
+    order: u32,
+    reached: Vec<(String, Kind)>,
+}
+
+/// Gives the turn, and tells nobody yet; none if nobody can have it.
+fn give_turn(world: &mut World, id: &str, now: Timestamp) -> Option<Turn> {
+    let envelope = world.envelopes.envelopes.get_mut(id).filter(|envelope| envelope.status.is_open())?;
+    let order = waiting_order(envelope);
+    let is_left = !envelope.recipients.iter().all(Recipient::is_done);
+    let waits = envelope.workflow.as_mut().filter(|_| is_left).and_then(|own| own.hold(order, now));
+    if let Some(alarms) = waits {
+        for at in alarms {
+            world.envelopes.wake(id, at);
         }
-        let mut reached = Vec::new();
-        for recipient in &mut envelope.recipients {
-            if recipient.order == order && recipient.status == RecipientStatus::Created {
-                recipient.status = RecipientStatus::Sent;
-                recipient.sent = Some(now);
-                for tab in recipient.tabs.iter_mut().filter(|tab| tab.is_fillable()) {
-                    tab.fields.insert(ORIGINAL.to_owned(), json!(tab.value));
-                }
-                reached.push((recipient.guid.clone(), recipient.kind));
+        return None;
+    }
+    let mut reached = Vec::new();
+    for recipient in &mut envelope.recipients {
+        if recipient.order == order && recipient.status == RecipientStatus::Created {
+            recipient.status = RecipientStatus::Sent;
+            recipient.sent = Some(now);
+            for tab in recipient.tabs.iter_mut().filter(|tab| tab.is_fillable()) {
+                tab.fields.insert(ORIGINAL.to_owned(), json!(tab.value));
             }
+            reached.push((recipient.guid.clone(), recipient.kind));
         }
+    }
+    Some(Turn { order, reached })
+}
+
+/// Tells of a turn, and gives the next one where nobody of this one has anything to do.
+fn go_round(world: &mut World, id: &str, mut turn: Option<Turn>, now: Timestamp) {
+    while let Some(Turn { order, reached }) = turn {
         for (guid, kind) in &reached {
             connect::emit(world, id, "recipient-sent", Some(guid), now);
             if *kind == Kind::CarbonCopy {
@@ -175,6 +190,7 @@ pub(in crate::emulator) fn activate(world: &mut World, id: &str, now: Timestamp)
         if reached.is_empty() || waiting_order(envelope) == order {
             return;
         }
+        turn = give_turn(world, id, now);
     }
 }
 

@@ -35,6 +35,31 @@ async fn connect_pushes_signed_events_in_order() {
 }
 
 #[tokio::test]
+async fn the_message_of_the_sending_shows_whom_it_was_sent_to() {
+    let client = Client::start().await;
+    let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut sent = definition(&[signer("1", "Ada", "/sn1/"), signer("2", "Bob", "/sn2/")]);
+    sent["eventNotification"] = json!({
+        "url": format!("http://{}/in", receiver.local_addr().unwrap()), "events": ["envelope-sent", "recipient-sent"],
+        "eventData": { "version": "restv2.1", "format": "json", "includeData": ["recipients"] },
+    });
+    let id = client.create(sent).await;
+    let read = client.get(&format!("/envelopes/{id}/recipients")).await;
+    assert_eq!(read["signers"][0]["status"], "sent");
+    for expected in ["envelope-sent", "recipient-sent"] {
+        let (_, body) = accept(&receiver).await;
+        let event: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(event["event"], expected);
+        let told = &event["data"]["envelopeSummary"]["recipients"];
+        assert_eq!(told["currentRoutingOrder"], read["currentRoutingOrder"], "{expected}");
+        for (place, name) in [(0_usize, "status"), (0, "sentDateTime"), (1, "status"), (1, "sentDateTime")] {
+            let of = |recipients: &Value| recipients["signers"][place].get(name).cloned();
+            assert_eq!(of(told), of(&read), "{expected}: {name} of {place}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn connect_knows_the_older_word_for_a_draft() {
     let client = Client::start().await;
     let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
