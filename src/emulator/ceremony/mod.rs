@@ -145,6 +145,10 @@ fn in_session(world: &mut World, call: &Call) -> Answer {
     if let Some(event) = lock_of(recipient) {
         return finish(world, &code, event);
     }
+    // A correction took the turn back since the view was made.
+    if recipient.status == RecipientStatus::Created && envelope.status.is_open() {
+        return finish(world, &code, Event::TtlExpired);
+    }
     let stage = stage(envelope, recipient, &session);
     if call.method == Method::POST {
         return act(world, call, &code, stage);

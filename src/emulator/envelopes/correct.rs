@@ -111,6 +111,7 @@ fn without_tabs(given: &Value) -> Result<Vec<Draft>, Refusal> {
 }
 
 fn after_correction(world: &mut World, call: &Call, id: &str, is_corrected: bool, resend: bool) {
+    progress::take_back(envelope_mut(world, id));
     let envelope = &world.envelopes.envelopes[id];
     let sender = progress::sender_name(world, envelope);
     if is_corrected && let Some(envelope) = world.envelopes.envelopes.get_mut(id) {

@@ -194,6 +194,17 @@ fn go_round(world: &mut World, id: &str, mut turn: Option<Turn>, now: Timestamp)
     }
 }
 
+/// Takes the turn back from who has not opened the envelope and now comes after somebody who waits: our reading, as a
+/// correction can bring that about and the vendor publishes nothing of it.
+pub(super) fn take_back(envelope: &mut Envelope) {
+    let order = waiting_order(envelope);
+    for recipient in &mut envelope.recipients {
+        if recipient.order > order && recipient.status == RecipientStatus::Sent {
+            (recipient.status, recipient.sent) = (RecipientStatus::Created, None);
+        }
+    }
+}
+
 /// The lowest routing order that still waits; when none does, the last.
 fn waiting_order(envelope: &Envelope) -> u32 {
     let all = || envelope.recipients.iter();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::testing::{Client, definition, signer};
+use super::testing::{Client, definition, signer, view_of, with_phone};
 
 fn together(id: &str, name: &str) -> Value {
     let mut signer = signer(id, name, "/sn1/");
@@ -61,6 +61,48 @@ async fn one_who_is_added_before_the_others_gets_the_turn() {
     let (status, body) = client.call("PUT", &path, correction).await;
     let words = "Invalid envelope status. Envelope status is not one of: Created, Sent, Delivered, Correct.";
     assert_eq!((status, &body["message"]), (400, &json!(words)));
+}
+
+#[tokio::test]
+async fn one_who_is_moved_behind_the_others_waits_again_unless_the_envelope_was_opened() {
+    let client = Client::start().await;
+    let two = definition(&[with_phone(signer("1", "Ada", "/sn1/")), signer("2", "Bob", "/sn2/")]);
+    let behind = json!({ "signers": [{ "recipientId": "1", "routingOrder": "3" }] });
+    let id = client.create(two.clone()).await;
+    let path = format!("/envelopes/{id}/recipients");
+    let view = async || client.view(&id, view_of("1", "Ada")).await;
+    let statuses = async || {
+        let all = client.get(&path).await;
+        let signers = all["signers"].as_array().unwrap().iter().map(|one| one["status"].clone());
+        (signers.collect::<Vec<_>>(), all["currentRoutingOrder"].clone(), all)
+    };
+    let opened = client.browse(&view().await.unwrap()).await.1;
+    assert!(client.browse(&opened).await.2.contains("+49"), "the check comes first: nobody has seen it");
+    let unopened = view().await.unwrap();
+    assert_eq!(client.call("PUT", &path, behind.clone()).await.0, 200);
+    let (signers, order, all) = statuses().await;
+    assert_eq!((signers, order), (vec![json!("created"), json!("sent")], json!("2")), "{all}");
+    assert_eq!(all["signers"][0].get("sentDateTime"), None, "{all}");
+    assert_eq!(view().await.unwrap_err(), "RECIPIENT_NOT_IN_SEQUENCE");
+    // Nor does a view of before let anybody sign out of turn.
+    let session = client.browse(&unopened).await.1;
+    let (status, back, _) = client.browse(&session).await;
+    assert_eq!((status, back.as_str()), (302, "https://www.example.com/done?order=1&event=ttl_expired"));
+    client.act(&id, "2", "sign", json!({})).await;
+    assert_eq!(statuses().await.0, ["sent", "completed"].map(|it| json!(it)));
+    client.act(&id, "1", "sign", json!({})).await;
+    assert_eq!(client.get(&format!("/envelopes/{id}")).await["status"], "completed");
+
+    let id = client.create(two).await;
+    let path = format!("/envelopes/{id}/recipients");
+    client.act(&id, "1", "open", json!({})).await;
+    assert_eq!(client.call("PUT", &path, behind).await.0, 200);
+    let all = client.get(&path).await;
+    assert_eq!(
+        (&all["signers"][0]["status"], &all["currentRoutingOrder"]),
+        (&json!("delivered"), &json!("2"))
+    );
+    assert!(client.view(&id, view_of("1", "Ada")).await.is_ok());
 }
 
 #[tokio::test]
