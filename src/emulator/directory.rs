@@ -43,6 +43,10 @@ pub(super) const INTEGRATION_KEY: &str = "5e0b1c8d-9a47-4c7e-8d21-6f3a2b900001";
 /// A second integration key, with a key pair and consents of its own.
 pub(super) const SECOND_INTEGRATION_KEY: &str = "5e0b1c8d-9a47-4c7e-8d21-6f3a2b900002";
 
+/// Where a browser may land after a consent for an application without an address of its own: what the vendor's examples
+/// of such links name, and a redirect URI of the stock integration keys. It is the vendor's, and not served here.
+const LANDING: &str = "https://www.docusign.com";
+
 /// Scopes that a fresh emulator has the first user's consent for.
 const FIRST_CONSENT: [&str; 4] = ["extended", "impersonation", "openid", "signature"];
 
@@ -390,7 +394,7 @@ impl Directory {
                 name: name.to_owned(),
                 secrets: vec![secret.to_owned()],
                 keys: vec![PublicKey { der, is_active: true }],
-                redirect_uris: Vec::new(),
+                redirect_uris: vec![LANDING.to_owned()],
                 takes_loopback_callbacks: true,
             };
             self.apps.insert(id.to_owned(), app);

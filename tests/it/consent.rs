@@ -186,6 +186,30 @@ async fn t11_consent_wait_ends_within_seconds_of_the_grant() {
 }
 
 #[tokio::test]
+async fn t11_the_links_of_a_daemon_without_an_address_are_taken_as_well() {
+    let emulated = Emulated::start().await;
+    let settings = std::fs::read_to_string(emulated.settings()).unwrap();
+    let without = settings.replace("base_url = \"http://127.0.0.1:8081\"\n", "");
+    assert_ne!(without, settings);
+    std::fs::write(emulated.settings(), without).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(["consent", "--config"])
+        .arg(emulated.settings())
+        .current_dir(emulated.directory())
+        .output()
+        .expect("the binary starts");
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let links: Vec<&str> = text.lines().map(str::trim).filter(|line| line.contains("/oauth/auth?")).collect();
+    assert_eq!(links.len(), 2, "{text}");
+    for link in links {
+        assert!(link.contains("redirect_uri=https%3A%2F%2Fwww.docusign.com"), "{link}");
+        let page = http_client().get(link).send().await.unwrap();
+        assert_eq!(page.status(), StatusCode::OK, "{link}: {}", page.text().await.unwrap());
+    }
+}
+
+#[tokio::test]
 async fn t11_consent_wait_says_what_else_is_in_the_way_and_goes_on() {
     let emulated = Emulated::start().await;
     let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
