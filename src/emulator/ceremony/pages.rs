@@ -311,7 +311,7 @@ pub(in crate::emulator) fn shell(
 const STYLE: &str = "
 :root{color-scheme:light;--ink:#1c2333;--quiet:#596176;--line:#d5d9e2;--blue:#1f4fd8;--paper:#fff;--desk:#eef0f5}
 *{box-sizing:border-box}
-body{margin:0;background:var(--desk);color:var(--ink);font:1rem/1.5 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}
+body{margin:0;background:var(--desk);color:var(--ink);font:1rem/1.5 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;overflow-wrap:anywhere}
 .bar{display:flex;flex-wrap:wrap;gap:.25rem 1rem;padding:.75rem 1rem;background:var(--ink);color:#fff}
 .bar span{color:#ffd98a}
 main{max-width:46rem;margin:1.5rem auto;padding:0 1rem 3rem}

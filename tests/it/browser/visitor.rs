@@ -73,6 +73,14 @@ impl Visitor<'_> {
         inspect(&self.client, self.screen, name, "en").await;
     }
 
+    /// Looks at all of a page with text of twice the size (WCAG 2.2, 1.4.4).
+    async fn look_at_large_text(&self, name: &str, language: &str) {
+        let enlarge = "document.documentElement.style.fontSize = '200%';
+                       document.querySelectorAll('details').forEach((one) => { one.open = true })";
+        self.client.execute(enlarge, vec![]).await.unwrap();
+        inspect(&self.client, self.screen, &format!("{name}-{language}"), language).await;
+    }
+
     /// Opens the outbox in a second tab, as the page suggests, and reads the newest code.
     async fn read_code(&self) -> String {
         let ceremony = self.client.window().await.unwrap();
@@ -397,4 +405,24 @@ async fn orders_and_long_names_of_events_fit_the_smallest_window() {
     tokio::time::timeout(PATIENCE, told).await.expect("the webhook comes");
     visitor.look("21-events").await;
     client.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_ceremony_fits_a_phone_with_text_of_twice_the_size() {
+    let Some(browser) = Browser::start() else { return };
+    let demo = Demo::start("browser-large-text").await;
+    for language in ["en", "de"] {
+        let client = browser.open(&format!("large-text-{language}"), PHONE).await;
+        let visitor = Visitor { client: client.clone(), demo: &demo, screen: "large-text" };
+        visitor.goto("/").await;
+        visitor.press(".choices summary").await;
+        visitor.press(&format!("#locale option[value={language}]")).await;
+        visitor.press("form button").await;
+        visitor.find("button[value=send_code]").await;
+        visitor.look_at_large_text("22-phone", language).await;
+        visitor.pass_the_check().await;
+        visitor.find("button[value=sign]").await;
+        visitor.look_at_large_text("23-document", language).await;
+        client.close().await.unwrap();
+    }
 }
