@@ -15,7 +15,7 @@ use super::{
     change,
     files::{Uploads, not_base64},
     lengths, malformed,
-    model::{Envelope, Fields, File, Purge, Refusal, Status, invalid, refuse, text},
+    model::{Envelope, Fields, File, Purge, Refusal, Status, invalid, objects, refuse, text},
     progress,
     recipients::{self, Draft, MAX_RECIPIENTS},
     refused, settings, subject, workflow,
@@ -140,7 +140,7 @@ pub(super) fn build(
         (None, Some(of_template)) => of_template,
         (own, _) => notification(own)?,
     };
-    let hooks = hooks(world, fields.get("eventNotification"))?;
+    let hooks = hooks(world, fields)?;
     let mut built = Vec::new();
     for draft in assembly.recipients {
         built.push(recipients::build(world, &account, &sender, draft)?);
@@ -277,19 +277,28 @@ pub(super) fn expiry(notification: &Fields, sent: Timestamp) -> Option<Timestamp
     sent.checked_add(SignedDuration::from_hours(24 * days)).ok()
 }
 
-fn hooks(world: &mut World, given: Option<&Value>) -> Result<Vec<(u64, Value)>, Refusal> {
-    let Some(given) = given.filter(|given| given.is_object()) else { return Ok(Vec::new()) };
-    let address = given["url"].as_str().unwrap_or_default();
-    let is_sane = url::Url::parse(address)
+/// The notifications that a definition asks for: the one, and those of the list (SDK: `EnvelopeDefinition`).
+fn hooks(world: &mut World, fields: &Fields) -> Result<Vec<(u64, Value)>, Refusal> {
+    let one = fields.get("eventNotification").and_then(Value::as_object);
+    let mut hooks = Vec::new();
+    for hook in one.into_iter().chain(objects(fields.get("eventNotifications"))) {
+        check_hook(hook)?;
+        world.envelopes.next_hook += 1;
+        hooks.push((world.envelopes.next_hook, Value::Object(hook.clone())));
+    }
+    Ok(hooks)
+}
+
+fn check_hook(hook: &Fields) -> Result<(), Refusal> {
+    let is_sane = url::Url::parse(text(hook, "url").unwrap_or_default())
         .is_ok_and(|url| url.scheme() == "https" || (url.scheme() == "http" && connect::is_loopback(&url)));
     if !is_sane {
         return Err(invalid(
             "The url of eventNotification must be an https address (plain http only on loopback, at this emulator).",
         ));
     }
-    if let Some(event) = given.as_object().and_then(connect::unknown_event) {
-        return Err(invalid(&format!("The events of eventNotification have no '{event}'.")));
+    match connect::unknown_event(hook) {
+        Some(event) => Err(invalid(&format!("The events of eventNotification have no '{event}'."))),
+        None => Ok(()),
     }
-    world.envelopes.next_hook += 1;
-    Ok(vec![(world.envelopes.next_hook, given.clone())])
 }

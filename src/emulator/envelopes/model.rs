@@ -439,7 +439,7 @@ pub(in crate::emulator) struct Envelope {
     pub recipients: Vec<Recipient>,
     /// When it is sent, and where its routing waits.
     pub workflow: Option<Workflow>,
-    /// The `eventNotification` it was created with, by configuration id.
+    /// The `eventNotification` and `eventNotifications` it was created with, by configuration id.
     pub hooks: Vec<(u64, Value)>,
     /// What becomes of the documents.
     pub purge: Purge,

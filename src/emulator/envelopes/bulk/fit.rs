@@ -128,8 +128,10 @@ fn of_draft(draft: &Envelope) -> Source {
         notification: Some(draft.notification.clone()),
         settings: draft.given.clone(),
     };
-    let hook = draft.hooks.first().map(|(_, hook)| ("eventNotification".to_owned(), hook.clone()));
-    Source::new(assembly, hook.into_iter().collect(), draft.workflow.clone())
+    let hooks = draft.hooks.iter().map(|(_, hook)| hook.clone()).collect();
+    let mut fields = Fields::new();
+    fields.insert("eventNotifications".to_owned(), Value::Array(hooks));
+    Source::new(assembly, fields, draft.workflow.clone())
 }
 
 /// Whether every copy must say who this is.

@@ -132,6 +132,46 @@ fn telling(receiver: &TcpListener, path: &str, events: &[&str]) -> Value {
     definition
 }
 
+/// The paths of the next events, sorted: each of several configurations has a queue of its own.
+async fn paths(receiver: &TcpListener, number: usize) -> Vec<String> {
+    let mut paths = Vec::new();
+    for _ in 0..number {
+        let (head, _) = accept(receiver).await;
+        paths.push(head.split(' ').nth(1).unwrap().to_owned());
+    }
+    paths.sort();
+    paths
+}
+
+#[tokio::test]
+async fn connect_tells_every_notification_of_a_list_of_copies_too() {
+    let client = Client::start().await;
+    let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listed = |paths: [&str; 2], event: &str| {
+        paths.map(|path| telling(&receiver, path, &[event])["eventNotification"].clone())
+    };
+    let mut whole = telling(&receiver, "/one", &["envelope-sent"]);
+    whole["eventNotifications"] = json!(listed(["/two", "/three"], "envelope-sent"));
+    client.create(whole.clone()).await;
+    assert_eq!(paths(&receiver, 3).await, ["/one", "/three", "/two"]);
+
+    whole["status"] = json!("created");
+    let draft = client.create(whole.clone()).await;
+    let copy = json!({ "recipients": [{ "recipientId": "1", "name": "Ada", "email": "ada@example.com" }] });
+    let (_, list) =
+        client.call("POST", "/bulk_send_lists", json!({ "name": "L", "bulkCopies": [copy] })).await;
+    let path = format!("/bulk_send_lists/{}/send", list["listId"].as_str().unwrap());
+    let (status, batch) = client.call("POST", &path, json!({ "envelopeOrTemplateId": draft })).await;
+    assert_eq!(status, 201, "{batch}");
+    assert_eq!(paths(&receiver, 3).await, ["/one", "/three", "/two"]);
+
+    let elsewhere = json!([{ "url": "http://www.example.com/in", "events": ["envelope-sent"] }]);
+    for wrong in [elsewhere, json!(listed(["/a", "/b"], "envelope-eaten"))] {
+        whole["eventNotifications"] = wrong;
+        assert_eq!(client.refusal(whole.clone()).await, "INVALID_REQUEST_PARAMETER");
+    }
+}
+
 #[tokio::test]
 async fn connect_tries_again_repeats_and_missigns_on_demand() {
     let client = Client::start().await;
