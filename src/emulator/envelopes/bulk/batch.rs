@@ -117,7 +117,11 @@ fn asked(world: &World, call: &Call, id: &str) -> Result<(list::List, String, Op
 pub(super) fn test(world: &mut World, call: &Call, id: &str) -> Outcome {
     let (list, _, source) = asked(world, call, id)?;
     let reasons = match fit::source(world, call, source.as_deref()) {
-        Ok(source) => fit::misfits(&source, &list),
+        Ok(source) => {
+            let mut reasons = fit::misfits(&source, &list);
+            reasons.extend(fit::refusals(world, call, &source, &list));
+            reasons
+        }
         Err(reason) => vec![reason],
     };
     let answer = json!({

@@ -233,6 +233,26 @@ fn misfits_of_fields(source: &Source, copy: &Value) -> Vec<Refusal> {
         .collect()
 }
 
+/// What a create would refuse of the people of a list, each reason once, in its words. None of it keeps a list from being
+/// sent: such a copy fails.
+pub(super) fn refusals(world: &World, call: &Call, source: &Source, list: &List) -> Vec<Refusal> {
+    let account = call.account.as_deref().unwrap_or_default();
+    let mut reasons = Vec::new();
+    for one in list.copies.iter().flat_map(|copy| objects(copy.get("recipients"))) {
+        let Some(place) = source.places.find(one) else { continue };
+        let known = &source.assembly.recipients[place];
+        // A copy says nothing of tabs that could be refused here.
+        let mut draft = Draft { kind: known.kind, fields: known.fields.clone(), tabs: Vec::new() };
+        name_person(&mut draft, one);
+        if let Err(reason) = recipients::check_draft(world, account, &draft)
+            && !reasons.contains(&reason)
+        {
+            reasons.push(reason);
+        }
+    }
+    reasons
+}
+
 /// Makes and sends one copy: the id of the envelope.
 pub(super) fn make(
     world: &mut World,
@@ -269,6 +289,9 @@ pub(super) fn make(
     create::enter(world, envelope, true, call.now)
 }
 
+/// The members that ask for an identity check in the older form.
+const OLDER_CHECK: [&str; 3] = ["idCheckConfigurationName", "phoneAuthentication", "smsAuthentication"];
+
 /// Puts a person of a copy in the place of one of the source.
 fn name_person(draft: &mut Draft, one: &Fields) {
     let said = one.iter().filter(|(name, value)| {
@@ -276,7 +299,13 @@ fn name_person(draft: &mut Draft, one: &Fields) {
             && recipients::is_open(&draft.fields, name)
             && says_something(value)
     });
-    let said: Vec<_> = said.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let said: Fields = said.map(|(name, value)| (name.clone(), value.clone())).collect();
+    // One form of an identity check takes the place of the other.
+    if said.contains_key("identityVerification") {
+        draft.fields.retain(|name, _| !OLDER_CHECK.contains(&name.as_str()));
+    } else if said.contains_key("idCheckConfigurationName") {
+        draft.fields.remove("identityVerification");
+    }
     draft.fields.extend(said);
     for (label, value) in tabs_of(one) {
         for tab in draft.tabs.iter_mut().filter(|tab| name_of(tab) == Some(label)) {

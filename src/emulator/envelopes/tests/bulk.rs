@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::testing::{Client, document};
+use super::testing::{Client, PHONE, document};
 
 /// A list of copies as the vendor's sample eg031 sends it: two, each for a signer and a copy by their roles.
 fn list() -> Value {
@@ -217,6 +217,47 @@ async fn a_template_is_sent_by_its_roles_and_what_one_copy_is_refused_stops_no_o
         let (status, body) = client.call("GET", &format!("/bulk_send_batch?{wrong}"), Value::Null).await;
         assert_eq!((status, &body["errorCode"]), (400, &json!("INVALID_REQUEST_PARAMETER")), "{body}");
     }
+}
+
+#[tokio::test]
+async fn a_copy_is_proven_by_a_workflow_of_its_own() {
+    let client = Client::start().await;
+    let mut older = draft();
+    older["recipients"]["signers"][0]["idCheckConfigurationName"] = json!("SMS Auth $");
+    older["recipients"]["signers"][0]["smsAuthentication"] =
+        json!({ "senderProvidedNumbers": ["+15551234567"] });
+    let source = client.create(older).await;
+    let proven = |workflow: &str| {
+        json!({ "workflowId": workflow, "workflowLabel": "By phone", "inputOptions": [{
+            "name": "phone_number_list", "valueType": "PhoneNumberList",
+            "phoneNumberList": [{ "countryCode": "49", "number": "15112345678" }],
+        }] })
+    };
+    let mut list = list();
+    let unknown = "00000000-0000-4000-8000-000000000000";
+    for (copy, workflow) in [(0_usize, PHONE), (1, unknown)] {
+        list["bulkCopies"][copy]["recipients"][0]["identityVerification"] = proven(workflow);
+    }
+    let list = make(&client, list).await;
+    let test = format!("/bulk_send_lists/{list}/test");
+    let (status, tested) = client.call("POST", &test, json!({ "envelopeOrTemplateId": source })).await;
+    assert_eq!((status, &tested["canBeSent"]), (201, &json!(false)), "{tested}");
+    assert_eq!(tested["validationErrors"], json!(["IDENTITY_WORKFLOW_INVALID_ID"]), "{tested}");
+
+    let batch = send(&client, &list, &source).await;
+    let status = client.get(&format!("/bulk_send_batch/{batch}")).await;
+    assert_eq!((&status["sent"], &status["failed"]), (&json!("1"), &json!("1")), "{status}");
+    let error = status["bulkErrors"][0]["errorMessage"].as_str().unwrap();
+    assert!(error.starts_with("IDENTITY_WORKFLOW_INVALID_ID"), "{error}");
+    let all = copies(&client, &batch).await;
+    let ada = &all[0]["recipients"]["signers"][0];
+    assert_eq!((all.len(), &ada["identityVerification"]), (1, &proven(PHONE)), "{ada}");
+    assert!(ada.get("smsAuthentication").is_none(), "{ada}");
+    let id = all[0]["envelopeId"].as_str().unwrap();
+    client.act(id, "1", "sign", json!({})).await;
+    let read = client.get(&format!("/envelopes/{id}/recipients")).await;
+    let proof = &read["signers"][0]["recipientAuthenticationStatus"];
+    assert_eq!(proof["identityVerificationResult"]["status"], "Passed", "{proof}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::testing::{Client, definition, document, signer};
+use super::testing::{Client, definition, document, signer, with_phone};
 use crate::emulator::pdf::read::{Matching, read};
 
 /// A definition for one signer, with these members more.
@@ -151,6 +151,25 @@ async fn a_recipient_is_reached_by_one_second_channel_at_most_and_by_no_unknown_
         let code = client.refusal(reached_by(more.clone())).await;
         assert_eq!(code, "INVALID_REQUEST_PARAMETER", "{more}");
     }
+}
+
+#[tokio::test]
+async fn what_only_the_sdks_know_is_answered_too() {
+    let client = Client::start().await;
+    let mut ada = with_phone(signer("1", "Ada", "/sn1/"));
+    ada["identityVerification"]["workflowLabel"] = json!("By phone");
+    ada["identityVerification"]["inputOptions"][0]["stringValue"] = json!("x");
+    let mut whole = definition(&[ada]);
+    whole["notification"] = json!({ "reminders": { "maximumReminderCount": 3 } });
+    let id = client.create(whole).await;
+    let read = client.get(&format!("/envelopes/{id}/recipients")).await;
+    let check = &read["signers"][0]["identityVerification"];
+    assert_eq!(
+        (&check["workflowLabel"], &check["inputOptions"][0]["stringValue"]),
+        (&json!("By phone"), &json!("x"))
+    );
+    let read = client.get(&format!("/envelopes/{id}/notification")).await;
+    assert_eq!(read["reminders"]["maximumReminderCount"], "3", "{read}");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::emulator::{pdf::write::from_text, testing::Running};
 
-const PHONE: &str = "c368e411-1592-4001-a3df-dca94ac539ae";
+pub(super) const PHONE: &str = "c368e411-1592-4001-a3df-dca94ac539ae";
 
 pub(super) struct Client {
     pub(super) emulator: Running,
