@@ -47,15 +47,20 @@ pub(in crate::emulator) fn emit_of_template(world: &mut World, id: &str, event: 
     world.outgoing.extend(messages);
 }
 
-/// The configurations of an account that want to know of what this user did.
+/// The configurations of an account that want to know of what this user did. SPEC says nothing of `allUsersExcept`: that
+/// its list names who is left out is our reading.
 fn of_account(world: &World, account: &str, user: &str, event: &str) -> Vec<(u64, Value)> {
     let account = world.directory.accounts.get(account);
     let is_user = |listed: &str| listed.trim().eq_ignore_ascii_case(user);
     let all = account.into_iter().flat_map(|account| &account.connect.configurations);
     let wanting = all.filter(|(_, configuration)| {
-        let users = configuration["userIds"].as_array();
-        let applies = truthy(configuration.get("allUsers"))
-            || users.is_some_and(|users| users.iter().filter_map(Value::as_str).any(is_user));
+        let users = configuration["userIds"].as_array().into_iter().flatten();
+        let is_listed = users.filter_map(Value::as_str).any(is_user);
+        let applies = if truthy(configuration.get("allUsersExcept")) {
+            !is_listed
+        } else {
+            is_listed || truthy(configuration.get("allUsers"))
+        };
         applies && truthy(configuration.get("allowEnvelopePublish")) && wants(configuration, event)
     });
     wanting.map(|(number, configuration)| (*number, configuration.clone())).collect()
@@ -191,9 +196,20 @@ fn data(world: &World, envelope: &Envelope, recipient: Option<&str>, configurati
     let wanted = configuration["eventData"]["includeData"].as_array().filter(|wanted| !wanted.is_empty());
     if let Some(wanted) = wanted {
         let names: Vec<&str> = wanted.iter().filter_map(Value::as_str).collect();
-        data["envelopeSummary"] = render::envelope(world, envelope, Include::parse(&names.join(",")));
+        let mut summary = render::envelope(world, envelope, Include::parse(&names.join(",")));
+        if hides_the_reason(configuration)
+            && let Some(fields) = summary.as_object_mut()
+        {
+            fields.remove("voidedReason");
+        }
+        data["envelopeSummary"] = summary;
     }
     data
+}
+
+/// Whether the reason of a void is kept back: SPEC says what is told with the switch on, and not what with none.
+fn hides_the_reason(configuration: &Value) -> bool {
+    configuration["includeEnvelopeVoidReason"].as_str().is_some_and(|said| said.eq_ignore_ascii_case("false"))
 }
 
 #[cfg(test)]

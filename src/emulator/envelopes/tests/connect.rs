@@ -173,6 +173,57 @@ async fn connect_tells_every_notification_of_a_list_of_copies_too() {
 }
 
 #[tokio::test]
+async fn connect_keeps_back_the_reason_of_a_void_only_if_it_is_told_to() {
+    let client = Client::start().await;
+    let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let void = json!({ "status": "voided", "voidedReason": "mistake" });
+    for (switch, reason) in
+        [(Value::Null, Some("mistake")), (json!("true"), Some("mistake")), (json!("False"), None)]
+    {
+        let mut whole = telling(&receiver, "/in", &["envelope-voided"]);
+        whole["eventNotification"]["eventData"] = json!({ "includeData": ["custom_fields"] });
+        whole["eventNotification"]["includeEnvelopeVoidReason"] = switch;
+        let id = client.create(whole).await;
+        assert_eq!(client.call("PUT", &format!("/envelopes/{id}"), void.clone()).await.0, 200);
+        let (_, body) = accept(&receiver).await;
+        let event: Value = serde_json::from_slice(&body).unwrap();
+        let summary = &event["data"]["envelopeSummary"];
+        assert_eq!(summary["status"], "voided", "{event}");
+        assert_eq!(summary["voidedReason"].as_str(), reason, "{event}");
+    }
+}
+
+#[tokio::test]
+async fn connect_leaves_out_the_users_that_a_configuration_excepts() {
+    let client = Client::start().await;
+    let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let next = async || {
+        let (_, body) = accept(&receiver).await;
+        serde_json::from_slice::<Value>(&body).unwrap()["event"].clone()
+    };
+    let configuration = json!({
+        "name": "x", "configurationType": "custom", "allowEnvelopePublish": "true",
+        "allUsersExcept": "true", "userIds": [client.emulator.ready.user_id],
+        "urlToPublishTo": format!("http://{}/in", receiver.local_addr().unwrap()),
+        "events": ["envelope-sent", "envelope-voided"],
+    });
+    let (status, made) = client.call("POST", "/connect", configuration).await;
+    assert_eq!(status, 201, "{made}");
+    let id = client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
+    let change = async |mut change: Value| {
+        change["connectId"] = made["connectId"].clone();
+        assert_eq!(client.call("PUT", "/connect", change).await.0, 200);
+    };
+    change(json!({ "allUsersExcept": "false" })).await;
+    let void = json!({ "status": "voided", "voidedReason": "mistake" });
+    assert_eq!(client.call("PUT", &format!("/envelopes/{id}"), void).await.0, 200);
+    assert_eq!(next().await, "envelope-voided", "who is excepted sent it");
+    change(json!({ "allUsersExcept": "true", "userIds": ["00000000-0000-4000-8000-000000000000"] })).await;
+    client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
+    assert_eq!(next().await, "envelope-sent");
+}
+
+#[tokio::test]
 async fn connect_tries_again_repeats_and_missigns_on_demand() {
     let client = Client::start().await;
     let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
