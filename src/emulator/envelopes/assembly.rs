@@ -10,11 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::{
+    create,
     files::{Binaries, Uploads, file_from},
     filling,
     model::{Fields, File, Kind, Refusal, invalid, objects, refuse, text},
     recipients::{self, Draft},
-    refused::says_something,
+    refused::{self, says_something},
+    settings,
     tabs::{self, DraftTab},
 };
 use crate::emulator::{state::World, templates::Template};
@@ -122,6 +124,21 @@ impl Assembly {
         for (name, value) in settings {
             self.settings.entry(name.clone()).or_insert_with(|| value.clone());
         }
+    }
+
+    /// Takes what an inline template says of the envelope, over what the templates before it said.
+    fn take_inline(&mut self, envelope: &Fields) -> Result<(), Refusal> {
+        refused::in_envelope(envelope)?;
+        for (name, words) in [("emailSubject", &mut self.subject), ("emailBlurb", &mut self.blurb)] {
+            if let Some(said) = text(envelope, name) {
+                *words = Some(said.to_owned());
+            }
+        }
+        if let Some(given) = refused::said(envelope, "notification") {
+            self.notification = Some(create::notification(Some(given))?);
+        }
+        self.settings.extend(settings::of_envelope(envelope)?);
+        Ok(())
     }
 
     fn take_template_documents(&mut self, world: &mut World, template: &Template, scope: usize) {
@@ -256,10 +273,8 @@ fn from_composite(
         part.documents.extend(files);
         overlay(&mut part.recipients, over);
         part.custom_fields.extend(inline.get("customFields").cloned());
-        if let Some(subject) =
-            inline["envelope"]["emailSubject"].as_str().filter(|subject| !subject.is_empty())
-        {
-            part.subject = Some(subject.to_owned());
+        if let Some(envelope) = inline["envelope"].as_object() {
+            part.take_inline(envelope)?;
         }
     }
     // A composite's own document takes the place of its templates' documents.

@@ -117,6 +117,43 @@ async fn a_later_template_of_a_composite_lies_over_the_first() {
 }
 
 #[tokio::test]
+async fn an_inline_template_says_how_its_envelope_is_treated() {
+    let client = Client::start().await;
+    let lives = |days: &str| json!({ "expirations": { "expireEnabled": "true", "expireAfter": days } });
+    let template = json!({ "name": "T", "emailSubject": "T", "emailBlurb": "Of the template", "notification": lives("9"),
+        "allowMarkup": "true", "allowReassign": "false", "documents": [document("One page")] });
+    let made = client.call("POST", "/templates", template).await.1;
+    let said =
+        json!({ "emailBlurb": "Of the inline one", "notification": lives("5"), "allowReassign": "True" });
+    for (inline, own, (blurb, days, may_reassign)) in [
+        (Value::Null, json!({}), ("Of the template", "9", "false")),
+        (said.clone(), json!({}), ("Of the inline one", "5", "true")),
+        (said, json!({ "emailBlurb": "Own", "notification": lives("3") }), ("Own", "3", "true")),
+    ] {
+        let composite = json!({
+            "serverTemplates": [{ "sequence": "1", "templateId": made["templateId"] }],
+            "inlineTemplates": [{ "sequence": "2", "envelope": inline }],
+        });
+        let mut definition = own;
+        definition["compositeTemplates"] = json!([composite]);
+        let path = format!("/envelopes/{}", client.create(definition).await);
+        let read = client.get(&path).await;
+        for (name, value) in [
+            ("emailBlurb", blurb),
+            ("allowReassign", may_reassign),
+            ("allowMarkup", "true"),
+            ("emailSubject", "T"),
+        ] {
+            assert_eq!(read[name], value, "{name}: {read}");
+        }
+        let notification = client.get(&format!("{path}/notification")).await;
+        assert_eq!(notification["expirations"]["expireAfter"], days, "{notification}");
+    }
+    let wrong = json!({ "compositeTemplates": [{ "inlineTemplates": [{ "envelope": { "allowReassign": "perhaps" } }] }] });
+    assert_eq!(client.refusal(wrong).await, "INVALID_REQUEST_PARAMETER");
+}
+
+#[tokio::test]
 async fn tabs_follow_the_document_that_gets_another_number() {
     let client = Client::start().await;
     let ada = |tabs: &Value| json!({ "signers": [{ "recipientId": "1", "name": "Ada", "email": "ada@example.com", "tabs": tabs }] });
