@@ -20,11 +20,12 @@ use super::{
 };
 
 /// What is kept of a definition as it was sent.
-const KEPT: [&str; 7] = [
+const KEPT: [&str; 8] = [
     "brandCompany",
     "brandLanguages",
     "colors",
     "defaultBrandLanguage",
+    "emailContent",
     "isOverridingCompanyName",
     "landingPages",
     "links",

@@ -222,6 +222,41 @@ async fn brands_are_made_worn_and_deleted() {
     assert_eq!(call("DELETE", &format!("/brands/{}", directory::BRAND), json!({})).await.0, 200);
 }
 
+#[tokio::test]
+async fn a_brand_is_of_the_vendors_types_at_every_depth() {
+    let emulator = Running::start().await;
+    let token = emulator.access_token().await;
+    let create = async |name: &str, value: Value| {
+        let mut brand = json!({ "brandName": name });
+        brand[name] = value;
+        let answer = emulator.call("POST", "/brands", &token, Some(brand)).await;
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    for (name, sent, kept) in [
+        (
+            "links",
+            json!([{ "linkType": "closeButton", "showLink": true, "ghost": 1 }]),
+            json!([{ "linkType": "closeButton", "showLink": "true" }]),
+        ),
+        ("emailContent", json!([{ "Content": "Hello" }]), json!([{ "content": "Hello" }])),
+        ("logos", json!({ "primary": "/x" }), Value::Null),
+        ("resources", json!({ "email": "/x" }), Value::Null),
+    ] {
+        let (status, made) = create(name, sent).await;
+        assert_eq!((status, &made["brands"][0][name]), (201, &kept), "{made}");
+    }
+    for (name, wrong) in [
+        ("links", json!({ "linkType": "closeButton" })),
+        ("links", json!([{ "linkText": [] }])),
+        ("emailContent", json!(["Hello"])),
+        ("logos", json!([])),
+        ("resources", json!({ "signing": {} })),
+    ] {
+        let (status, refused) = create(name, wrong.clone()).await;
+        assert_eq!((status, &refused["errorCode"]), (400, &json!("INVALID_REQUEST_BODY")), "{name}: {wrong}");
+    }
+}
+
 fn no_null(value: &Value, at: &str) {
     assert!(!value.is_null(), "{at} is null");
     for item in value.as_array().into_iter().flatten() {
