@@ -320,19 +320,22 @@ pub(in crate::emulator) fn fields_of(one: &Recipient) -> Fields {
 /// The `tabs` object of a recipient of a template, whose tabs go by these ids.
 pub(in crate::emulator) fn tabs_of_draft(draft: &Draft, ids: impl Iterator<Item = String>) -> Value {
     let built: Vec<Tab> = draft.tabs.iter().cloned().zip(ids).map(|(tab, id)| tab.build(id)).collect();
-    lists_of(&built, text(&draft.fields, "recipientId").unwrap_or_default())
+    lists_of(&built, text(&draft.fields, "recipientId").unwrap_or_default(), None)
 }
 
 /// A `tabs` object.
 pub(in crate::emulator) fn tabs(one: &Recipient) -> Value {
-    lists_of(&one.tabs, &one.id)
+    lists_of(&one.tabs, &one.id, Some(&one.guid))
 }
 
-fn lists_of(all: &[Tab], recipient: &str) -> Value {
+/// The tabs of a recipient of this id, and this GUID, which one of a template does not have.
+fn lists_of(all: &[Tab], recipient: &str, guid: Option<&str>) -> Value {
     let mut lists: Map<String, Value> = Map::new();
     for tab in all {
+        let mut fields = self::tab(tab, recipient);
+        fields.extend(guid.map(|guid| ("recipientIdGuid".to_owned(), json!(guid))));
         if let Value::Array(list) = lists.entry(tab.list.clone()).or_insert_with(|| json!([])) {
-            list.push(Value::Object(self::tab(tab, recipient)));
+            list.push(Value::Object(fields));
         }
     }
     Value::Object(lists)

@@ -25,6 +25,9 @@ pub(super) const LOCKED: &str = "templateLocked";
 /// The member by which a template keeps a recipient or a tab from being removed.
 pub(super) const REQUIRED: &str = "templateRequired";
 
+/// What the vendor tells of a tab: passed over when it is sent.
+const REPORTED: [&str; 2] = ["recipientIdGuid", "tabId"];
+
 /// Kinds of tabs that have no `tabLabel`. Any other without one is labelled by its type (SPEC: `tabLabel`).
 const WITHOUT_LABEL: [&str; 4] = ["drawTabs", "notarizeTabs", RADIOS, "tabGroups"];
 
@@ -72,7 +75,7 @@ impl DraftTab {
     /// Makes it a tab.
     pub(super) fn build(self, id: String) -> Tab {
         let Self { list, mut fields, scope, is_stray } = self;
-        fields.remove("tabId");
+        fields.retain(|name, _| !REPORTED.contains(&name.as_str()));
         let value = asked_for(&list, &fields).unwrap_or_default();
         fields.remove("value");
         let is_unnamed = fields.get("tabLabel").is_none_or(Value::is_null);
@@ -202,7 +205,8 @@ fn lay_fields_over(tab: &mut Tab, mut fields: Fields, documents: &[File]) -> Res
     };
     let before = tab.fields.clone();
     let own = if tab.list == RADIOS { fields.remove("radios") } else { None };
-    tab.fields.extend(fields.into_iter().filter(|(name, _)| name != "value" && name != "tabId"));
+    fields.retain(|name, _| name != "value" && !REPORTED.contains(&name.as_str()));
+    tab.fields.extend(fields);
     for change in objects(own.as_ref()) {
         let is_it = |radio: &Fields| {
             let name = if text(change, "tabId").is_some() { "tabId" } else { "value" };

@@ -370,6 +370,26 @@ async fn a_tab_is_answered_with_what_it_was_not_told() {
 }
 
 #[tokio::test]
+async fn a_tab_tells_the_guid_of_its_recipient_whatever_is_sent() {
+    let client = Client::start().await;
+    let tabs = json!({
+        "textTabs": [at(200, json!({ "tabLabel": "company", "recipientIdGuid": "made-up" }))],
+        "radioGroupTabs": [colours()],
+    });
+    let id = client.create(definition(&[ada(&tabs)])).await;
+    let guid = json!(client.guid(&id, "1").await);
+    let path = format!("/envelopes/{id}/recipients/1/tabs");
+    let read = client.get(&path).await;
+    for list in ["textTabs", "radioGroupTabs"] {
+        assert_eq!(read[list][0]["recipientIdGuid"], guid, "{read}");
+    }
+    let tab = json!({ "tabId": read["textTabs"][0]["tabId"], "recipientIdGuid": "made-up", "tooltip": "x" });
+    let (status, changed) = client.call("PUT", &path, json!({ "textTabs": [tab] })).await;
+    let tab = &changed["textTabs"][0];
+    assert_eq!((status, &tab["recipientIdGuid"], &tab["tooltip"]), (200, &guid, &json!("x")), "{changed}");
+}
+
+#[tokio::test]
 async fn every_hit_of_an_anchor_has_a_guid_of_its_own_and_can_be_named_by_it() {
     let client = Client::start().await;
     let mut whole = definition(&[ada(&json!({
