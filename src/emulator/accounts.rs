@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{
     directory::{Account, User},
     envelopes::{
-        Outcome, body,
+        Outcome, body, literals,
         model::{invalid, refuse},
     },
     http::{Answer, Call, vendor_time},
@@ -162,15 +162,34 @@ fn information(id: &str, account: &Account, call: &Call) -> Value {
     information
 }
 
+/// The settings that an account has here from the start: all of them are on or off. Others are kept as they are sent.
+const SWITCHES: [&str; 13] = [
+    "allowInPerson",
+    "attachCompletedEnvelope",
+    "enableRecipientDomainValidation",
+    "enableSMSAuthentication",
+    "enableSequentialSigningAPI",
+    "envelopeIntegrationEnabled",
+    "inSessionEnabled",
+    "inSessionSuppressEmails",
+    "phoneAuthRecipientMayProvidePhoneNumber",
+    "senderMustAuthenticateSigning",
+    "signerMustHaveAccount",
+    "signerMustLoginToSign",
+    "universalSignatureOptIn",
+];
+
 /// `PUT …/settings`, for administrators.
 fn change_settings(world: &mut World, call: &Call, account: &str) -> Result<Answer, Answer> {
     require_admin(world, call)?;
-    let given = body(call, Body::AccountSettings)?;
+    let given = body(call, Body::AccountSettings)?.as_object().cloned().unwrap_or_default();
+    literals::switches(&given, &SWITCHES)?;
     if let Some(account) = world.directory.accounts.get_mut(account) {
-        for (name, value) in given.as_object().into_iter().flatten() {
-            if let Some(value) = value.as_str() {
-                account.settings.insert(name.clone(), value.to_owned());
-            }
+        for (name, value) in &given {
+            let Some(value) = value.as_str() else { continue };
+            let is_switch = SWITCHES.contains(&name.as_str());
+            let value = if is_switch { value.to_ascii_lowercase() } else { value.to_owned() };
+            account.settings.insert(name.clone(), value);
         }
     }
     Ok(Answer::empty(StatusCode::OK))

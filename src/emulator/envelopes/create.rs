@@ -14,7 +14,7 @@ use super::{
     assembly::{Assembly, assemble},
     change,
     files::{Uploads, not_base64},
-    lengths, malformed,
+    lengths, literals, malformed,
     model::{Envelope, Fields, File, Purge, Refusal, Status, invalid, objects, refuse, text},
     progress,
     recipients::{self, Draft, MAX_RECIPIENTS},
@@ -229,6 +229,7 @@ pub(in crate::emulator) fn notification_over(own: &Fields, given: Option<&Value>
     let mut expirations = json!({ "expireEnabled": "true", "expireAfter": "120", "expireWarn": "0" });
     let mut reminders = json!({ "reminderEnabled": "false", "reminderDelay": "0", "reminderFrequency": "0" });
     let given = given.and_then(Value::as_object);
+    given.map_or(Ok(()), check_words)?;
     let uses_defaults = given
         .and_then(|given| text(given, "useAccountDefaults"))
         .is_some_and(|v| v.eq_ignore_ascii_case("true"));
@@ -246,6 +247,17 @@ pub(in crate::emulator) fn notification_over(own: &Fields, given: Option<&Value>
     fields.insert("expirations".to_owned(), expirations);
     fields.insert("reminders".to_owned(), reminders);
     Ok(fields)
+}
+
+/// Refuses other words where a notification has switches and numbers.
+fn check_words(given: &Fields) -> Result<(), Refusal> {
+    literals::switches(given, &["useAccountDefaults"])?;
+    for part in ["expirations", "reminders"].into_iter().filter_map(|name| given.get(name)?.as_object()) {
+        literals::switches(part, &["expireEnabled", "reminderEnabled"])?;
+        literals::numbers(part, &["expireAfter", "expireWarn"])?;
+        literals::numbers(part, &["maximumReminderCount", "reminderDelay", "reminderFrequency"])?;
+    }
+    Ok(())
 }
 
 /// Refuses what cannot be. A warning that this request does not say was set before, and comes down to a shorter life.

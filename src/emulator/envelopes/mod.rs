@@ -27,6 +27,7 @@ mod filter;
 mod folders;
 pub(in crate::emulator) mod lengths;
 mod list;
+pub(in crate::emulator) mod literals;
 mod locks;
 pub(in crate::emulator) mod model;
 mod pattern;

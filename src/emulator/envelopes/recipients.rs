@@ -194,7 +194,7 @@ fn name_of(kind: Kind, fields: &Fields) -> String {
 
 fn check_id(id: &str) -> Result<(), Refusal> {
     let is_number =
-        !id.is_empty() && id.len() <= 9 && id.bytes().all(|byte| byte.is_ascii_digit()) && id != "0";
+        id.len() <= 9 && id.bytes().all(|byte| byte.is_ascii_digit()) && id.bytes().any(|byte| byte != b'0');
     if is_number || uuid::Uuid::parse_str(id).is_ok() {
         return Ok(());
     }

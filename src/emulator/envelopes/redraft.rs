@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use super::{
     change, correct, create, envelope_mut,
-    files::{Binaries, file_from},
+    files::{Binaries, file_from, order_of},
     lengths,
-    model::{Envelope, Fields, File, Recipient, Refusal, Status, invalid, refuse, text},
+    model::{Envelope, Fields, File, Recipient, Refusal, Status, refuse, text},
     recipients,
     refused::{self, says_something},
     render, settings, subject, workflow,
@@ -200,10 +200,7 @@ fn describe(file: &mut File, fields: &Fields) -> Result<(), Refusal> {
     if let Some(name) = text(fields, "name") {
         name.clone_into(&mut file.name);
     }
-    if let Some(order) = text(fields, "order") {
-        file.order =
-            order.parse().map_err(|_| invalid("The order of a document must be a positive whole number."))?;
-    }
+    file.order = order_of(fields)?.unwrap_or(file.order);
     file.given.extend(settings::of_document(fields)?);
     Ok(())
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     Outcome, body, envelope_mut,
     filling::{asked_for, is_true},
-    lengths, malformed,
+    lengths, literals, malformed,
     model::{
         Envelope, Fields, File, RADIOS, Recipient, Refusal, Status, Tab, invalid, objects, refuse, text,
     },
@@ -27,6 +27,9 @@ pub(super) const REQUIRED: &str = "templateRequired";
 
 /// What the vendor tells of a tab: passed over when it is sent.
 const REPORTED: [&str; 2] = ["recipientIdGuid", "tabId"];
+
+/// The switches of a field, or of a radio in a group, by which its signer is held.
+const SWITCHES: [&str; 2] = ["locked", "required"];
 
 /// Kinds of tabs that have no `tabLabel`. Any other without one is labelled by its type (SPEC: `tabLabel`).
 const WITHOUT_LABEL: [&str; 4] = ["drawTabs", "notarizeTabs", RADIOS, "tabGroups"];
@@ -136,6 +139,11 @@ pub(in crate::emulator) fn drafts(tabs: Option<&Value>, scope: usize) -> Vec<Dra
 /// Refuses what no tabs may ask for, wherever they come.
 pub(super) fn check(tabs: &[DraftTab]) -> Result<(), Refusal> {
     refused::in_tabs(tabs)?;
+    for tab in tabs {
+        literals::switches(&tab.fields, &SWITCHES)?;
+        literals::numbers(&tab.fields, &["maxLength"])?;
+        objects(tab.fields.get("radios")).try_for_each(|radio| literals::switches(radio, &SWITCHES))?;
+    }
     lengths::of_tabs(tabs)
 }
 

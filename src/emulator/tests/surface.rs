@@ -376,3 +376,23 @@ async fn an_account_shows_its_settings_on_demand() {
         assert_eq!(account.get("accountSettings"), shown, "{query}");
     }
 }
+
+#[tokio::test]
+async fn a_switch_of_an_account_is_on_or_off() {
+    let emulator = Running::start().await;
+    let token = emulator.access_token().await;
+    let put = async |change: Value| emulator.call("PUT", "/settings", &token, Some(change)).await;
+    let (_, settings) = answered(&emulator, "GET", "/settings", &token).await;
+    for name in settings.as_object().unwrap().keys() {
+        let answer = put(json!({ name: "banana" })).await;
+        let (status, refused) = (answer.status().as_u16(), answer.json::<Value>().await.unwrap());
+        assert_eq!((status, &refused["errorCode"]), (400, &json!("INVALID_REQUEST_PARAMETER")), "{name}");
+    }
+    let change = json!({ "inSessionEnabled": "True", "signDateFormat": "d/M/yyyy" });
+    assert_eq!(put(change).await.status(), 200);
+    let (_, changed) = answered(&emulator, "GET", "/settings", &token).await;
+    assert_eq!(
+        (&changed["inSessionEnabled"], &changed["signDateFormat"]),
+        (&json!("true"), &json!("d/M/yyyy"))
+    );
+}

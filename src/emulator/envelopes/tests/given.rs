@@ -173,6 +173,59 @@ async fn what_only_the_sdks_know_is_answered_too() {
 }
 
 #[tokio::test]
+async fn a_word_is_neither_a_switch_nor_a_number() {
+    let client = Client::start().await;
+    let tabbed = |more: Value| {
+        let mut ada = signer("1", "Ada", "/sn1/");
+        ada["tabs"]["textTabs"][0].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({ "recipients": { "signers": [ada] } })
+    };
+    let mut grouped = signer("1", "Ada", "/sn1/");
+    grouped["tabs"]["radioGroupTabs"] = json!([{ "groupName": "g", "documentId": "1", "radios": [
+        { "value": "a", "pageNumber": "1", "xPosition": "9", "yPosition": "9", "required": "perhaps" },
+    ] }]);
+    let lives = |warn: &str| json!({ "expireEnabled": "true", "expireAfter": "9", "expireWarn": warn });
+    for wrong in [
+        json!({ "notification": { "useAccountDefaults": "banana" } }),
+        json!({ "notification": { "expirations": { "expireEnabled": "yes" } } }),
+        json!({ "notification": { "expirations": lives("soon") } }),
+        json!({ "notification": { "reminders": { "reminderEnabled": "banana" } } }),
+        json!({ "notification": { "reminders": { "reminderDelay": "-1" } } }),
+        json!({ "notification": { "reminders": { "reminderFrequency": "daily" } } }),
+        json!({ "notification": { "reminders": { "maximumReminderCount": "many" } } }),
+        json!({ "documents": [numbered("1", "Sign here: /sn1/", &json!({ "order": "first" }))] }),
+        tabbed(json!({ "required": "perhaps" })),
+        tabbed(json!({ "locked": "banana" })),
+        tabbed(json!({ "maxLength": "long" })),
+        json!({ "recipients": { "signers": [grouped] } }),
+    ] {
+        assert_eq!(client.refusal(with(&wrong)).await, "INVALID_REQUEST_PARAMETER", "{wrong}");
+    }
+    let nobody = definition(&[signer("00", "Ada", "/sn1/")]);
+    assert_eq!(client.refusal(nobody).await, "INVALID_RECIPIENT_ID");
+
+    // What SDKs send for these: booleans, numbers, capitals and empty texts.
+    let mut right = tabbed(json!({ "required": true, "locked": "False", "maxLength": 50 }));
+    right["notification"] = json!({
+        "useAccountDefaults": false, "expirations": { "expireEnabled": "TRUE", "expireAfter": 9, "expireWarn": 1 },
+        "reminders": { "reminderEnabled": true, "reminderDelay": 2, "reminderFrequency": "" },
+    });
+    right["documents"] = json!([numbered("1", "Sign here: /sn1/", &json!({ "order": 0 }))]);
+    let path = format!("/envelopes/{}", client.create(with(&right)).await);
+    let tabs = client.get(&format!("{path}/recipients/1/tabs")).await;
+    let change = json!({ "textTabs": [{ "tabId": tabs["textTabs"][0]["tabId"], "required": "perhaps" }] });
+    let reminders = json!({ "reminders": { "reminderDelay": "soon" } });
+    for (below, wrong) in [("/recipients/1/tabs", change), ("/notification", reminders)] {
+        let (status, body) = client.call("PUT", &format!("{path}{below}"), wrong).await;
+        assert_eq!(
+            (status, &body["errorCode"]),
+            (400, &json!("INVALID_REQUEST_PARAMETER")),
+            "{below}: {body}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_template_is_shared_if_it_says_so() {
     let client = Client::start().await;
     for (sent, read) in [(json!("false"), "false"), (json!(true), "true"), (Value::Null, "false")] {
