@@ -118,7 +118,7 @@ fn take_in(signing: &mut Signing, message: &Message) -> Vec<News> {
 /// The browser claims that it signed; what follows is the state as a return leaves it.
 fn come_back(signing: &mut Signing) {
     signing.signers[0].last_return =
-        Some(LastReturn { claim: Claim::SigningComplete, at: signing.created_at });
+        Some(LastReturn { claim: Claim::SigningComplete, at: signing.created_at, view: None });
     signing.live_view = None;
 }
 
@@ -264,7 +264,7 @@ proptest! {
         }
         let (mut signing, returned) = (signing(signers), returned.index(order.len() + 1));
         // The browser claims that it signed, before, between or after all of it.
-        let claim = LastReturn { claim: Claim::SigningComplete, at: signing.created_at };
+        let claim = LastReturn { claim: Claim::SigningComplete, at: signing.created_at, view: None };
         for (step, index) in order.iter().enumerate() {
             if step == returned {
                 signing.signers[0].last_return = Some(claim);

@@ -245,6 +245,8 @@ pub struct LastReturn {
     pub claim: Claim,
     /// When.
     pub at: Timestamp,
+    /// When the view was minted that led back. None: an earlier version noted it, or made the nonce.
+    pub view: Option<Timestamp>,
 }
 
 macro_rules! claims {
@@ -504,7 +506,7 @@ mod tests {
         signing.signers.push(Signer { order: 2, ..sample::person(SignerStatus::Waiting) });
         signing.signers.push(Signer { order: 3, ..sample::person(SignerStatus::Waiting) });
         for claim in Claim::ALL {
-            signing.signers[0].last_return = Some(LastReturn { claim: *claim, at: at(1) });
+            signing.signers[0].last_return = Some(LastReturn { claim: *claim, at: at(1), view: None });
             let may_ask = [1, 2].map(|index| signing.may_ask(&signing.signers[index]));
             assert_eq!(may_ask, [*claim == Claim::SigningComplete, false], "{claim:?}");
             assert!(signing.waits_in_order(&signing.signers[1]), "it is no fact");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::{
     audit::Act,
@@ -21,8 +21,9 @@ use crate::{
     telemetry::chain,
 };
 
-/// Returns within this time are one return.
-const SAME_RETURN: SignedDuration = SignedDuration::from_secs(10);
+/// Returns that are told since a view was last made for a signer (rule S5): whoever plays with the address must not fill
+/// the outbox.
+const MAX_TOLD: usize = 3;
 
 /// How long a browser that came back waits for the check.
 const RETURN_PATIENCE: Duration = Duration::from_secs(3);
@@ -143,18 +144,15 @@ impl Signings {
     pub async fn returned(&self, target: ReturnTarget, claim: Claim) -> Result<Returned, Error> {
         let signing = self
             .change(target.signing, Durability::Flushed, |signing, now| {
-                let signer = signing.signer_mut(target.signer).ok_or(Error::NotFound)?;
-                let last = signer.last_return.filter(|last| is_lately(*last, now));
-                signer.last_return = Some(LastReturn { claim, at: last.map_or(now, |last| last.at) });
-                if claim.ends_session(signer.status) {
+                let status = signing.signer(target.signer).ok_or(Error::NotFound)?.status;
+                let news = take_claim(signing, target, claim, now);
+                if claim.ends_session(status) {
                     // An old page that is loaded again does not end a later view, with the signer in it.
                     signing.live_view.take_if(|view| {
                         view.signer == target.signer && target.view.is_none_or(|at| at == view.minted_at)
                     });
                 }
-                // Whoever plays with the address must not fill the outbox: one event in a while.
-                let news = News { kind: EventKind::SignerReturned, signer: Some(target.signer) };
-                Ok(if last.is_none() { vec![news] } else { Vec::new() })
+                Ok(news.into_iter().collect())
             })
             .await?;
         let needs_check = signing.status == SigningStatus::Open
@@ -386,10 +384,38 @@ pub(super) fn polling(error: esign::Error) -> Error {
     }
 }
 
-/// Whether a return was so short a time ago that the next one is hardly another. One that is further ahead than daemons'
-/// clocks may be was written by a clock that has been set back since, and is long over.
-fn is_lately(last: LastReturn, now: Timestamp) -> bool {
-    now.duration_since(last.at).abs() < SAME_RETURN
+/// Notes what a browser claims, and answers what is to be told. A view leads back once: the same claim by it is a page that
+/// is loaded again, and so is any claim by a view before the last one that led back.
+fn take_claim(signing: &mut Signing, target: ReturnTarget, claim: Claim, now: Timestamp) -> Option<News> {
+    let ReturnTarget { signer: id, view, .. } = target;
+    // The one that is live is the newest, whatever daemons' clocks say.
+    let live = signing.live_view.as_ref().filter(|live| live.signer == id).map(|live| live.minted_at);
+    let is_live = live.is_some() && live == view;
+    let told = returns_told(signing, id);
+    let signer = signing.signer_mut(id)?;
+    if let Some(last) = signer.last_return {
+        let is_same = (last.claim, last.view) == (claim, view);
+        let is_older = !is_live && is_before(view, last.view, now);
+        if is_same || is_older {
+            return None;
+        }
+    }
+    signer.last_return = Some(LastReturn { claim, at: now, view });
+    (told < MAX_TOLD).then_some(News { kind: EventKind::SignerReturned, signer: Some(id) })
+}
+
+/// Whether a view was minted before the last one that led back, as far as is known. One that is further ahead than daemons'
+/// clocks may be is of a clock that has been set back since.
+fn is_before(view: Option<Timestamp>, last: Option<Timestamp>, now: Timestamp) -> bool {
+    view.zip(last).is_some_and(|(view, last)| view < last && last <= later(now, CLOCKS))
+}
+
+/// How many returns of a signer were told since a view was last made for them.
+fn returns_told(signing: &Signing, signer: SignerId) -> usize {
+    let key = signing.signer(signer).map(|signer| signer.key.as_str());
+    let theirs = signing.history.iter().rev().filter(|moment| moment.signer.as_deref() == key);
+    let since = theirs.take_while(|moment| moment.what != MomentKind::ViewMinted);
+    since.filter(|moment| moment.what == MomentKind::Event(EventKind::SignerReturned)).count()
 }
 
 /// Takes the check, or answers when the next one may be taken (rule B3). A check "in the future" means that
@@ -404,18 +430,31 @@ fn take_check(signing: &mut Signing, now: Timestamp) -> Result<(), Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{SignerStatus, sample};
+    use crate::{
+        domain::{SignerStatus, sample},
+        signing::views::{Opener, fresh},
+    };
 
     const fn at(second: i64) -> Timestamp {
         Timestamp::constant(1_700_000_000 + second, 123_456_700)
     }
 
     #[test]
-    fn a_return_that_is_far_ahead_is_not_one_of_just_now() {
-        let last = LastReturn { claim: Claim::SigningComplete, at: at(100) };
-        let lately = |second| is_lately(last, at(second));
-        assert_eq!([95, 100, 109].map(lately), [true; 3]);
-        assert_eq!([-86_400, 90, 110].map(lately), [false; 3]);
+    fn a_view_before_the_last_that_led_back_has_no_say_unless_the_clock_was_set_back() {
+        let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+        let (id, signer) = (signing.id, signing.signers[0].id);
+        let mut says = |view: i64, claim, now: i64, live: Option<i64>| {
+            signing.live_view = live.map(|minted| fresh(signer, at(minted), Opener::Click));
+            let target = ReturnTarget { signing: id, signer, link: None, view: Some(at(view)) };
+            let is_told = take_claim(&mut signing, target, claim, at(now)).is_some();
+            (is_told, signing.signers[0].last_return.unwrap().claim)
+        };
+        assert_eq!(says(0, Claim::Cancel, 1, Some(0)), (true, Claim::Cancel));
+        assert_eq!(says(10, Claim::SigningComplete, 11, Some(10)), (true, Claim::SigningComplete));
+        assert_eq!(says(0, Claim::Cancel, 70, None), (false, Claim::SigningComplete));
+        // Another daemon's clock is behind: its view is the newest, for it is live.
+        assert_eq!(says(9, Claim::Cancel, 70, Some(9)), (true, Claim::Cancel));
+        assert_eq!(says(-3_600, Claim::Exception, -3_590, None), (true, Claim::Exception));
     }
 
     #[test]

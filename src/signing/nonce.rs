@@ -1,7 +1,8 @@
 //! The nonce in the return URL that the upstream gets: it names a signer of a signing, and nobody can guess
 //! or forge one, because it carries a MAC under a key of ours. Nothing is stored for it, so that minting a
 //! view writes no row. It also names the link that the view came from, so that whoever revokes the link
-//! closes the way back, too, and the view itself, so that a page which is loaded again ends no later one.
+//! closes the way back, too, and the view itself, so that a page which is loaded again ends no later one, and is not
+//! taken for another return.
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use countersign::clock::Clock as _;
 use http::{Method, StatusCode};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -160,7 +161,7 @@ async fn f2_a_visitor_who_stays_is_not_kept_while_docusign_is_slow() {
 }
 
 #[tokio::test]
-async fn a_replayed_return_tells_the_site_once_in_a_while() {
+async fn a_replayed_return_tells_the_site_a_few_times_a_view() {
     let daemon = TestDaemon::builder().public().start().await;
     let made = daemon.create("order-1", &unopened()).await;
     assert_eq!(daemon.click(&link_of(&made, 0)).await.status, StatusCode::SEE_OTHER);
@@ -169,12 +170,40 @@ async fn a_replayed_return_tells_the_site_once_in_a_while() {
         let event = if number % 2 == 0 { "event=cancel" } else { "event=exception" };
         daemon.look(&back.replace("event=cancel", event)).await;
     }
-    assert_eq!(daemon.returns_told().await, 1);
+    assert_eq!(daemon.returns_told().await, 3);
     let read = daemon.get(&format!("/v1/signings/{}", made.id())).await;
     assert_eq!(read.body["signers"][0]["last_return"]["claim"], "exception", "the last one is shown");
     daemon.clock.advance(Duration::from_secs(10));
     daemon.look(&back).await;
-    assert_eq!(daemon.returns_told().await, 2);
+    assert_eq!(daemon.returns_told().await, 3, "nor later");
+    assert_eq!(daemon.click(&link_of(&made, 0)).await.status, StatusCode::SEE_OTHER);
+    let back = daemon.back_from("finish_later", &json!({})).await;
+    daemon.look(&back).await;
+    assert_eq!(daemon.returns_told().await, 4, "the next view leads back on its own account");
+}
+
+#[tokio::test]
+async fn each_view_that_leads_back_is_a_return_however_quickly_and_an_old_page_is_none() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &unopened()).await;
+    let path = format!("/v1/signings/{}", made.id());
+    let said = async || daemon.get(&path).await.body["signers"][0]["last_return"].clone();
+    let mut pages = Vec::new();
+    for (action, claim) in
+        [("finish_later", "cancel"), ("finish_later", "cancel"), ("sign", "signing_complete")]
+    {
+        daemon.clock.advance(Duration::from_secs(3));
+        let view = daemon.post(&format!("{path}/signers/{}/views", made.signer()), &json!({})).await;
+        assert_eq!(view.status, StatusCode::CREATED, "{}", view.text);
+        pages.push(daemon.back_from(action, &json!({})).await);
+        daemon.look(pages.last().unwrap()).await;
+        assert_eq!(said().await, json!({ "claim": claim, "at": daemon.clock.now() }));
+    }
+    assert_eq!(daemon.returns_told().await, 3);
+    let last = said().await;
+    daemon.clock.advance(Duration::from_secs(20));
+    daemon.look(&pages[0]).await;
+    assert_eq!((said().await, daemon.returns_told().await), (last, 3));
 }
 
 #[tokio::test]

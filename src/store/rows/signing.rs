@@ -132,6 +132,9 @@ struct SignerState<'a> {
     sms_auth: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_return: Option<(Cow<'a, str>, i64)>,
+    /// The view of the last return: beside it, because an earlier version reads a pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    returned_by: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     upstream_id: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -252,6 +255,7 @@ impl<'a> From<&'a Signer> for SignerState<'a> {
             role: cow(signer.role.as_ref()),
             sms_auth: signer.sms_auth,
             last_return: signer.last_return.map(|last| (last.claim.as_str().into(), micros(last.at))),
+            returned_by: signer.last_return.and_then(|last| last.view).map(micros),
             upstream_id: cow(signer.upstream.recipient_id.as_ref()),
             named_at: signer.upstream.named_at.map(micros),
             failed_at: signer.upstream.failed_at.map(micros),
@@ -355,7 +359,11 @@ impl SignerState<'_> {
         };
         let last_return = match self.last_return {
             None => None,
-            Some((claim, at)) => Some(LastReturn { claim: Claim::parse(&claim), at: timestamp(at)? }),
+            Some((claim, at)) => Some(LastReturn {
+                claim: Claim::parse(&claim),
+                at: timestamp(at)?,
+                view: self.returned_by.map(timestamp).transpose()?,
+            }),
         };
         Ok(Signer {
             id: SignerId::from_uuid(uuid(&self.id)?),

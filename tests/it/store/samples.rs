@@ -132,7 +132,8 @@ pub(crate) fn full(mut signing: Signing) -> Signing {
     };
     signing.purged_at = Some(after(2_000));
     signing.signers[0].status = SignerStatus::Signed;
-    signing.signers[0].last_return = Some(LastReturn { claim: Claim::SigningComplete, at: after(999) });
+    signing.signers[0].last_return =
+        Some(LastReturn { claim: Claim::SigningComplete, at: after(999), view: Some(after(998)) });
     signing.signers[1].authenticated_by = None;
     signing.signers[1].return_url = None;
     signing.signers[1].role = None;
