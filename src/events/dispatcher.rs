@@ -288,8 +288,9 @@ impl Dispatcher {
             Some(AttemptResult::Failed) => {
                 self.ailing.insert(endpoint);
             }
-            // What waits for it stays pending, and is not claimed while the endpoint is off.
-            Some(AttemptResult::Gone) => drop(self.lanes.take(Some(endpoint), now.uptime)),
+            // What waits for it stays pending, and is not claimed while the endpoint is off: once that is on again, no
+            // lease of ours may be in the way.
+            Some(AttemptResult::Gone) => self.lanes.leave(endpoint, now.uptime),
             Some(AttemptResult::GivenUp) | None => {}
         }
         self.lanes.ended(reply.key, reply.hold, now.uptime);

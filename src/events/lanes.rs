@@ -45,7 +45,7 @@ pub(super) struct Now {
 pub(super) struct Lanes {
     by_key: HashMap<Key, Lane>,
     waiting: usize,
-    /// What goes back to the store, to come again once an earlier event was tried again.
+    /// What goes back to the store, to come again once an earlier event was tried again, or its endpoint is switched on.
     put_off: Vec<Delivery>,
 }
 
@@ -172,6 +172,12 @@ impl Lanes {
             lane.is_busy || lane.held.is_some() || !lane.waiting.is_empty()
         });
         released
+    }
+
+    /// [Puts off](Lanes::put_off) what waits for an endpoint, as it is and as far as it is leased.
+    pub(super) fn leave(&mut self, endpoint: EndpointId, now: Duration) {
+        let left = self.take(Some(endpoint), now);
+        self.put_off.extend(left.into_iter().map(|due| due.delivery));
     }
 
     /// Takes out what waits for one endpoint, or for all; answers what of it is still leased.

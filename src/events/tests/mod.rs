@@ -282,6 +282,24 @@ async fn a_callers_endpoint_that_was_gone_is_switched_on_by_its_caller() {
 }
 
 #[tokio::test]
+async fn what_waited_behind_a_410_goes_out_when_the_endpoint_is_switched_on_and_not_a_lease_later() {
+    let (fixture, mut receiver) = (fixture().await, Receiver::silent(&[410]).await);
+    let new = NewEndpoint { url: receiver.url.clone(), events: Vec::new(), allow_private: Some(true) };
+    let made = fixture.endpoints.create(&caller(), new).await.unwrap().endpoint;
+    fixture.publish(signing(), 1..=3).await;
+    // The others wait for the end of this attempt.
+    assert_eq!(receiver.next_sequence().await, 1);
+    receiver.speak();
+    let read = async || fixture.endpoints.get(&caller(), made.id).await.unwrap();
+    eventually(async || read().await.disabled_at.is_some()).await;
+    fixture.endpoints.enable(&caller(), made.id).await.unwrap();
+    fixture.clock.advance(Duration::from_secs(1));
+    for sequence in [2, 3] {
+        assert_eq!(receiver.next_sequence().await, sequence);
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_sent_to_a_private_address_and_no_redirect_is_followed() {
     let (fixture, mut receiver) = (fixture().await, Receiver::start(&[302]).await);
     fixture.endpoint(&receiver.url, false).await;
