@@ -86,6 +86,9 @@ pub enum Refusal {
     /// It is for somebody else.
     #[error("the token's audience is not ours")]
     Audience,
+    /// One of its dates is none.
+    #[error("the token's exp, nbf or iat is no date: it is a number of seconds since 1970")]
+    Date,
     /// Its time is over.
     #[error("the token has expired")]
     Expired,

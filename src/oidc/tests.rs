@@ -149,6 +149,13 @@ async fn claims_that_do_not_hold_are_refused() {
         (changed("iss", json!("https://cluster.example/")), Refusal::Issuer),
         (changed("exp", json!(START - 31)), Refusal::Expired),
         (changed("exp", json!("soon")), Refusal::Form),
+        (changed("exp", json!(1_799_999_969.9)), Refusal::Expired),
+        (changed("nbf", json!(1_800_000_031.5)), Refusal::NotYet),
+        (changed("exp", json!(-1)), Refusal::Date),
+        (changed("nbf", json!(-0.5)), Refusal::Date),
+        (changed("exp", json!(START * 1_000)), Refusal::Date),
+        (changed("iat", json!(1e300)), Refusal::Date),
+        (changed("exp", json!(u64::MAX)), Refusal::Date),
         (changed("nbf", json!(START + 31)), Refusal::NotYet),
         (changed("iat", json!(START + 3_600)), Refusal::NotYet),
         (changed("sub", json!("")), Refusal::Subject),
@@ -164,6 +171,23 @@ async fn claims_that_do_not_hold_are_refused() {
     publisher.clock.advance(Duration::from_secs(629));
     assert!(publisher.issuers.identify(&token).await.is_ok(), "within the leeway");
     publisher.clock.advance(Duration::from_secs(2));
+    assert_eq!(publisher.refusal(&token).await, Refusal::Expired);
+}
+
+/// RFC 7519, section 2: a date need not be whole.
+#[tokio::test]
+async fn dates_may_have_a_fraction_which_counts_for_nothing() {
+    let pair = Pair::rsa("one");
+    let publisher = Publisher::start(&[&pair]).await;
+    let mut fractional = claims();
+    for (name, date) in [("exp", "1800000600.75"), ("nbf", "1800000030.999"), ("iat", "1.8000000005e9")] {
+        fractional[name] = serde_json::from_str(date).unwrap();
+    }
+    let token = pair.token(&fractional);
+    assert!(publisher.issuers.identify(&token).await.is_ok());
+    publisher.clock.advance(Duration::from_secs(629));
+    assert!(publisher.issuers.identify(&token).await.is_ok(), "within the leeway");
+    publisher.clock.advance(Duration::from_secs(1));
     assert_eq!(publisher.refusal(&token).await, Refusal::Expired);
 }
 

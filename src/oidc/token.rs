@@ -1,5 +1,7 @@
 //! One token: what it says before it is believed, and what it takes to believe it. Pure.
 
+use std::time::Duration;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, Validation};
@@ -34,9 +36,9 @@ struct Claims {
     iss: String,
     #[serde(default)]
     sub: String,
-    exp: i64,
-    nbf: Option<i64>,
-    iat: Option<i64>,
+    exp: f64,
+    nbf: Option<f64>,
+    iat: Option<f64>,
 }
 
 impl Unverified {
@@ -49,6 +51,9 @@ impl Unverified {
         };
         let header: Header = decode(header)?;
         let claims: Claims = decode(claims)?;
+        for date in [Some(claims.exp), claims.nbf, claims.iat].into_iter().flatten() {
+            seconds(date)?;
+        }
         // RFC 7515, 4.1.11: an extension that must be understood is not; RFC 8725, 3.11: other kinds of JWT.
         let is_token = header.typ.is_none_or(|typ| {
             ["jwt", "at+jwt", "application/at+jwt"].contains(&typ.to_ascii_lowercase().as_str())
@@ -65,6 +70,14 @@ impl Unverified {
 fn decode<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, Refusal> {
     let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| Refusal::Form)?;
     serde_json::from_slice(&bytes).map_err(|_| Refusal::Form)
+}
+
+/// The whole seconds of a date. It may have a fraction (RFC 7519, section 2: `NumericDate`); one before 1970 or after the
+/// year 9999 is none, such as milliseconds.
+fn seconds(date: f64) -> Result<i64, Refusal> {
+    let since_1970 = Duration::try_from_secs_f64(date).map_err(|_| Refusal::Date)?;
+    let at = Timestamp::UNIX_EPOCH.checked_add(since_1970).map_err(|_| Refusal::Date)?;
+    Ok(at.as_second())
 }
 
 /// Checks a token whole and answers its subject.
@@ -88,11 +101,13 @@ pub(super) fn verify(
     let claims: Claims =
         jsonwebtoken::decode(token, key.decoding(), &validation).map_err(|error| refusal(&error))?.claims;
     let now = now.as_second();
-    if claims.exp <= now.saturating_sub(LEEWAY_S) {
+    if seconds(claims.exp)? <= now.saturating_sub(LEEWAY_S) {
         return Err(Refusal::Expired);
     }
-    if [claims.nbf, claims.iat].into_iter().flatten().any(|from| from > now.saturating_add(LEEWAY_S)) {
-        return Err(Refusal::NotYet);
+    for from in [claims.nbf, claims.iat].into_iter().flatten() {
+        if seconds(from)? > now.saturating_add(LEEWAY_S) {
+            return Err(Refusal::NotYet);
+        }
     }
     if claims.sub.is_empty() || claims.sub.len() > SUBJECT_LIMIT {
         return Err(Refusal::Subject);
