@@ -134,7 +134,7 @@ fn check_log(files: &[&PathBuf], after: Option<Head>, wanted: Option<Head>) -> a
         }
         Some(Ok(())) | None => {}
     }
-    output::line(format_args!("good: {} line(s), head {head}", head.seq - begin.seq));
+    output::line(format_args!("good: {} line(s), head {head}", head.seq - begin.seq))?;
     Ok(true)
 }
 
@@ -153,7 +153,7 @@ fn check_bundle(path: &Path, keys: Option<&str>) -> anyhow::Result<Option<Verifi
                 good.audit.len(),
                 good.key,
                 if keys.is_some() { "" } else { " (compare it with /.well-known/jwks.json, or give --keys)" },
-            ));
+            ))?;
             if good.about.events_left_out > 0 {
                 output::note(format_args!(
                     "{} older event(s) are not in it: it had no room for them",

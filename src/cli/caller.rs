@@ -52,7 +52,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Command::Add(add) = args.command;
     let added = Added::new(add.name);
     if add.json {
-        output::line(serde_json::to_string(&added)?);
+        output::line(serde_json::to_string(&added)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     output::line(format_args!(
@@ -63,7 +63,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         name = added.name,
         key = added.key,
         hash = added.key_hash,
-    ));
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -56,7 +56,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
          (Your own organisation: DocuSign Admin > Connected Apps.)\n\n\
          {redirect} must be a redirect URI of the app in Apps and Keys.",
         urls.individual, urls.organisation,
-    ));
+    ))?;
     if !args.wait {
         return Ok(ExitCode::SUCCESS);
     }

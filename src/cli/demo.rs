@@ -81,14 +81,15 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Demo { app, shown } = demo;
     let daemon = tokio::spawn(app.run());
     let outcome = if args.walk {
-        let outcome = shown.walk(&clock, started).await;
-        life.stop();
-        outcome
+        shown.walk(&clock, started).await
     } else {
-        output::line(shown.introduction());
-        life.stopping().cancelled().await;
-        Ok(())
+        let told = output::line(shown.introduction());
+        if told.is_ok() {
+            life.stopping().cancelled().await;
+        }
+        told
     };
+    life.stop();
     let daemon = daemon.await.context("the daemon ended abnormally")?;
     around.stop();
     around.drain(DRAIN_DEADLINE).await;
@@ -167,7 +168,7 @@ impl Shown {
             "{:<9} {:>5} ms  emulator, daemon and website listen",
             "start",
             took(started)
-        ));
+        ))?;
         let client = HttpClient::new(&http_client::Options::default())?;
         let control = &self.emulator.ready().control_url;
         let (site, api, key) = (self.site.url(), &self.api.api_url, &self.key.key);
@@ -176,10 +177,9 @@ impl Shown {
         for step in Step::ALL {
             let since = clock.uptime();
             let seen = walk.step(step).await?;
-            output::line(format_args!("{:<9} {:>5} ms  {seen}", step.name(), took(since)));
+            output::line(format_args!("{:<9} {:>5} ms  {seen}", step.name(), took(since)))?;
         }
-        output::line(format_args!("{:<9} {:>5} ms  the whole journey", "done", took(started)));
-        Ok(())
+        output::line(format_args!("{:<9} {:>5} ms  the whole journey", "done", took(started)))
     }
 
     fn introduction(&self) -> String {

@@ -52,10 +52,5 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn print(report: &Report, json: bool) -> anyhow::Result<()> {
-    if json {
-        output::line(serde_json::to_string(report)?);
-    } else {
-        output::line(report);
-    }
-    Ok(())
+    if json { output::line(serde_json::to_string(report)?) } else { output::line(report) }
 }

@@ -72,9 +72,13 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(path) = &args.ready_file {
         ready_file::write(path, emulator.ready())?;
     }
-    output::line(introduction(emulator.ready()));
-    life.stopping().cancelled().await;
+    let told = output::line(introduction(emulator.ready()));
+    if told.is_ok() {
+        life.stopping().cancelled().await;
+    }
+    life.stop();
     life.drain(Duration::from_secs(10)).await;
+    told?;
     Ok(if life.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

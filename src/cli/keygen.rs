@@ -50,7 +50,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     create(&public_path, pair.public_pem.as_bytes(), 0o644)?;
     // Settings are read from another directory than this one, most likely.
     let setting = fs::canonicalize(&private_path).unwrap_or_else(|_| private_path.clone());
-    output::line(pair.public_pem.trim_end());
+    output::line(pair.public_pem.trim_end())?;
     output::note(format_args!(
         "\nPrivate key: {} (mode 0600; keep it, show it to nobody)\nPublic key:  {}\n\n\
          In DocuSign: Settings > Apps and Keys > your app > Actions > Edit > Service Integration >\n\

@@ -134,7 +134,7 @@ async fn follow(
             if event.data.is_empty() {
                 continue;
             }
-            output::line(&event.data);
+            output::line(&event.data)?;
             if let Some(forward) = forward {
                 forward.send(&event.data).await;
             }

@@ -12,6 +12,6 @@ pub(super) struct Args {}
 /// Runs the command.
 #[expect(clippy::unused_async, reason = "every command has this shape")]
 pub(super) async fn run(_: Args) -> anyhow::Result<ExitCode> {
-    output::line(serde_json::to_string_pretty(&openapi::document())?);
+    output::line(serde_json::to_string_pretty(&openapi::document())?)?;
     Ok(ExitCode::SUCCESS)
 }

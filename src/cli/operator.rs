@@ -62,16 +62,16 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let shown = (!asked.stdin).then(|| password.expose_secret());
     if asked.json {
         let made = Made { password: shown, operator_password_hash: hash };
-        output::line(serde_json::to_string(&made)?);
+        output::line(serde_json::to_string(&made)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(password) = shown {
-        output::line(format_args!("The operators' password, shown this once:\n\n    {password}\n"));
+        output::line(format_args!("The operators' password, shown this once:\n\n    {password}\n"))?;
     }
     output::line(format_args!(
         "Under [ops] in the settings; then the status page is at /admin/ of the ops listener:\n\n\
          operator_password_hash = \"{hash}\""
-    ));
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 

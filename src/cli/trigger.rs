@@ -103,18 +103,19 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Cause::Signer(action) => control.signer_acts(args.event, action, signer).await?,
         Cause::Envelope(action) => {
             let Seat { envelope, .. } = control.seat(signer).await?;
-            output::line(control.post(&["envelopes", &envelope, action], &json!({})).await?);
+            output::line(control.post(&["envelopes", &envelope, action], &json!({})).await?)?;
         }
         Cause::Consent { granted } => {
-            output::line(control.post(&["consent"], &json!({ "granted": granted })).await?);
+            let done = control.post(&["consent"], &json!({ "granted": granted })).await?;
             if !granted {
                 control.post(&["tokens", "revoke"], &json!({})).await?;
             }
+            output::line(done)?;
         }
         Cause::NextCreate => {
             let fault =
                 json!({ "fault": "commit_then_drop", "method": "POST", "path": "/envelopes", "count": 1 });
-            output::line(control.post(&["faults"], &fault).await?);
+            output::line(control.post(&["faults"], &fault).await?)?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -140,7 +141,7 @@ impl Control {
         };
         loop {
             let done = self.post(&["signers", &signer, action], &json!({})).await?;
-            output::line(&done);
+            output::line(&done)?;
             if event == Event::Returned {
                 self.come_back(&done).await?;
             }

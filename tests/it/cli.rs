@@ -68,6 +68,35 @@ fn caller_add_shows_a_key_and_its_hash_and_with_json_nothing_else() {
     assert!(text.contains("    cs_") && text.contains("[callers.website]\nkey_hash = \"sha256:"), "{text}");
 }
 
+/// A key is shown this once: whoever sends it to a full disk must hear that they have none.
+#[test]
+fn what_cannot_be_written_is_a_failure_and_a_reader_that_went_away_is_none() {
+    let run = |arguments: &[&str], out: std::process::Stdio| {
+        Command::new(env!("CARGO_BIN_EXE_countersign")).args(arguments).stdout(out).output().unwrap()
+    };
+    let table: [&[&str]; 5] = [
+        &["caller", "add", "website", "--json"],
+        &["caller", "add", "website"],
+        &["operator", "password", "--json"],
+        &["openapi"],
+        &["emulate", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"],
+    ];
+    for arguments in table {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = run(arguments, full.into());
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(
+            said.contains("countersign: cannot write the output: No space left"),
+            "{arguments:?}: {said}"
+        );
+    }
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = run(&["openapi"], writer.into());
+    assert!(output.status.success() && stderr(&output).is_empty(), "{}", stderr(&output));
+}
+
 #[test]
 fn keygen_makes_a_pair_that_fits_and_overwrites_nothing() {
     let directory = scratch("keygen");
