@@ -49,7 +49,7 @@ enum News {
     Ails,
     /// It has none.
     CannotAct,
-    /// A key earned a token.
+    /// A key is accepted: a token was earned with it, which may be another sender's of the same app.
     KeyTaken(String),
     /// A key is refused, or its file is bad.
     KeyBad(String, KeyState),
@@ -118,7 +118,7 @@ fn log(parts: &Parts, status: &SenderStatus, news: &News) {
             tracing::info!(
                 sender,
                 key.fingerprint = fingerprint,
-                "this key earned a token, and signs from now on"
+                "DocuSign accepts this key, and it signs from now on"
             );
         }
         News::KeyBad(fingerprint, state) => {
