@@ -11,7 +11,10 @@ use figment::{
     value::{Dict, Map, Value},
 };
 
-use super::error::{ConfigError, variable};
+use super::{
+    error::{ConfigError, variable},
+    values::checked_names,
+};
 
 /// What the defaults are called where it is said from where a setting came.
 pub(super) const DEFAULTS_NAME: &str = "config/default.toml";
@@ -86,6 +89,23 @@ struct Layer {
     settings: Dict,
 }
 
+impl Layer {
+    /// Checks the names of tables before anything in them is read: a copy of the defaults' table lacks what they need.
+    fn check_names(&self) -> Result<(), ConfigError> {
+        for section in NAMED {
+            let Some(tables) = self.settings.get(section).and_then(Value::as_dict) else { continue };
+            let checked = if tables.contains_key(EVERY) {
+                let cause = format!("\"{EVERY}\" stands in {DEFAULTS_NAME} only");
+                Err(ConfigError::new(format!("{section}.{EVERY}"), cause, "write the setting in each table"))
+            } else {
+                checked_names(section, tables.keys())
+            };
+            checked.map_err(|error| error.found_in(Some(self.name.clone())))?;
+        }
+        Ok(())
+    }
+}
+
 impl Provider for Layer {
     fn metadata(&self) -> Metadata {
         Metadata::named(self.name.clone())
@@ -104,6 +124,7 @@ pub(super) fn stack(file: Option<(&str, &str)>, variables: &Variables) -> Result
     };
     let variables: Vec<Layer> =
         variables.0.iter().filter_map(|(name, value)| from_variable(name, value)).collect();
+    file.iter().chain(&variables).try_for_each(Layer::check_names)?;
     let mut defaults = parse(DEFAULTS_NAME, DEFAULTS)?;
     for section in NAMED {
         let given = file.iter().chain(&variables).filter_map(|layer| layer.settings.get(section));

@@ -203,10 +203,6 @@ impl Config {
 
     fn check(raw: Raw, credentials: &Credentials) -> Result<Self, ConfigError> {
         let upstream = raw.upstream.check()?;
-        values::checked_names("senders", raw.senders.keys())?;
-        values::checked_names("callers", raw.callers.keys())?;
-        values::checked_names("oidc", raw.oidc.keys())?;
-        values::checked_names("webhooks", raw.webhooks.keys())?;
         values::checked_names("templates", raw.templates.keys())?;
         raw.budget.check()?;
         raw.otel.check()?;

@@ -272,6 +272,18 @@ fn a_section_whose_table_lacks_its_name_is_told_to_give_it_one() {
     assert!(line.ends_with("write a table: [callers.website]"), "{line}");
 }
 
+/// Whoever copies it out of the file of the defaults is not told to give the whole sender a variable.
+#[test]
+fn the_table_of_the_defaults_is_refused_by_its_name() {
+    for section in ["callers", "oidc", "senders", "webhooks"] {
+        let line = refused(&with(&format!("[{section}.\"*\"]\n")));
+        let why = "\"*\" stands in config/default.toml only; write the setting in each table";
+        assert_eq!(line, format!("{section}.* (in site.toml): {why}"));
+    }
+    let line = refused(&with("[webhooks.\"Web Site\"]\n"));
+    assert!(line.starts_with("webhooks.Web Site (in site.toml): not a usable name; "), "{line}");
+}
+
 #[test]
 fn broken_toml_is_placed_and_not_quoted() {
     let line = refused("[store]\nseal_key = \"topsecret\nurl = 1");
