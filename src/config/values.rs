@@ -68,7 +68,8 @@ pub(super) fn named<'de, D: Deserializer<'de>, T: Setting>(
     Ok(named.into_iter().map(|(name, written)| (name, written.0)).collect())
 }
 
-/// For `deserialize_with`: a list of anything, or its only entry.
+/// For `deserialize_with`: a list of anything, or its only entry. One that holds a comma is written in brackets: without
+/// them it would be one where two are meant, and nobody would see it of a secret.
 pub(super) fn one_or_many<'de, D, T>(input: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -142,6 +143,12 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrMany<T> {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<T>, E> {
+        // In several lines it is a key, which has no commas of ours.
+        if text.contains(',') && !text.contains('\n') {
+            return Err(de::Error::custom(
+                "a comma without brackets; write [\"a\", \"b\"], or [\"a,b\"] if it belongs to the value",
+            ));
+        }
         Ok(vec![T::deserialize(text.into_deserializer())?])
     }
 

@@ -63,6 +63,24 @@ fn the_file_goes_over_the_defaults_and_the_environment_over_both() {
 }
 
 #[test]
+fn a_comma_makes_no_list_and_no_secret_without_brackets() {
+    let name = "COUNTERSIGN__CONNECT__HMAC_KEYS";
+    let keys = |value: &str| -> Vec<String> {
+        let config = load(&with(""), &[(name, value)]).unwrap();
+        config.connect.hmac_keys.iter().map(|key| key.expose_secret().to_owned()).collect()
+    };
+    assert_eq!(keys("[\"one\", \"two\"]"), ["one", "two"]);
+    assert_eq!(keys("[\"one,two\"]"), ["one,two"]);
+    let why = "a comma without brackets; write [\"a\", \"b\"], or [\"a,b\"] if it belongs to the value";
+    for bare in ["one,two", "one, two", "\"one,two\""] {
+        let line = load(&with(""), &[(name, bare)]).unwrap_err().to_string();
+        assert_eq!(line, format!("connect.hmac_keys (in {name}): {why}"));
+    }
+    let line = load(&with(""), &[("COUNTERSIGN__SENDERS__SYSTEM__SCOPES", "signature,impersonation")]);
+    assert!(line.unwrap_err().to_string().starts_with("senders.system.scopes (in COUNTERSIGN__SENDERS__"));
+}
+
+#[test]
 fn ids_that_are_digits_stay_text_in_the_file_too() {
     let config =
         load(&format!("{SENDER}account = 12345678\n[store]\nseal_key = \"{SEAL_KEY}\""), &[]).unwrap();
