@@ -17,7 +17,7 @@ use crate::{
     api::{
         Problem,
         bodies::whole_body,
-        caller::{Authenticated, Caller},
+        caller::{Authenticated, CREATE_CALLS, Caller},
         exchange::{Asked, Parameter, Parameters, json},
         prefer::{preference, stated},
         router::Api,
@@ -86,12 +86,24 @@ pub(super) async fn create(
     };
     let sender = draft.sender.clone();
     let ask = Ask { caller: caller.name.clone(), key, request, draft, body, wait };
-    if let Some(cap) = caller.daily_signings() {
-        caller.capped(api.signings.count_create(&ask.caller, ask.key, cap.into()).await)?;
+    if caller.has_counted_creates() {
+        count_new(&api, &caller, &ask).await?;
     }
     let outcome = api.signings.create(ask).await;
     count(&api, &outcome);
     Ok(answer(outcome.map_err(|error| with_consent_link(&api, &sender, error.into()))?))
+}
+
+/// Counts a create in its caller's day and hour. What its key has made is answered from the store: that counts in neither,
+/// and is there also when both are used up (rule E3). First the day, which a repeat is not counted in again.
+async fn count_new(api: &Api, caller: &Caller, ask: &Ask) -> Result<(), Problem> {
+    if api.signings.is_key_known(&ask.caller, ask.key).await? {
+        return Ok(());
+    }
+    if let Some(cap) = caller.daily_signings() {
+        caller.capped(api.signings.count_create(&ask.caller, ask.key, cap.into()).await)?;
+    }
+    caller.spend_share(|| CREATE_CALLS, api.hourly_limit, api.clock.now())
 }
 
 /// `POST /v1/signings?dry_run=true`: all that a create would be refused for, at once. It needs no key,

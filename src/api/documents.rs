@@ -46,6 +46,7 @@ pub(super) async fn document(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let part = document_ref(&part).ok_or_else(Problem::not_found)?;
+    caller.spend_share(|| api.signings.to_fetch(id, &[part]), api.hourly_limit, api.clock.now())?;
     let document = api.signings.document(&caller.name, id, part, patience(&headers)).await;
     let document = of_signing(&api, &caller.name, id, document).await?;
     let tag = etag(document.content.sha256());

@@ -46,7 +46,11 @@ const TURN_WAIT: Duration = Duration::from_secs(10);
 /// When to come again if it had none.
 const TURN_RETRY: Duration = Duration::from_secs(5);
 
-/// Answers the bundle. It costs two calls upstream.
+/// What of its documents is put into a bundle.
+const DOCUMENTS: [(&str, DocumentRef); 2] =
+    [("combined", DocumentRef::Combined), ("certificate", DocumentRef::Certificate)];
+
+/// Answers the bundle. It costs two calls upstream, but for what lies here.
 pub(super) async fn bundle(
     State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
@@ -54,9 +58,11 @@ pub(super) async fn bundle(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let until = Deadline::within(&*api.clock, patience(&headers));
+    let parts = DOCUMENTS.map(|(_, part)| part);
+    caller.spend_share(|| api.signings.to_fetch(id, &parts), api.hourly_limit, api.clock.now())?;
     let signing = api.signings.get(&caller.name, id).await?;
     let mut documents = Vec::new();
-    for (name, part) in [("combined", DocumentRef::Combined), ("certificate", DocumentRef::Certificate)] {
+    for (name, part) in DOCUMENTS {
         let left = until.left(api.clock.uptime());
         documents.push((name, fetch(&api, &caller.name, id, part, left).await?));
     }

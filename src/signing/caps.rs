@@ -15,12 +15,14 @@ use crate::{
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 impl Signings {
-    /// Counts a create, unless its key made one before or was counted today: a repeat is the same signing.
+    /// Whether a key has made a signing: the same call is no new create.
+    pub async fn is_key_known(&self, caller: &CallerName, key: Digest) -> Result<bool, Error> {
+        Ok(self.parts.store.signing_by_key(caller, key).await?.is_some())
+    }
+
+    /// Counts a create whose key has made no signing, unless the key was counted today.
     pub async fn count_create(&self, caller: &CallerName, key: Digest, cap: u64) -> Result<(), Error> {
         let store = &self.parts.store;
-        if store.signing_by_key(caller, key).await?.is_some() {
-            return Ok(());
-        }
         let (day, counted) = (start_of(self.parts.clock.now(), DAY), Counter::Key(key));
         if store.spend(&counted, day, 0).await? > 0 {
             return Ok(());

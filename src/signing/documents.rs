@@ -221,6 +221,14 @@ impl Signings {
         }
     }
 
+    /// How many of these documents of a signing would have to be fetched: they are neither here nor on their way.
+    pub fn to_fetch(&self, id: SigningId, parts: &[DocumentRef]) -> u64 {
+        let documents = &self.parts.documents;
+        documents.let_go(self.parts.clock.uptime());
+        let places = documents.places();
+        parts.iter().map(|part| u64::from(!places.contains_key(&(id, *part)))).sum()
+    }
+
     async fn fetch(
         &self,
         signing: &Signing,

@@ -329,6 +329,62 @@ async fn a_callers_share_of_the_hour_is_its_own() {
         .await;
 }
 
+/// What is answered from the store costs no call, and is there whatever has been spent (rule E3).
+#[tokio::test]
+async fn e3_a_share_that_is_used_up_hides_no_answer_and_what_goes_nowhere_costs_none() {
+    // 30 calls, which are 15 creates.
+    let daemon = TestDaemon::builder().with(&capped("budget_percent = 1")).start().await;
+    let url = format!("{}/v1/signings", daemon.api);
+    let post = async |key: &str, body: &Value| {
+        let headers = [("content-type", "application/json"), ("idempotency-key", key)];
+        let body = body.to_string().into_bytes();
+        daemon.call(Method::POST, &url, Some(NEIGHBOUR_KEY), &headers, body).await
+    };
+    let (mut wrong, mut other) = (order(), order());
+    wrong["signers"] = json!([]);
+    other["reference"] = json!("order-9999");
+    let first = post("order-0", &order()).await;
+    assert_eq!(first.status, StatusCode::CREATED, "{}", first.text);
+    for _ in 0..20 {
+        assert_eq!(post("wrong", &wrong).await.status, StatusCode::BAD_REQUEST);
+        assert_eq!(post("order-0", &order()).await.text, first.text);
+    }
+    for number in 1..15 {
+        let made = create(&daemon, &format!("order-{number}")).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{number}: {}", made.text);
+    }
+    assert_eq!(create(&daemon, "one-more").await.code(), "quota_exceeded", "it is used up");
+    let again = post("order-0", &order()).await;
+    assert_eq!((again.status, &again.text), (StatusCode::CREATED, &first.text));
+    assert_eq!(again.headers["idempotency-replayed"], "true");
+    let reused = post("order-0", &other).await;
+    assert_eq!((reused.status.as_u16(), reused.code()), (422, "idempotency_key_reused"), "{}", reused.text);
+    assert_eq!(post("wrong", &wrong).await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_document_that_lies_here_costs_no_share() {
+    let daemon = TestDaemon::builder().with(&capped("budget_percent = 1")).start().await;
+    let made = create(&daemon, "order-0").await;
+    daemon.sign_all().await;
+    let path = format!("/v1/signings/{}", made.id());
+    let refreshed = call(&daemon, "post", &format!("{path}/refresh"), NEIGHBOUR_KEY, &json!({})).await;
+    assert_eq!(refreshed.body["status"], "completed", "{}", refreshed.text);
+    let document =
+        async |part: &str| call(&daemon, "get", &format!("{path}/{part}"), NEIGHBOUR_KEY, &Value::Null).await;
+    assert_eq!(document("documents/combined").await.status, StatusCode::OK);
+    for number in 1..14 {
+        let made = create(&daemon, &format!("order-{number}")).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{number}: {}", made.text);
+    }
+    assert_eq!(create(&daemon, "one-more").await.code(), "quota_exceeded", "it is used up");
+    assert_eq!(document("documents/combined").await.status, StatusCode::OK, "it lies here");
+    for part in ["documents/certificate", "evidence"] {
+        let over = document(part).await;
+        assert_eq!((over.status.as_u16(), over.code()), (429, "quota_exceeded"), "{part}: {}", over.text);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_callers_share_of_the_hour_is_counted_by_all_daemons_together_and_through_a_restart() {
     let Some(url) = crate::postgres::database() else { return };
@@ -341,13 +397,15 @@ async fn a_callers_share_of_the_hour_is_counted_by_all_daemons_together_and_thro
         let made = create_at(&daemon, api, &format!("order-{number}")).await;
         assert_eq!(made.status, StatusCode::CREATED, "{number}: {}", made.text);
     }
-    let is_refused = async |api: &str| create_at(&daemon, api, "order-0").await.code() == "quota_exceeded";
+    // A new one each time: a repeat would be answered.
+    let fresh = || uuid::Uuid::new_v4().to_string();
+    let is_refused = async |api: &str| create_at(&daemon, api, &fresh()).await.code() == "quota_exceeded";
     daemon.run_clock("one hears of two", async || is_refused(&daemon.api).await).await;
     daemon.run_clock("two hears of one", async || is_refused(&beside.api).await).await;
     beside.stop().await;
     daemon.restart().await;
     let restarted = daemon.clock.now();
-    let is_refused = async || create(&daemon, "order-0").await.code() == "quota_exceeded";
+    let is_refused = async || create(&daemon, &fresh()).await.code() == "quota_exceeded";
     daemon.run_clock("it hears of what was before it", is_refused).await;
     assert!(daemon.clock.now().duration_since(restarted).as_secs() < 30, "within a few seconds");
 }

@@ -17,7 +17,7 @@ use std::{
 use arc_swap::ArcSwap;
 use axum::{
     extract::{FromRef, FromRequestParts, MatchedPath},
-    http::{HeaderMap, Method, Uri, header, request::Parts},
+    http::{HeaderMap, Method, header, request::Parts},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -312,21 +312,26 @@ where
         caller.spend(api.clock.uptime())?;
         let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         refuse_query(&parts.method, path, &parts.uri)?;
-        let calls = if is_dry_run(path, &parts.uri) { 0 } else { cost(&parts.method, path) };
-        caller.spend_share(calls, api.hourly_limit, api.clock.now())?;
+        if !SPENT_LATER.contains(&path) {
+            caller.spend_share(|| cost(&parts.method, path), api.hourly_limit, api.clock.now())?;
+        }
         Ok(Self(caller))
     }
 }
 
-/// A create that is only tried: all that it asks is remembered.
-fn is_dry_run(path: &str, uri: &Uri) -> bool {
-    path == "/v1/signings" && uri.query().is_some_and(|query| query == "dry_run=true")
-}
+/// Where a handler spends the share itself, once it knows whether anything is to go upstream: a create that was made
+/// before, and a document that lies here, are answered without a call, and are there also when the share is used up.
+const SPENT_LATER: [&str; 3] =
+    ["/v1/signings", "/v1/signings/{id}/documents/{part}", "/v1/signings/{id}/evidence"];
 
-/// What a request costs upstream, warm (rule B1). A repeat that is answered from the store counts, too.
+/// What a create costs upstream, warm (rule B1): the envelope and the first view.
+pub(super) const CREATE_CALLS: u64 = 2;
+
+/// What a request costs upstream at most, warm (rule B1).
 fn cost(method: &Method, path: &str) -> u64 {
     match (method, path) {
-        (&Method::POST, "/v1/signings" | "/v1/senders/{name}/check") | (_, "/v1/signings/{id}/evidence") => 2,
+        (&Method::POST, "/v1/signings") => CREATE_CALLS,
+        (&Method::POST, "/v1/senders/{name}/check") | (_, "/v1/signings/{id}/evidence") => 2,
         (_, "/v1/senders/{name}/esign/{*path}" | "/v1/signings/{id}/documents/{part}") => 1,
         (&Method::POST, path) => {
             let asks = ["/views", "/void", "/refresh", "/purge", "/phone", "/access_code"];
@@ -362,5 +367,6 @@ mod tests {
         assert_eq!(cost(&Method::GET, "/v1/signings/{id}/evidence"), 2, "two documents");
         assert_eq!(cost(&Method::POST, "/v1/signings/{id}/purge"), 1);
         assert_eq!(cost(&Method::GET, "/v1/signings"), 0, "a list never asks upstream");
+        assert!(SPENT_LATER.iter().all(|path| costly.contains(path)), "none of them has another name here");
     }
 }

@@ -123,11 +123,26 @@ impl Caller {
         if is_reached && !self.refuses(Right::Rate, "daily_signings") { Ok(()) } else { counted }
     }
 
-    /// Counts what a request costs upstream against the caller's share of the hour.
-    pub(super) fn spend_share(&self, cost: u64, hourly_limit: u64, now: Timestamp) -> Result<(), Problem> {
-        let Some(percent) = self.rights.budget_percent.filter(|_| cost > 0) else { return Ok(()) };
+    /// Whether creates of its are counted, in the day or in the hour.
+    pub(in crate::api) fn has_counted_creates(&self) -> bool {
+        self.rights.daily_signings.is_some() || self.rights.budget_percent.is_some()
+    }
+
+    /// Counts the calls that a request costs upstream against the caller's share of the hour. How many they are is asked
+    /// only for a caller that has one.
+    pub(in crate::api) fn spend_share(
+        &self,
+        calls: impl FnOnce() -> u64,
+        hourly_limit: u64,
+        now: Timestamp,
+    ) -> Result<(), Problem> {
+        let Some(percent) = self.rights.budget_percent else { return Ok(()) };
+        let calls = calls();
+        if calls == 0 {
+            return Ok(());
+        }
         let most = (hourly_limit * u64::from(percent) / 100).max(1);
-        match self.share.spend(cost, most, now) {
+        match self.share.spend(calls, most, now) {
             Err(next) if self.refuses(Right::Rate, "budget_percent") => {
                 let detail = format!("this caller's share of the hour ({most} calls) is used up");
                 Err(Problem::new("quota_exceeded", detail).fix(self.or_raise("budget_percent")).at(next))
