@@ -123,7 +123,7 @@ impl From<signing::Error> for Problem {
             }
             Error::Download(error) => Self::from(&*error),
             Error::DailyCap { cap, until } => {
-                Self::new("quota_exceeded", format!("this caller has reached its limit of {cap} signings a day"))
+                Self::new("quota_exceeded", format!("this caller has reached its limit of {cap} signings a day; those that DocuSign refused count, too"))
                     .fix("Repeat the call when the day ends (UTC), at retry_at, or have the operator raise daily_signings of [callers.NAME] (SIGHUP).")
                     .at(until)
             }

@@ -268,7 +268,8 @@ async fn a_repeat_of_a_create_that_was_refused_does_not_count_in_the_day() {
     let mut body = order();
     body["sender"] = json!("unconsented");
     let url = format!("{}/v1/signings", daemon.api);
-    // "c" is refused by the cap, and was not counted before: its repeat is no way around it.
+    // "c" is refused by the cap, and was not counted before: its repeat is no way around it. It is told why no signing
+    // is to be seen that has used the day up.
     for (key, code) in [
         ("a", "consent_required"),
         ("a", "consent_required"),
@@ -282,6 +283,8 @@ async fn a_repeat_of_a_create_that_was_refused_does_not_count_in_the_day() {
         let body = body.to_string().into_bytes();
         let refused = daemon.call(Method::POST, &url, Some(NEIGHBOUR_KEY), &headers, body).await;
         assert_eq!(refused.code(), code, "{key}: {}", refused.text);
+        let detail = refused.body["detail"].as_str().unwrap();
+        assert_eq!(detail.contains("DocuSign refused"), code == "quota_exceeded", "{key}: {detail}");
     }
 }
 
