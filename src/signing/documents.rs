@@ -24,7 +24,7 @@ use crate::{
     budget::Deadline,
     domain::{CallerName, EnvelopeId, MomentKind, Signing, SigningId, SigningStatus},
     esign::{self, DocumentRef},
-    signing::{Error, Signings, create::GRACE},
+    signing::{Error, MOMENT, Signings},
     spool::{self, Spool, Spooled, Writer},
     store::InboundPage,
 };
@@ -208,7 +208,7 @@ impl Signings {
             }
         };
         let whole = async { told.wait_for(Option::is_some).await.map(|told| told.clone()) };
-        let told = until.plus(GRACE).hold(&*self.parts.clock, whole).await.ok_or(esign::Error::Deadline)?;
+        let told = until.plus(MOMENT).hold(&*self.parts.clock, whole).await.ok_or(esign::Error::Deadline)?;
         match told {
             Ok(Some(Ok(document))) => Ok(document),
             // Whoever began it had less time than who joined.

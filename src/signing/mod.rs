@@ -90,6 +90,10 @@ const MAX_CONFLICTS: usize = 16;
 /// How often somebody who waits for a create looks for what another daemon has written of it.
 const LOOK_FOR_OTHERS: Duration = Duration::from_millis(500);
 
+/// How much longer than its caller waits a call may take: to say that nothing was sent, or to write down what was answered
+/// at the last moment. An upstream that has not answered by then is not waited for.
+const MOMENT: Duration = Duration::from_millis(250);
+
 /// The longest that one call to the upstream may take, waiting for its turn included.
 const AT_LEISURE: Duration = Duration::from_secs(60);
 
@@ -238,14 +242,14 @@ impl Signings {
         Error::BrokenOff { is_stopping: self.parts.life.stopping().is_cancelled() }
     }
 
-    /// Does something upstream as [`aside`](Self::aside) does, for a caller who waits so long, and no longer.
+    /// Does something upstream as [`aside`](Self::aside) does, for a caller who waits so long, and a moment longer at most.
     async fn aside_within<T: Send + 'static>(
         &self,
         wait: Duration,
         name: &'static str,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
-        let until = Deadline::within(&*self.parts.clock, wait.saturating_add(create::GRACE));
+        let until = Deadline::within(&*self.parts.clock, wait).plus(MOMENT);
         let done = until.hold(&*self.parts.clock, self.aside(name, work)).await;
         done.unwrap_or_else(|| Err(esign::Error::Deadline.into()))
     }
