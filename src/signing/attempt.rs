@@ -6,18 +6,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
-
 use crate::{
     budget::Deadline,
-    domain::{AccountId, Draft, NewSigner, Private, Signer, SignerId, Signing},
+    domain::{AccountId, Draft, NewSigner, Signer, Signing},
     esign::{self, Created as CreatedEnvelope, Doubt, EnvelopeSigner, NewEnvelope, RejectionKind, SmsCheck},
     signing::{
         AT_LEISURE, Signings,
         create::{Job, is_outage},
-        views::Minting,
+        first_view::{FirstView, viewer},
     },
-    telemetry::chain,
 };
 
 /// What is left of a lease when nothing may be sent any more.
@@ -40,32 +37,9 @@ pub(super) enum Outcome {
     Lost,
 }
 
-/// What came of the view that is asked for right after the create.
-#[derive(Debug)]
-pub(super) enum FirstView {
-    /// The upstream made none, asked at that time by its clock: others sign before this signer.
-    Denied { signer: SignerId, asked_at: Timestamp, trace: Option<String> },
-    /// Here it is.
-    Minted(MintedView),
-    /// None was asked for, or none could be had.
-    None,
-}
-
-/// A view that was minted right after the create.
-#[derive(Debug)]
-pub(super) struct MintedView {
-    pub(super) signer: SignerId,
-    pub(super) url: Private<String>,
-    pub(super) at: Timestamp,
-    /// The same moment by the upstream's clock.
-    pub(super) asked_at: Timestamp,
-    pub(super) trace: Option<String>,
-}
-
 impl Signings {
-    /// Posts the envelope and, if the draft wants one and time is left, mints the first view. The way back
-    /// from it hangs on the job's links, which go into the same answer.
-    pub(super) async fn attempt(&self, acting: &esign::Acting, job: &Job, until: Deadline) -> Outcome {
+    /// Posts the envelope. Its first view comes after that ([`with_view`](Self::with_view)).
+    pub(super) async fn attempt(&self, acting: &esign::Acting, job: &Job) -> Outcome {
         let (signing, draft) = (&job.signing, &job.draft);
         let workflow = match self.sms_workflow(acting, job).await {
             Ok(workflow) => workflow,
@@ -83,8 +57,7 @@ impl Signings {
         match self.parts.esign.create_envelope(acting, &envelope, deadline).await {
             Ok(created) => {
                 self.parts.breaker.answered(1);
-                let view = self.first_view(acting, job, &created, until).await;
-                Outcome::Opened { account: acting.account.clone(), created, view }
+                Outcome::Opened { account: acting.account.clone(), created, view: FirstView::None }
             }
             Err(error) => self.came_to(error),
         }
@@ -122,40 +95,6 @@ impl Signings {
     fn while_held(&self, job: &Job) -> Option<Deadline> {
         let left = job.held_until.saturating_sub(self.parts.clock.uptime()).saturating_sub(MARGIN);
         (!left.is_zero()).then(|| Deadline::within(&*self.parts.clock, left.min(AT_LEISURE)))
-    }
-
-    /// A view that cannot be had is no failure of the create: the caller gets one later.
-    async fn first_view(
-        &self,
-        acting: &esign::Acting,
-        job: &Job,
-        created: &CreatedEnvelope,
-        until: Deadline,
-    ) -> FirstView {
-        let Job { signing, links, .. } = job;
-        let left = until.left(self.parts.clock.uptime());
-        let Some(signer) = viewer(job).filter(|_| !left.is_zero()) else { return FirstView::None };
-        let asked_at = self.corrected_now();
-        // With too little time left for what a view usually takes, none is asked for.
-        let (at, deadline) = (self.parts.clock.now(), self.within(left));
-        let link = links.iter().find(|shown| shown.link.signer == signer.id).map(|shown| shown.link.id);
-        let minting = Minting { link, at, deadline };
-        let minted = self.mint_announced(acting, signing, &created.envelope, signer, minting).await;
-        self.count_view(minted.as_ref().err());
-        match minted {
-            Ok(view) => {
-                let (signer, esign::View { url, trace }) = (signer.id, view);
-                FirstView::Minted(MintedView { signer, url, at, asked_at, trace })
-            }
-            Err(error) => {
-                tracing::warn!(signing.id = %signing.id, error = %chain(&error), "no view after the create");
-                if !error.is_out_of_turn() {
-                    return FirstView::None;
-                }
-                let trace = error.trace().map(str::to_owned);
-                FirstView::Denied { signer: signer.id, asked_at, trace }
-            }
-        }
     }
 
     /// What the upstream is to make.
@@ -220,11 +159,6 @@ fn is_of_the_request(kind: RejectionKind) -> bool {
             | Kind::Unauthorized
             | Kind::WrongEnvironment
     )
-}
-
-/// The signer for whom a view is asked for right after the create, if the draft wants one.
-fn viewer(job: &Job) -> Option<&Signer> {
-    job.signing.signers.iter().min_by_key(|signer| signer.order).filter(|_| job.draft.view)
 }
 
 /// The upstream counts whole days; the caller's own, shorter end is kept by the link.

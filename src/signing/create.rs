@@ -18,7 +18,9 @@ use crate::{
     },
     esign,
     objects::show::{self, ShownLink},
-    signing::{Error, LOOK_FOR_OTHERS, Signings, breaker::Admitted, is_settled, settle::Promised},
+    signing::{
+        Error, LOOK_FOR_OTHERS, Signings, breaker::Admitted, first_view::say, is_settled, settle::Promised,
+    },
     store::{self, Begun, Digest, Intent, Version, Work},
     telemetry::metrics,
 };
@@ -69,7 +71,7 @@ pub enum Created {
 }
 
 /// A create under way: what the driving task holds.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Job {
     pub(super) signing: Signing,
     pub(super) version: Version,
@@ -293,7 +295,7 @@ impl Signings {
         }
     }
 
-    /// The driving task: one attempt, and an acceptance if the caller's time runs out first.
+    /// The driving task: one attempt, an acceptance if the caller's time runs out first, and the first view.
     async fn run(
         self,
         mut job: Job,
@@ -305,7 +307,7 @@ impl Signings {
         let mut tell = Some(tell);
         let mut accepted = None;
         let outcome = {
-            let attempt = self.attempt(&acting, &job, until);
+            let attempt = self.attempt(&acting, &job);
             tokio::pin!(attempt);
             let in_time = until.hold(&*self.parts.clock, attempt.as_mut()).await;
             if let Some(outcome) = in_time {
@@ -316,18 +318,16 @@ impl Signings {
                     let body = show::signing(&job.signing, &[], &job.links);
                     Created::Accepted { signing: job.signing.id, body }
                 });
-                if let Some(tell) = tell.take() {
-                    let _ = tell.send(Told::Ended(told));
-                }
+                say(tell.take(), Told::Ended(told));
                 attempt.await
             }
         };
         if let Some(Promised { signing, version, lease }) = accepted {
             (job.signing, job.version, job.lease, job.accepted) = (signing, version, Some(lease), true);
         }
-        let told = self.settle(&mut job, outcome).await;
-        if let Some(tell) = tell {
-            let _ = tell.send(told);
+        if let Some(outcome) = self.with_view(&acting, &job, outcome, until, &mut tell).await {
+            let told = self.settle(&mut job, outcome).await;
+            say(tell, told);
         }
         drop(admitted);
     }

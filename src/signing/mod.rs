@@ -15,6 +15,9 @@
 //!                              │└──▶ nobody knows ─────▶ uncertain ▶ look up, wait, look up, only then post
 //!                              └─── (crash: recovery finds `posted_at` set, and looks up)
 //!
+//! opened ──▶ first view, within a second ──▶ open, with the view
+//!        └─▶ it takes longer ─────────────▶ open; the view is added when it comes
+//!
 //! posted again ──▶ look for a second envelope after 1 min, 15 min, a day ──▶ void it
 //! nobody promised, and nothing found ──▶ look again after 1 min, 15 min, a day ──▶ forget it
 //! ```
@@ -28,6 +31,7 @@ mod create;
 mod documents;
 mod ending;
 mod error;
+mod first_view;
 mod follow;
 mod links;
 mod look_ups;

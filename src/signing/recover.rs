@@ -261,8 +261,7 @@ impl Signings {
             held_until: since.saturating_add(LEASE),
             front,
         };
-        let whenever = Deadline::within(&*self.parts.clock, Duration::MAX);
-        let outcome = self.attempt(acting, &job, whenever).await;
+        let outcome = self.attempt(acting, &job).await;
         let _ = self.settle(&mut job, outcome).await;
         Ok(())
     }

@@ -212,7 +212,8 @@ impl Signings {
         }
     }
 
-    async fn keep_answer(
+    /// Keeps the answer of a create, with what it hands out, unless another was kept before.
+    pub(super) async fn keep_answer(
         &self,
         id: SigningId,
         views: &[show::ShownView],

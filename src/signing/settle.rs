@@ -18,9 +18,10 @@ use crate::{
     objects::show::{self, ShownView},
     signing::{
         Error, Save, Signings,
-        attempt::{FirstView, MintedView, Outcome},
+        attempt::Outcome,
         create::{Created, Job, LEASE, Told, failure, is_outage},
         ending::patient,
+        first_view::{FirstView, MintedView},
         views::{Opener, VIEW_LIFE, fresh},
     },
     store::{self, Durability, KeptAnswer, Payload, Record, Version, Work},
@@ -118,6 +119,10 @@ impl Signings {
             opened.trace = created.trace;
         }
         let view = match view {
+            FirstView::Coming(lease) => {
+                signing.live_view = Some(lease);
+                None
+            }
             FirstView::Denied { signer, trace, .. } => {
                 signing.remember(now, MomentKind::TurnDenied, Some(signer), trace);
                 None
@@ -127,7 +132,7 @@ impl Signings {
         };
         let body = show::signing(signing, view.as_slice(), &job.links);
         // Whoever was told "accepted" has seen no view, and neither has who asked for one that could not be had: the
-        // next call that finds it open gets one, and that answer is the one to keep.
+        // next call that finds it open gets one, and that answer is the one to keep. Or it is still to come.
         let is_whole = !job.accepted && (view.is_some() || !job.draft.view);
         let answer = is_whole.then(|| KeptAnswer { status: 201, body: Private::new(body.clone()) });
         let save = Save {

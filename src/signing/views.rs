@@ -233,7 +233,7 @@ impl Signings {
 
     /// Writes down that the upstream has denied a signer their turn, who stood there as `known` when it was asked: what
     /// fails is found out by the next who asks.
-    async fn deny_turn(
+    pub(super) async fn deny_turn(
         &self,
         (id, signer): (SigningId, SignerId),
         known: SignerStatus,
@@ -298,10 +298,9 @@ impl Signings {
 
     /// A view that could not be minted must not lock the signer out. If that cannot be written down, the lease
     /// ends by itself; why there is no view is what the visitor must hear.
-    async fn release(&self, id: SigningId, lease: LiveView) {
-        let is_it = |view: &LiveView| view.signer == lease.signer && view.minted_at == lease.minted_at;
+    pub(super) async fn release(&self, id: SigningId, lease: LiveView) {
         let freed = self.change(id, Durability::Flushed, |signing, _| {
-            signing.live_view = signing.live_view.take().filter(|view| !is_it(view));
+            signing.live_view = signing.live_view.take().filter(|view| !is_same(view, &lease));
             Ok(Vec::new())
         });
         if let Err(error) = freed.await {
@@ -441,6 +440,11 @@ fn is_answered(minted: &Result<esign::View, Error>) -> bool {
 /// A view from its first moment on: for as long as it can be opened.
 pub(super) fn fresh(signer: SignerId, minted_at: Timestamp, opener: Opener) -> LiveView {
     LiveView { clicked: opener == Opener::Click, signer, minted_at, until: later(minted_at, VIEW_LIFE) }
+}
+
+/// Whether two are of one view, which is known by its signer and its name; its lease may have been prolonged.
+pub(super) fn is_same(one: &LiveView, other: &LiveView) -> bool {
+    one.signer == other.signer && one.minted_at == other.minted_at
 }
 
 /// The view of a signing that may be open now. None lives for longer than its life from any moment on: a lease that

@@ -403,6 +403,79 @@ async fn e3_a_view_that_could_not_be_had_is_had_by_the_repeated_call() {
     assert_eq!(daemon.envelopes().await, 1);
 }
 
+/// It exists, so it is told of and its link works, whatever becomes of the view.
+#[tokio::test]
+async fn an_envelope_is_open_while_its_first_view_is_waited_for() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let hangs = json!({"fault": "stall", "delay_ms": 2_000, "method": "POST", "path": "/views/recipient", "count": 1});
+    daemon.fault(&hangs).await;
+    let body = order();
+    let found = async || daemon.get("/v1/signings?reference=order-8812").await.body["data"][0].clone();
+    let meanwhile = async {
+        daemon.until("the view to be asked for", async || views_of(&daemon).await == 1).await;
+        daemon.clock.advance(Duration::from_secs(1));
+        daemon.until("it to be open", async || found().await["status"] == "open").await;
+        let open = found().await;
+        assert!(open["provider"]["envelope_id"].is_string(), "{open}");
+        assert_eq!(open["signers"][0]["status"], "ready", "{open}");
+        daemon.clock.advance(Duration::from_secs(2));
+    };
+    let headers = [("prefer", "wait=3")];
+    let (made, ()) = tokio::join!(daemon.create_with("order-1", &body, &headers), meanwhile);
+    assert_eq!((made.status, &made.body["status"]), (StatusCode::CREATED, &json!("open")), "{}", made.text);
+    assert_eq!(made.body["signers"][0]["view"], json!(null), "{}", made.text);
+    let page = daemon.look(&link_of(&made, 0)).await;
+    assert!(page.text.contains("ready to sign"), "{}", page.text);
+    // There will be none: whoever asks again has one made.
+    let id = made.id().parse().unwrap();
+    let is_free = async || daemon.record(id).await.signing.live_view.is_none();
+    daemon.until("the lease to end", is_free).await;
+    let again = daemon.create("order-1", &body).await;
+    assert_eq!((again.status, again.id()), (StatusCode::CREATED, made.id()), "{}", again.text);
+    assert!(again.body["signers"][0]["view"]["url"].is_string(), "{}", again.text);
+    daemon.broke_no_rule().await;
+}
+
+/// The caller gets it as long as they wait, and else it is the answer to the same call made again.
+#[tokio::test]
+async fn e3_a_first_view_that_takes_its_time_is_added_when_it_comes() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let slow = json!({"fault": "delay", "delay_ms": 1_500, "method": "POST", "path": "/views/recipient", "count": 1});
+    let body = order();
+    for (key, wait, passes) in [("order-1", "wait=25", 1), ("order-2", "wait=2", 2)] {
+        daemon.fault(&slow).await;
+        daemon.forget_requests().await;
+        let meanwhile = async {
+            daemon.until("the view to be asked for", async || views_of(&daemon).await == 1).await;
+            daemon.clock.advance(Duration::from_secs(passes));
+        };
+        let headers = [("prefer", wait)];
+        let (made, ()) = tokio::join!(daemon.create_with(key, &body, &headers), meanwhile);
+        assert_eq!(
+            (made.status, &made.body["status"]),
+            (StatusCode::CREATED, &json!("open")),
+            "{}",
+            made.text
+        );
+        let again = daemon.create(key, &body).await;
+        assert_eq!((again.status, again.id()), (StatusCode::CREATED, made.id()), "{}", again.text);
+        assert!(again.body["signers"][0]["view"]["url"].is_string(), "{key}: {}", again.text);
+        if passes == 1 {
+            assert_eq!(made.text, again.text);
+        }
+        assert_eq!(views_of(&daemon).await, 1, "{key}");
+        let timeline = daemon.get(&format!("/v1/signings/{}/timeline", made.id())).await.text;
+        assert_eq!(timeline.matches("view_minted").count(), 1, "{timeline}");
+    }
+    assert_eq!(daemon.envelopes().await, 2);
+    daemon.broke_no_rule().await;
+}
+
+/// How many views DocuSign was asked for.
+async fn views_of(daemon: &TestDaemon) -> usize {
+    daemon.requests().await.iter().filter(|line| line.ends_with("/views/recipient")).count()
+}
+
 /// An envelope may be there, and who is told to correct the call makes another one.
 #[tokio::test]
 async fn e3_a_call_that_has_no_answer_yet_is_not_refused_for_settings_that_changed_meanwhile() {
