@@ -85,7 +85,7 @@ pub(super) struct Parts {
     pub(super) unknown: Mutex<UnknownEnvelopes>,
     /// Places for news of which it is not known whom it is about.
     pub(super) unclear: Arc<Semaphore>,
-    /// Completions that stay in the store until it is known who has signed.
+    /// Ends that stay in the store until it is known what they leave out.
     pub(super) put_off: Mutex<HashSet<Digest>>,
 }
 
@@ -217,9 +217,9 @@ impl Inbox {
         };
         let (is_over, signers) = (record.signing.status.is_terminal(), &record.signing.signers);
         let (facts, left) = (message.facts(signers), message.left(signers));
-        let (is_unclear, completes) = (!is_over && message.is_unclear(signers), message.completes());
+        let (is_unclear, ends) = (!is_over && message.is_unclear(signers), message.ends());
         if is_unclear && self.find_out(envelope, message, inbound.identity) {
-            return Ok(if completes { Fate::PutOff } else { Fate::Taken });
+            return Ok(if ends { Fate::PutOff } else { Fate::Taken });
         }
         if facts.is_empty() && left.is_none() {
             return Ok(Fate::Taken);

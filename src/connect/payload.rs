@@ -1,7 +1,8 @@
 //! What a delivery says: from the upstream's JSON to facts about one envelope.
 //!
 //! Single-message (SIM) events say what happened in `event`; the envelope in `data.envelopeSummary` is
-//! as it was when the message left, so it names people and reasons and is not believed on the status.
+//! as it was when the message left, so it names people and reasons and is not believed on the status; but, of an
+//! envelope that is declined, on who has declined it.
 //! Aggregate messages have no `event`: they are an envelope whose `status` is at the top.
 //!
 //! Only a handful of fields is read, all of them may be missing, of another type, or unknown words:
@@ -13,7 +14,7 @@
 use jiff::Timestamp;
 
 use crate::{
-    connect::wire::{Body, Recipient, Summary},
+    connect::wire::{Body, Recipient, Summary, Text},
     domain::{
         EnvelopeFact, EnvelopeId, Fact, Private, Signer, SignerFact, SignerId, SignerStatus, fact, whom,
     },
@@ -30,6 +31,9 @@ pub struct Message {
     recipient: Option<String>,
     generated_at: Option<String>,
     said: Said,
+    /// Whether it says why, or when, a void came, so that it is known to be an expiry or none. An account's own
+    /// configuration may leave the whole envelope out.
+    tells_why: bool,
     /// The signers that it lists, by name and address if it tells these. An account's own configuration may leave the
     /// recipients out.
     listed: Vec<(Person, Option<[Private<String>; 2]>)>,
@@ -44,7 +48,7 @@ pub struct Unreadable;
 enum Said {
     /// About the envelope.
     Envelope(EnvelopeFact),
-    /// About everyone, in an aggregate message.
+    /// About everyone, in an aggregate message; or the end of an envelope, after those who have declined it.
     Everyone(Option<EnvelopeFact>, Vec<(Person, SignerFact)>),
     /// One recipient has put it off, and left the signing page.
     Left(Person),
@@ -91,9 +95,10 @@ impl Message {
         let Some(generated_at) = &self.generated_at else { return sha256(&[body]) };
         let envelope = self.envelope.as_ref().map_or("", EnvelopeId::as_str);
         let recipient = self.recipient.as_deref().unwrap_or_default();
-        // Where one configuration lists the recipients and another does not, the one that does says more.
-        let unlisted = self.is_unlisted().then_some("unlisted");
-        let parts = [envelope, &self.event, recipient, generated_at].into_iter().chain(unlisted);
+        // Where one configuration lists the recipients and another does not, the one that does says more. So it is
+        // with the reason of a void.
+        let bare = self.is_bare().then_some("unlisted");
+        let parts = [envelope, &self.event, recipient, generated_at].into_iter().chain(bare);
         sha256(&parts.map(str::as_bytes).collect::<Vec<_>>())
     }
 
@@ -105,32 +110,48 @@ impl Message {
     /// Whether it says that a signer's part has ended, and not whose: it does not list the recipients, and
     /// the number that it gives is no name that we know. Nothing follows from it but that there is news. So it is with
     /// the completion of an envelope, while one of several signers is not known to have signed: they may have been
-    /// taken off it.
+    /// taken off it; with one that is declined, while nobody is known to have declined it; and with a void that may be an
+    /// expiry.
     pub fn is_unclear(&self, signers: &[Signer]) -> bool {
-        if self.completes() {
+        if let Some(end) = self.end() {
             let has_signed = |signer: &Signer| signer.status == SignerStatus::Signed;
-            return self.listed.is_empty() && signers.len() > 1 && !signers.iter().all(has_signed);
+            let has_declined = |signer: &Signer| signer.status == SignerStatus::Declined;
+            let is_known = match end {
+                EnvelopeFact::Completed => signers.len() <= 1 || signers.iter().all(has_signed),
+                EnvelopeFact::Declined => signers.iter().any(has_declined),
+                _ => false,
+            };
+            return self.is_bare() && !is_known;
         }
         let Said::Recipient(person, fact) = &self.said else { return false };
         let has_ended = !matches!(fact, SignerFact::Delivered | SignerFact::Resent | SignerFact::Sent);
         has_ended && !person.is_listed && person.find(signers).is_none()
     }
 
-    /// Whether another message says whose part it is that has ended: the same news, with the recipients.
+    /// Whether another message says what this one leaves out: the same news, with the recipients or the reason.
     pub fn clears(&self, unclear: &Self) -> bool {
-        self.event == unclear.event && self.recipient == unclear.recipient && !self.is_unlisted()
+        self.event == unclear.event && self.recipient == unclear.recipient && !self.is_bare()
     }
 
-    /// Whether it says that the envelope is completed.
-    pub fn completes(&self) -> bool {
-        use EnvelopeFact::Completed;
-        matches!(&self.said, Said::Envelope(Completed) | Said::Everyone(Some(Completed), _))
+    /// Whether it says that the envelope has come to its end.
+    pub fn ends(&self) -> bool {
+        self.end().is_some()
     }
 
-    fn is_unlisted(&self) -> bool {
-        match &self.said {
-            Said::Left(person) | Said::Recipient(person, _) => !person.is_listed,
-            _ => self.completes() && self.listed.is_empty(),
+    /// The end of the envelope that it tells of.
+    fn end(&self) -> Option<EnvelopeFact> {
+        use EnvelopeFact::{Completed, Declined, Expired, Voided};
+        let (Said::Envelope(fact) | Said::Everyone(Some(fact), _)) = &self.said else { return None };
+        matches!(fact, Completed | Declined | Expired | Voided).then_some(*fact)
+    }
+
+    /// Whether it leaves out what the same news may have in another message: the recipients, or why an envelope is voided.
+    fn is_bare(&self) -> bool {
+        match (&self.said, self.end()) {
+            (Said::Left(person) | Said::Recipient(person, _), _) => !person.is_listed,
+            (_, Some(EnvelopeFact::Completed | EnvelopeFact::Declined)) => self.listed.is_empty(),
+            (_, Some(EnvelopeFact::Voided)) => !self.tells_why,
+            _ => false,
         }
     }
 
@@ -179,6 +200,7 @@ impl Message {
         };
         Self {
             event,
+            tells_why: tells_why(&summary),
             listed: summary.signers().map(Recipient::listed).collect(),
             envelope: data.envelope_id.0.or(summary.envelope_id.0).map(EnvelopeId::new),
             recipient: data.recipient_id.0,
@@ -199,6 +221,7 @@ impl Message {
         let event = format!("aggregate-{status}");
         Self {
             event,
+            tells_why: tells_why(&summary),
             listed: summary.signers().map(Recipient::listed).collect(),
             envelope: summary.envelope_id.0.map(EnvelopeId::new),
             recipient: None,
@@ -236,7 +259,7 @@ impl Person {
 fn envelope_event(what: &str, summary: &Summary) -> Said {
     Said::Envelope(match what {
         "completed" => EnvelopeFact::Completed,
-        "declined" => EnvelopeFact::Declined,
+        "declined" => return Said::Everyone(Some(EnvelopeFact::Declined), decliners(summary)),
         "delivered" => EnvelopeFact::Delivered,
         "purge" => EnvelopeFact::Purged,
         "sent" => EnvelopeFact::Sent,
@@ -245,6 +268,12 @@ fn envelope_event(what: &str, summary: &Summary) -> Said {
         "corrected" | "created" | "deleted" | "discard" | "resent" => return Said::Nothing,
         _ => return Said::Unknown,
     })
+}
+
+/// Nobody takes that back, so that the list is believed on it: who has declined is to be told before the end.
+fn decliners(summary: &Summary) -> Vec<(Person, SignerFact)> {
+    let standings = summary.signers().filter_map(Recipient::standing);
+    standings.filter(|(_, fact)| *fact == SignerFact::Declined).collect()
 }
 
 fn recipient_event(what: &str, named: Option<&str>, summary: &Summary) -> Said {
@@ -275,6 +304,14 @@ fn has_expired(summary: &Summary) -> bool {
     let [reason, voided_at, expires_at] =
         [&summary.voided_reason, &summary.voided_date_time, &summary.expire_date_time];
     fact::has_expired(reason.0.as_deref(), voided_at.0.as_deref(), expires_at.0.as_deref())
+}
+
+/// Whether it can be told from this if a void is an expiry. The upstream voids nothing without a reason.
+fn tells_why(summary: &Summary) -> bool {
+    let is_given = |text: &Text| text.0.as_deref().is_some_and(|text| !text.trim().is_empty());
+    let is_time = |text: &Text| text.0.as_deref().and_then(fact::time).is_some();
+    is_given(&summary.voided_reason)
+        || (is_time(&summary.voided_date_time) && is_time(&summary.expire_date_time))
 }
 
 impl Recipient {
@@ -518,13 +555,55 @@ mod tests {
         assert_ne!(clear.identity(b""), unclear.identity(b""), "as one message, the list would be lost");
         assert!(parse(&json!({"status": "completed", "envelopeId": ENVELOPE})).is_unclear(&signers));
         assert!(!unclear.is_unclear(&signers[..1]), "nobody else can have completed it");
-        for end in ["envelope-declined", "envelope-voided"] {
-            bare["event"] = json!(end);
-            assert!(!parse(&bare).is_unclear(&signers), "{end}");
-        }
         for signer in &mut signers {
             signer.status = SignerStatus::Signed;
         }
+        assert!(!unclear.is_unclear(&signers), "it is known");
+    }
+
+    #[test]
+    fn f1_a_void_that_does_not_say_why_is_unclear_for_it_may_be_an_expiry() {
+        let signers = signing(1).signers;
+        let full = sim("envelope-voided", None, 1);
+        let mut bare = full.clone();
+        bare["data"].as_object_mut().unwrap().remove("envelopeSummary");
+        let (clear, unclear) = (parse(&full), parse(&bare));
+        assert!(unclear.is_unclear(&signers) && !clear.is_unclear(&signers));
+        assert!(clear.clears(&unclear) && !unclear.clears(&unclear));
+        assert_ne!(clear.identity(b""), unclear.identity(b""), "as one message, the reason would be lost");
+        assert!(parse(&json!({"status": "voided", "envelopeId": ENVELOPE})).is_unclear(&signers));
+        let (expires, voided) = ("2026-03-01T00:00:00.0000000Z", "2026-03-01T00:00:05.0000000Z");
+        for (summary, is_unclear) in [
+            (json!({"voidedReason": " "}), true),
+            (json!({"voidedDateTime": voided}), true),
+            (json!({"voidedDateTime": "lately", "expireDateTime": expires}), true),
+            (json!({"voidedDateTime": voided, "expireDateTime": expires}), false),
+            (json!({"voidedReason": "Called off"}), false),
+        ] {
+            bare["data"]["envelopeSummary"] = summary;
+            assert_eq!(parse(&bare).is_unclear(&signers), is_unclear, "{bare}");
+        }
+    }
+
+    #[test]
+    fn f1_a_declined_envelope_tells_who_has_declined_it_or_is_unclear() {
+        let mut signers = signing(2).signers;
+        let mut listed = sim("envelope-declined", None, 1);
+        let end = Fact::Envelope(EnvelopeFact::Declined);
+        assert_eq!(facts(&listed), std::slice::from_ref(&end), "somebody who is none of our signers");
+        listed["data"]["envelopeSummary"]["recipients"]["signers"][0]["status"] = json!("completed");
+        listed["data"]["envelopeSummary"]["recipients"]["signers"][1]["status"] = json!("declined");
+        let told = [of_signer("2", SignerFact::Declined), vec![end]].concat();
+        assert_eq!(facts(&listed), told, "and of nobody else anything");
+        let mut bare = listed.clone();
+        bare["data"].as_object_mut().unwrap().remove("envelopeSummary");
+        let (clear, unclear) = (parse(&listed), parse(&bare));
+        assert!(unclear.is_unclear(&signers) && !clear.is_unclear(&signers));
+        assert!(unclear.is_unclear(&signers[..1]));
+        assert!(clear.clears(&unclear) && !unclear.clears(&unclear));
+        assert_ne!(clear.identity(b""), unclear.identity(b""), "as one message, the list would be lost");
+        assert!(parse(&json!({"status": "declined", "envelopeId": ENVELOPE})).is_unclear(&signers));
+        signers[0].status = SignerStatus::Declined;
         assert!(!unclear.is_unclear(&signers), "it is known");
     }
 

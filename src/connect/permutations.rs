@@ -52,6 +52,9 @@ pub(super) fn sim(event: &str, recipient: Option<&str>, second: u32) -> Value {
     if let Some(recipient) = recipient {
         message["data"]["recipientId"] = json!(recipient);
     }
+    if event == "envelope-voided" {
+        message["data"]["envelopeSummary"]["voidedReason"] = json!("Called off");
+    }
     message
 }
 

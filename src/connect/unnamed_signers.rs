@@ -7,10 +7,11 @@
 //! the envelope tells of everyone, and reconciliation asks about quiet signings.
 //!
 //! The completion of an envelope does so, too, if nobody was taken off it: it says that all have signed who were left.
-//! Of several signers one who is not known to have signed may be gone, so that the same is done first. But the end is
-//! the news that is waited for: where the upstream cannot be asked now, and is not being asked by anybody else, it is
-//! taken in as it was told. And nothing tells of it again: it stays in the inbox until then, so that what a stop or the
-//! store prevents is done by the next round, of this daemon or another (rule F3).
+//! Of several signers one who is not known to have signed may be gone, so that the same is done first. So it is with the
+//! end of an envelope that somebody has declined, while it is not known who; and with a void that does not say why, for it
+//! may be an expiry. But the end is the news that is waited for: where the upstream cannot be asked now, and is not being
+//! asked by anybody else, it is taken in as it was told. And nothing tells of it again: it stays in the inbox until then,
+//! so that what a stop or the store prevents is done by the next round, of this daemon or another (rule F3).
 
 use std::{
     collections::HashSet,
@@ -37,7 +38,7 @@ pub(super) const MAX_UNCLEAR: usize = 1_000;
 
 /// What was heard of an unclear message.
 enum Heard {
-    /// Another message says whose part has ended.
+    /// Another message says what this one left out.
     Another,
     /// No other has come, and the upstream has been asked, if it could be.
     NoOther,
@@ -45,7 +46,7 @@ enum Heard {
     Stopped,
 }
 
-/// A completion that stays in the inbox while it is found out who has signed. Rounds pass over it.
+/// An end that stays in the inbox while it is found out what it leaves out. Rounds pass over it.
 struct PutOff {
     inbox: Inbox,
     identity: Digest,
@@ -66,16 +67,16 @@ impl Drop for PutOff {
 }
 
 impl Inbox {
-    /// Sees to it that we learn whose part has ended. Answers whether it does: not if there is too much of it.
+    /// Sees to it that we learn whose part has ended, or why. Answers whether it does: not if there is too much of it.
     pub(super) fn find_out(&self, envelope: &EnvelopeId, unclear: Message, identity: Digest) -> bool {
         let Ok(place) = Arc::clone(&self.parts.unclear).try_acquire_owned() else { return false };
         let (inbox, envelope, at) = (self.clone(), envelope.clone(), self.parts.clock.now());
-        if unclear.completes() {
+        if unclear.ends() {
             let Some(put_off) = PutOff::new(self, identity) else { return true };
-            self.parts.life.spawn_work("unclear completion", async move {
+            self.parts.life.spawn_work("unclear end", async move {
                 let _held = (place, put_off);
                 if let Err(error) = inbox.end(&envelope, &unclear, identity, at).await {
-                    tracing::warn!(envelope.id = %envelope, error = %chain(&error), "a completion could not be taken in: trying again");
+                    tracing::warn!(envelope.id = %envelope, error = %chain(&error), "the end of an envelope could not be taken in: trying again");
                 }
             });
         } else {
@@ -89,28 +90,28 @@ impl Inbox {
         true
     }
 
-    /// The completions that are put off.
+    /// The ends that are put off.
     pub(super) fn put_off(&self) -> MutexGuard<'_, HashSet<Digest>> {
         self.parts.put_off.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Finds out who has signed, and then takes a completion in: as it was told, of which nothing comes if it is known
-    /// by then.
+    /// Finds out what an end leaves out, and then takes it in: as it was told, of which nothing comes if it is known by
+    /// then.
     async fn end(
         &self,
         envelope: &EnvelopeId,
-        completion: &Message,
+        told: &Message,
         identity: Digest,
         at: Timestamp,
     ) -> Result<(), store::Error> {
-        match self.ask(envelope, completion, at).await {
+        match self.ask(envelope, told, at).await {
             Ok(Heard::Stopped) => return Ok(()),
             Ok(Heard::Another) => {}
-            Ok(Heard::NoOther) => self.take_as_told(envelope, completion).await?,
+            Ok(Heard::NoOther) => self.take_as_told(envelope, told).await?,
             Err(Error::Store(error)) => return Err(error),
             Err(error) => {
                 not_known(envelope, &error);
-                self.take_as_told(envelope, completion).await?;
+                self.take_as_told(envelope, told).await?;
             }
         }
         self.parts.store.taken_in(identity, self.parts.clock.now()).await
@@ -123,13 +124,13 @@ impl Inbox {
             Err(Error::Store(error)) => Err(error),
             // Whatever else it is, it will be the same next time.
             Err(error) => {
-                tracing::error!(envelope.id = %envelope, error = %chain(&error), "a completion led to nothing");
+                tracing::error!(envelope.id = %envelope, error = %chain(&error), "the end of an envelope led to nothing");
                 Ok(())
             }
         }
     }
 
-    /// Whether another message says whose part has ended.
+    /// Whether another message says what this one leaves out.
     async fn is_cleared(&self, envelope: &EnvelopeId, unclear: &Message) -> Result<bool, Error> {
         let mut after = None;
         loop {
@@ -157,8 +158,8 @@ impl Inbox {
                 return Ok(Heard::Another);
             }
             let again_at = self.parts.signings.ask_about_one(envelope, at).await?;
-            wait = if unclear.completes() {
-                // A return's check, or another daemon's: who has signed is in its answer.
+            wait = if unclear.ends() {
+                // A return's check, or another daemon's: what is left out is in its answer.
                 if !self.parts.signings.is_being_checked(envelope).await? {
                     return Ok(Heard::NoOther);
                 }
@@ -173,5 +174,5 @@ impl Inbox {
 }
 
 fn not_known(envelope: &EnvelopeId, error: &Error) {
-    tracing::warn!(envelope.id = %envelope, error = %chain(error), "whose part has ended is not known yet");
+    tracing::warn!(envelope.id = %envelope, error = %chain(error), "whose part has ended, or why, is not known yet");
 }

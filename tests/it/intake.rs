@@ -6,7 +6,10 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::harness::{TestDaemon, order};
+use crate::{
+    harness::{TestDaemon, order},
+    visitors::unopened,
+};
 
 /// A daemon with an open signing: where events go, and its envelope.
 async fn open() -> (TestDaemon, String, String, String) {
@@ -17,9 +20,13 @@ async fn open() -> (TestDaemon, String, String, String) {
     (daemon, url, format!("/v1/signings/{}", made.id()), envelope)
 }
 
+/// A message that tells no more of the envelope than why it is voided, if it is.
 fn event(name: &str, envelope: &str) -> Vec<u8> {
-    let message = json!({"event": name, "generatedDateTime": "2026-06-01T12:00:01.0000000Z",
+    let mut message = json!({"event": name, "generatedDateTime": "2026-06-01T12:00:01.0000000Z",
         "data": {"envelopeId": envelope}});
+    if name == "envelope-voided" {
+        message["data"]["envelopeSummary"] = json!({"voidedReason": "Called off"});
+    }
     serde_json::to_vec(&message).unwrap()
 }
 
@@ -193,6 +200,39 @@ async fn f1_an_event_that_does_not_say_whom_is_not_believed_of_somebody_else() {
     daemon.clock.advance(Duration::from_secs(60));
     let asked = daemon.requests().await;
     assert_eq!(asked.iter().filter(|line| line.starts_with("GET /restapi")).count(), 1, "{asked:?}");
+}
+
+/// All that comes through is the word of the account's own configuration, which tells that it ended, and neither why nor
+/// by whom.
+#[tokio::test]
+async fn f1_what_an_end_does_not_say_is_looked_up() {
+    for (name, status, signer) in
+        [("envelope-voided", "expired", "ready"), ("envelope-declined", "declined", "declined")]
+    {
+        let daemon = TestDaemon::builder().public().start().await;
+        let made = daemon.create("order-1", &unopened()).await;
+        let (path, envelope) = (format!("/v1/signings/{}", made.id()), &made.body["provider"]["envelope_id"]);
+        let url = format!("{}/in/docusign/events", daemon.public.as_ref().unwrap());
+        daemon.fault(&json!({"fault": "event_bad_signature"})).await;
+        if status == "expired" {
+            let expire = format!("envelopes/{}/expire", envelope.as_str().unwrap());
+            daemon.control(Method::POST, &expire, &json!({})).await;
+        } else {
+            daemon.act(0, "decline", &json!({})).await;
+        }
+        daemon.forget_requests().await;
+        let message = json!({"event": name, "generatedDateTime": "2026-06-01T12:00:01.0000000Z",
+            "data": {"envelopeId": envelope}});
+        let body = serde_json::to_vec(&message).unwrap();
+        let digest = digest(&daemon, &body);
+        assert_eq!(push(&daemon, &url, &[("x-docusign-signature-1", &digest)], body).await, StatusCode::OK);
+        daemon.run_clock("the end", async || daemon.get(&path).await.body["status"] != "open").await;
+        let read = daemon.get(&path).await;
+        let stands = [&read.body["status"], &read.body["signers"][0]["status"]];
+        assert_eq!(stands, [status, signer], "{}", read.text);
+        let asked = daemon.requests().await;
+        assert_eq!(asked.iter().filter(|line| line.starts_with("GET /restapi")).count(), 1, "{asked:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The inbox over a real store: what is believed, kept, and taken in.
 
 mod completions;
+mod ends;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
