@@ -68,7 +68,7 @@
 //! | `POST …/phone`, `POST …/access_code` | 1; 2 for a template's signer whose recipient id no event has told |
 //! | `GET /v1/signings…`, `…/wait`, `…/timeline` | 0 |
 //! | `POST …/void` | 1 |
-//! | `POST …/refresh`, or a return before its event | 1, at most once in 15 minutes |
+//! | `POST …/refresh`, or a return before its event | 1, at most once in 15 minutes; a return's is made up for by then |
 //! | `POST …/purge` | 1, and one check if its event does not come |
 //! | `GET …/documents/…` | 1, then none for `documents.keep` |
 //! | `GET …/evidence` | 2, less what is kept |

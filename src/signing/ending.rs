@@ -1,4 +1,5 @@
-//! What time brings by itself: the end at the caller's own hour, and a purge followed to its end.
+//! What time brings by itself: the end at the caller's own hour, a purge followed to its end, and the check that a return
+//! is owed which could not be made at once, or came to nothing (rule F2).
 //!
 //! A signing that has something coming carries it as [`Work`] in the store, so that it is done by whichever
 //! daemon is there at that time, once. What the upstream says is the fact; here is only asked for it.
@@ -9,10 +10,17 @@ use jiff::Timestamp;
 
 use crate::{
     audit::Act,
-    budget::Deadline,
+    budget::{Deadline, checks::INTERVAL},
     clock::{earlier, later},
     domain::{CallerName, EnvelopeFact, Fact, MomentKind, PurgeScope, Signing, SigningId, SigningStatus},
-    signing::{Error, Signings, follow::Asked, reconcile::is_for_good, settle::backoff, twins},
+    signing::{
+        Error, Signings,
+        follow::{Asked, unanswered_return},
+        is_settled,
+        reconcile::is_for_good,
+        settle::backoff,
+        twins,
+    },
     store::{Durability, Record, Work},
     telemetry::chain,
 };
@@ -28,6 +36,10 @@ const PURGE_QUEUE: Duration = Duration::from_secs(14 * DAY);
 /// answer are no reason to stop: it ends with an answer.
 const PURGE_CHECK: Duration = Duration::from_secs(6 * 3_600);
 const PURGE_FOLLOWED: Duration = Duration::from_secs(16 * DAY);
+/// How long after a check the next one surely may be made: the upstream is asked a moment after it was noted (rule B3).
+const CHECK_AGAIN: Duration = INTERVAL.saturating_add(Duration::from_secs(5));
+/// How long a return is owed a check. Then the signing is quiet like others, of which `reconcile` asks many at once.
+const RETURN_FOLLOWED: Duration = Duration::from_secs(DAY);
 /// How long what fails for good is tried, as if a person could help: the sender may be gone.
 const HOPELESS: Duration = Duration::from_secs(30 * DAY);
 const DAY: u64 = 86_400;
@@ -123,6 +135,7 @@ impl Signings {
         tending.done.push((due_at, chore));
         let done = match chore {
             Chore::Expire => self.expire(signing, due_at).await,
+            Chore::LookAfterReturn => self.look_after_return(signing).await,
             Chore::LookAtPurge => self.look_at_purge(signing, due_at).await,
             Chore::LookForTwins => self.look_for_twins(signing).await.map(|()| Done::Ended),
         };
@@ -168,6 +181,14 @@ impl Signings {
                 }
             }
             Err(error) => return Err(error.into()),
+        }
+        Ok(Done::Ended)
+    }
+
+    /// A return is still owed its check, and no event has told since.
+    async fn look_after_return(&self, signing: &Signing) -> Result<Done, Error> {
+        if let Some(envelope) = &signing.envelope {
+            self.check(signing, envelope, self.at_leisure()).await?;
         }
         Ok(Done::Ended)
     }
@@ -240,6 +261,7 @@ impl Tending {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Chore {
     Expire,
+    LookAfterReturn,
     LookAtPurge,
     LookForTwins,
 }
@@ -250,7 +272,7 @@ impl Chore {
     fn comes(self, due_at: Timestamp, lag: Duration) -> Timestamp {
         match self {
             Self::Expire => earlier(due_at, lag),
-            Self::LookAtPurge | Self::LookForTwins => due_at,
+            Self::LookAfterReturn | Self::LookAtPurge | Self::LookForTwins => due_at,
         }
     }
 }
@@ -264,7 +286,25 @@ fn chores(signing: &Signing) -> impl Iterator<Item = (Timestamp, Chore)> + use<>
         let asked_at = signing.purge_requested_at.filter(|_| signing.purged_at.is_none());
         asked_at.map(|at| (purge_check(at), Chore::LookAtPurge))
     };
-    twins.into_iter().chain(own)
+    let returned = return_check(signing).map(|at| (at, Chore::LookAfterReturn));
+    twins.into_iter().chain(own).chain(returned)
+}
+
+/// The work on a signing with the check that a return is owed. What somebody has in hand stays with them: they see what
+/// is to come when they are done.
+pub(super) fn with_return_check(signing: &Signing, work: Option<Work>) -> Option<Work> {
+    let Some(due_at) = return_check(signing) else { return work };
+    match work {
+        None => Some(Work::at(due_at)),
+        Some(work) if work.leased_until.is_none() && due_at < work.due_at => Some(Work { due_at, ..work }),
+        held_or_sooner => held_or_sooner,
+    }
+}
+
+/// The work on a signing, unless nothing is to come any more, and nobody has it in hand.
+pub(super) fn still_needed(signing: &Signing, work: Option<Work>) -> Option<Work> {
+    let is_over = is_settled(signing.status) && chores(signing).next().is_none();
+    work.filter(|work| !is_over || work.leased_until.is_some())
 }
 
 /// When the caller's time is over: whole days are the upstream's to end.
@@ -278,6 +318,13 @@ fn purge_check(asked_at: Timestamp) -> Timestamp {
     later(asked_at, PURGE_QUEUE + PURGE_CHECK)
 }
 
+/// When a return is to have the check that it is owed: as soon as the envelope may be asked about again.
+fn return_check(signing: &Signing) -> Option<Timestamp> {
+    let returned_at = unanswered_return(signing).filter(|_| signing.status == SigningStatus::Open)?;
+    let due_at = later(signing.checked_at.unwrap_or(returned_at), CHECK_AGAIN);
+    (due_at <= later(returned_at, RETURN_FOLLOWED)).then_some(due_at)
+}
+
 /// 1, 2, 4, 5 s, then a quarter of an hour: nobody waits.
 pub(super) fn patient(attempts: u32) -> Duration {
     if attempts < 8 { backoff(attempts) } else { LONGEST_WAIT }
@@ -287,9 +334,44 @@ pub(super) fn patient(attempts: u32) -> Duration {
 mod tests {
     use super::*;
     use crate::{
+        domain::{Claim, LastReturn, SignerStatus, sample},
         signing::{create::LEASE, twins::pause_after},
         store::{CLOCKS, LONGEST_LOOK, LONGEST_RETRY},
     };
+
+    #[test]
+    fn f2_the_check_that_a_return_is_owed_comes_when_it_may_be_made_and_for_a_day() {
+        let at = |second: i64| Timestamp::constant(1_700_000_000 + second, 123_456_700);
+        let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+        let other = Some(Work { attempts: 3, ..Work::at(at(600)) });
+        assert_eq!(with_return_check(&signing, other), other);
+        assert_eq!(still_needed(&signing, other), None, "nothing is to come");
+        signing.checked_at = Some(at(0));
+        signing.signers[0].last_return =
+            Some(LastReturn { claim: Claim::SigningComplete, at: at(60), view: None });
+        assert_eq!(chores(&signing).collect::<Vec<_>>(), [(at(905), Chore::LookAfterReturn)]);
+        assert_eq!(with_return_check(&signing, None), Some(Work::at(at(905))));
+        assert_eq!(with_return_check(&signing, other), other, "what comes sooner");
+        let late = Work { attempts: 3, ..Work::at(at(7_200)) };
+        let sooner = Work { due_at: at(905), ..late };
+        assert_eq!(with_return_check(&signing, Some(late)), Some(sooner));
+        let held = Some(Work { leased_until: Some(at(7_300)), ..late });
+        assert_eq!(with_return_check(&signing, held), held);
+        assert_eq!(still_needed(&signing, other), other);
+
+        // Nobody has answered since.
+        signing.checked_at = Some(at(60 + 86_400 - 905));
+        assert_eq!(return_check(&signing), Some(at(60 + 86_400)));
+        signing.checked_at = Some(at(60 + 86_400));
+        assert_eq!(return_check(&signing), None);
+        signing.checked_at = None;
+        assert_eq!(return_check(&signing), Some(at(965)));
+        signing.status = SigningStatus::Completed;
+        assert_eq!((chores(&signing).next(), still_needed(&signing, other)), (None, None));
+        assert_eq!(still_needed(&signing, held), held);
+        signing.status = SigningStatus::Uncertain;
+        assert_eq!(still_needed(&signing, other), other, "it is to be looked up");
+    }
 
     /// What is put off for longer than the store's bounds counts as written by a wrong clock, and is taken up at once.
     #[test]

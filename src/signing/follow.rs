@@ -14,7 +14,9 @@ use crate::{
     },
     esign::{self, RejectionKind},
     signing::{
-        Error, ReturnTarget, Signings, is_settled,
+        Error, ReturnTarget, Signings,
+        ending::{still_needed, with_return_check},
+        is_settled,
         views::{LONGEST_LEASE, VIEW_LIFE},
     },
     store::{self, Durability},
@@ -65,6 +67,18 @@ pub struct Returned {
 /// words that we do not know, say nothing of that.
 const fn may_have_done_something(claim: Claim) -> bool {
     !matches!(claim, Claim::Cancel | Claim::FaxPending | Claim::SessionTimeout)
+}
+
+/// When the last return was that is owed a check: it may have done something, no event has told of the end of their part,
+/// and no check that was made since has been answered.
+pub(super) fn unanswered_return(signing: &Signing) -> Option<Timestamp> {
+    let answers = signing.history.iter().filter(|moment| moment.what == MomentKind::Checked);
+    // Asked before they came back and answered after, it may tell of the time before.
+    let answered = answers.map(|moment| moment.at).max().min(signing.checked_at);
+    let present = signing.signers.iter().filter(|signer| !signer.status.is_terminal());
+    let returns = present.filter_map(|signer| signer.last_return);
+    let owed = returns.filter(|last| may_have_done_something(last.claim) && Some(last.at) > answered);
+    owed.map(|last| last.at).max()
 }
 
 /// The pause between looks for what another daemon may have written down.
@@ -226,7 +240,7 @@ impl Signings {
         let deadline = self.within(wait);
         let (this, caller, reason) = (self.clone(), caller.clone(), reason.to_owned());
         let void = async move { this.call_off(&caller, id, &reason, deadline).await };
-        self.aside_within(wait, "a void", void).await
+        self.aside_within(wait, "a void", Box::pin(void)).await
     }
 
     async fn call_off(
@@ -339,10 +353,11 @@ impl Signings {
     /// Takes the check, and answers when the one before was.
     async fn reserve_check(&self, id: SigningId) -> Result<Option<Timestamp>, Error> {
         let (mut before, mut taken) = (None, Ok(()));
-        let reserved = self.change(id, Durability::Flushed, |signing, now| {
+        let reserved = self.change_with_work(id, Durability::Flushed, |signing, work, now| {
             before = signing.checked_at;
             taken = take_check(signing, now);
-            Ok(Vec::new())
+            // It may not be made now, or come to nothing, and whoever waits for it here may be gone by then.
+            Ok((Vec::new(), with_return_check(signing, work)))
         });
         reserved.await?;
         taken.map_err(|retry_at| {
@@ -359,7 +374,7 @@ impl Signings {
         facts: &[Fact],
         asked: Option<Asked>,
     ) -> Result<Signing, Error> {
-        self.change(id, Durability::Synced, |signing, now| {
+        self.change_with_work(id, Durability::Synced, |signing, work, now| {
             if let Some(Asked { what, ends, trace }) = &asked {
                 let (what, trace) = (what.clone(), trace.clone());
                 if *ends {
@@ -368,7 +383,8 @@ impl Signings {
                     signing.remember(now, what, None, trace);
                 }
             }
-            Ok(facts.iter().flat_map(|fact| signing.observe(fact, now)).collect())
+            let news = facts.iter().flat_map(|fact| signing.observe(fact, now)).collect();
+            Ok((news, still_needed(signing, work)))
         })
         .await
     }
@@ -455,6 +471,29 @@ mod tests {
         // Another daemon's clock is behind: its view is the newest, for it is live.
         assert_eq!(says(9, Claim::Cancel, 70, Some(9)), (true, Claim::Cancel));
         assert_eq!(says(-3_600, Claim::Exception, -3_590, None), (true, Claim::Exception));
+    }
+
+    #[test]
+    fn f2_a_return_is_owed_a_check_until_one_is_answered() {
+        let returned = LastReturn { claim: Claim::SigningComplete, at: at(60), view: None };
+        let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+        assert_eq!(unanswered_return(&signing), None, "nobody has come back");
+        signing.signers[0].last_return = Some(returned);
+        assert_eq!(unanswered_return(&signing), Some(at(60)));
+        signing.checked_at = Some(at(60));
+        assert_eq!(unanswered_return(&signing), Some(at(60)), "it was asked, and not answered");
+        signing.checked_at = Some(at(59));
+        signing.remember(at(61), MomentKind::Checked, None, None);
+        assert_eq!(unanswered_return(&signing), Some(at(60)), "it was asked before they came back");
+        signing.checked_at = Some(at(60));
+        assert_eq!(unanswered_return(&signing), None);
+        signing.signers[0].last_return = Some(LastReturn { at: at(62), ..returned });
+        assert_eq!(unanswered_return(&signing), Some(at(62)), "they came back again");
+        signing.signers[0].last_return = Some(LastReturn { claim: Claim::Cancel, at: at(62), view: None });
+        assert_eq!(unanswered_return(&signing), None, "they have done nothing");
+        signing.signers[0].last_return = Some(LastReturn { at: at(62), ..returned });
+        signing.signers[0].status = SignerStatus::Signed;
+        assert_eq!(unanswered_return(&signing), None, "it is known");
     }
 
     #[test]

@@ -131,6 +131,62 @@ async fn f2_a_return_spends_the_check_unless_it_says_that_nothing_was_done() {
     }
 }
 
+/// The one check of the interval is spent when they come back, and another daemon is there when the next one may be made.
+#[tokio::test]
+async fn f2_a_return_that_may_not_be_checked_yet_is_checked_once_it_may_be() {
+    let mut daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &unopened()).await;
+    daemon.run_clock("its pulse", async || daemon.parts().store.last_pulse().await.unwrap().is_some()).await;
+    let path = format!("/v1/signings/{}", made.id());
+    assert_eq!(daemon.post(&format!("{path}/refresh"), &json!({})).await.status, StatusCode::OK);
+    daemon.clock.advance(Duration::from_secs(60));
+    assert_eq!(daemon.click(&link_of(&made, 0)).await.status, StatusCode::SEE_OTHER);
+    daemon.without_events().await;
+    let back = daemon.back_from("sign", &json!({})).await;
+    daemon.forget_requests().await;
+    daemon.look(&back).await;
+    assert_eq!(daemon.get(&path).await.body["status"], "open");
+    // Nor does a list tell what has changed meanwhile.
+    daemon.fault(&json!({"fault": "status", "status": 503, "method": "GET", "path": "/envelopes"})).await;
+    daemon.restart().await;
+    daemon.clock.advance(Duration::from_secs(13 * 60));
+    daemon.pass(Duration::from_secs(1), 30).await;
+    assert_eq!(daemon.asked().await, Vec::<String>::new());
+    daemon.run_clock("the check", async || daemon.get(&path).await.body["status"] == "completed").await;
+    assert_eq!(daemon.asked().await.len(), 1);
+    let id = made.id().parse().unwrap();
+    daemon.run_clock("nothing more to do", async || daemon.record(id).await.work.is_none()).await;
+    daemon.broke_no_rule().await;
+}
+
+#[tokio::test]
+async fn f2_a_return_whose_check_fails_is_checked_a_quarter_of_an_hour_later() {
+    let (daemon, made, back) = signed_in_silence().await;
+    let (path, id) = (format!("/v1/signings/{}", made.id()), made.id().parse().unwrap());
+    let envelope = made.body["provider"]["envelope_id"].as_str().unwrap();
+    let down = json!({"fault": "status", "status": 503, "method": "GET", "path": envelope, "count": 1});
+    daemon.fault(&down).await;
+    daemon.forget_requests().await;
+    daemon.look(&back).await;
+    assert_eq!(daemon.get(&path).await.body["status"], "open");
+    daemon.clock.advance(Duration::from_secs(14 * 60));
+    daemon.pass(Duration::from_secs(1), 30).await;
+    assert_eq!(daemon.asked().await.len(), 1, "the one that failed");
+    daemon.run_clock("the check", async || daemon.get(&path).await.body["status"] == "completed").await;
+    assert_eq!(daemon.asked().await.len(), 2);
+    daemon.run_clock("nothing more to do", async || daemon.record(id).await.work.is_none()).await;
+    daemon.broke_no_rule().await;
+}
+
+/// What is known needs no second look.
+#[tokio::test]
+async fn f2_a_return_that_was_checked_leaves_nothing_to_do() {
+    let (daemon, made, back) = signed_in_silence().await;
+    daemon.look(&back).await;
+    let record = daemon.record(made.id().parse().unwrap()).await;
+    assert_eq!((record.signing.status.as_str(), record.work), ("completed", None));
+}
+
 #[tokio::test]
 async fn f2_a_visitor_who_stays_is_not_kept_while_docusign_is_slow() {
     let (daemon, made, back) = signed_in_silence().await;
