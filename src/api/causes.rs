@@ -267,7 +267,7 @@ impl From<endpoints::Error> for Problem {
         match error {
             endpoints::Error::Forbidden(why) => Invalids::one("/url", why.to_string()).into(),
             endpoints::Error::InSettings => {
-                Self::new("forbidden", "this endpoint is in the settings, and changes only there")
+                Self::new("forbidden", "this endpoint is in the settings, and changes only there; here it can be switched on")
                     .fix("Change [webhooks.NAME] in the settings, and have them read again (SIGHUP).")
             }
             endpoints::Error::NotFound => Self::not_found(),

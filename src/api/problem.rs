@@ -47,7 +47,7 @@ codes! {
     content_encoding_unsupported 415 false "The body is compressed",
         "Send the body as it is, without Content-Encoding.";
     endpoint_disabled 409 false "The webhook endpoint is switched off",
-        "Switch it on with PATCH /v1/webhook_endpoints/{id} and {\"disabled\": false}, and replay again; an endpoint of the settings is switched on by reading them again.";
+        "Switch it on with PATCH /v1/webhook_endpoints/{id} and {\"disabled\": false}, and replay again. One of the settings is switched on by reading them again, too (SIGHUP).";
     forbidden 403 false "This caller may not do that",
         "Use a caller that may, or widen this caller's rights in the settings ([callers.NAME]).";
     idempotency_in_progress 409 true "The first call with this key is still running",

@@ -367,12 +367,24 @@ impl Shared {
         let lasts = wait.saturating_add(MAX_HOLD);
         let hold = Hold { by: due.event.sequence, again: delivery.due_at, lasts };
         (reply.reply.result, reply.reply.hold) = (Some(result), is_first.then_some(hold));
-        if result == AttemptResult::Gone
-            && let Err(error) = self.endpoints.disable(endpoint.id).await
-        {
-            tracing::warn!(endpoint.id = %endpoint.id, %error, "an endpoint that is gone could not be switched off");
+        if result == AttemptResult::Gone {
+            self.switch_off(endpoint.id).await;
         }
         self.write(delivery).await;
+    }
+
+    /// The receiver wants no more. Nobody gets its events from now on unless somebody acts.
+    async fn switch_off(&self, endpoint: EndpointId) {
+        match self.endpoints.disable(endpoint).await {
+            Ok(()) => tracing::warn!(
+                endpoint.id = %endpoint,
+                "endpoint switched off by 410: once its receiver is well, PATCH /v1/webhook_endpoints/{{id}} with \
+                 {{\"disabled\": false}} switches it on; for one of the settings SIGHUP or a restart does, too"
+            ),
+            Err(error) => {
+                tracing::warn!(endpoint.id = %endpoint, %error, "an endpoint that is gone could not be switched off");
+            }
+        }
     }
 
     /// Sends, and moves on to a slow place when it takes long.

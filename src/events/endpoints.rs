@@ -1,11 +1,12 @@
 //! Who wants our events: endpoints from the settings, and those that callers make.
 //!
 //! An endpoint from the settings keeps its id over restarts, whoever else becomes a caller meanwhile; its secrets are the
-//! operator's. When it is gone from them it is *dropped*: nothing is sent there any more, and what is pending for it,
-//! with what happens meanwhile, is kept for a day. Named again, it gets all of that: during a rolling update a daemon
-//! may start with the older settings. Then it goes with what is pending. Named for another caller, it is another
-//! endpoint: what is one caller's must never reach another's receiver. So one that was named after its caller is never
-//! that of whoever is left, unless the settings say so.
+//! operator's, and all that its caller can do with it is to switch it on again after a 410. When it is gone from the
+//! settings it is *dropped*: nothing is sent there any more, and what is pending for it, with what happens meanwhile, is
+//! kept for a day. Named again, it gets all of that: during a rolling update a daemon may start with the older settings.
+//! Then it goes with what is pending. Named for another caller, it is another endpoint: what is one caller's must never
+//! reach another's receiver. So one that was named after its caller is never that of whoever is left, unless the settings
+//! say so.
 //!
 //! One made by a caller gets a secret from us, shown once, and can be given a new one: the old one goes on signing for a
 //! day. A caller sees and changes only their own.
@@ -204,9 +205,10 @@ impl Endpoints {
         self.get(caller, id).await
     }
 
-    /// Switches an endpoint on again, also after a 410. What waited for it goes out.
+    /// Switches an endpoint on again, also after a 410. What waited for it goes out. That is what the settings say of
+    /// theirs, so that it may be one of them.
     pub async fn enable(&self, caller: &CallerName, id: EndpointId) -> Result<Endpoint, Error> {
-        let endpoint = self.changeable(caller, id).await?;
+        let endpoint = self.get(caller, id).await?;
         self.store.switch_endpoint(endpoint.id, None).await?;
         self.get(caller, id).await
     }

@@ -155,6 +155,9 @@ async fn an_endpoint_is_switched_off_and_on_by_its_caller_and_nothing_is_replaye
     let ours = data.iter().find(|one| one["from_settings"] == true).unwrap()["id"].as_str().unwrap();
     let refused = change(&format!("/v1/webhook_endpoints/{ours}"), &json!({"disabled": true})).await;
     assert_eq!((refused.status, refused.code()), (StatusCode::FORBIDDEN, "forbidden"));
+    // But a 410 may have switched it off.
+    let on = change(&format!("/v1/webhook_endpoints/{ours}"), &json!({"disabled": false})).await;
+    assert_eq!((on.status, &on.body["disabled_at"]), (StatusCode::OK, &Value::Null), "{}", on.text);
     // Without its endpoint there is nowhere to deliver to.
     let url = format!("{}{path}", daemon.api);
     daemon.call(Method::DELETE, &url, Some(CALLER_KEY), &[], Vec::new()).await;

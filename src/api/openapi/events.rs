@@ -15,7 +15,10 @@ pub(super) fn paths() -> Map<String, Value> {
             .answer(200, "The endpoint, without its secret", reference("WebhookEndpoint")).build(),
             "patch":
             of_endpoint("change_webhook_endpoint", "Switches an endpoint off, or on again")
-            .about("A receiver that answers 410 is switched off, too. What happens while it is off is only in the log.")
+            .about(
+                "A receiver that answers 410 is switched off, too. What happens while it is off is only in the log. One of the \
+                 settings can be switched on here, and not off.",
+            )
             .body("WebhookEndpointChange", json!({ "disabled": false }))
             .codes(&["forbidden"])
             .answer(200, "The endpoint", reference("WebhookEndpoint")).build(),

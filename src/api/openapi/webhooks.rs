@@ -10,9 +10,10 @@ pub(super) const ABOUT: &str = "Events are posted to your endpoints as Standard 
      `v1,`, the base64 HMAC-SHA256 of `{webhook-id}.{webhook-timestamp}.{body}` under your secret (the part after \
      `whsec_`, decoded from base64); during a rotation it holds several, separated by blanks. Refuse a timestamp \
      more than five minutes away. `webhook-id` stays the same over all attempts, so keep it to recognise \
-     repetitions. Answer with any 2xx within 15 seconds; anything else is repeated, 10 attempts over 75 hours; \
-     410 switches the endpoint off, until `PATCH /v1/webhook_endpoints/{id}` switches it on. Events may \
-     overtake one another: `data.sequence` counts those of one signing. While you build the receiver, `countersign \
+     repetitions. Answer with any 2xx within 15 seconds; anything else but 410 is repeated, 10 attempts over 75 hours. \
+     410 switches the endpoint off at once, until `PATCH /v1/webhook_endpoints/{id}` with `{\"disabled\": false}` \
+     switches it on; one of the settings comes on again with SIGHUP or a restart, too. Events may overtake one \
+     another: `data.sequence` counts those of one signing. While you build the receiver, `countersign \
      listen --forward-to URL` posts them to it, signed, from any machine that reaches the API.";
 
 const WHEN: &[(&str, &str)] = &[

@@ -300,6 +300,24 @@ async fn what_waited_behind_a_410_goes_out_when_the_endpoint_is_switched_on_and_
 }
 
 #[tokio::test]
+async fn an_endpoint_of_the_settings_that_was_gone_is_switched_on_by_its_caller_as_it_was() {
+    let (fixture, mut receiver) = (fixture().await, Receiver::start(&[410, 200]).await);
+    fixture.endpoint(&receiver.url, true).await;
+    let before = fixture.endpoints.list(&caller()).await.unwrap().pop().unwrap();
+    let ids = fixture.publish(signing(), 1..=1).await;
+    receiver.next().await;
+    let delivery = fixture.until(ids[0], |delivery| delivery.state == DeliveryState::Failed).await;
+    let read = async || fixture.endpoints.get(&caller(), before.id).await.unwrap();
+    eventually(async || read().await.disabled_at.is_some()).await;
+    let foreign = fixture.endpoints.enable(&CallerName::new("shop"), before.id).await;
+    assert!(matches!(foreign, Err(Error::NotFound)));
+    assert_eq!(fixture.endpoints.enable(&caller(), before.id).await.unwrap(), before);
+    fixture.log.replay(&caller(), delivery.id).await.unwrap();
+    assert_eq!(receiver.next().await.header("webhook-id"), ids[0].to_string());
+    assert!(matches!(fixture.endpoints.pause(&caller(), before.id).await, Err(Error::InSettings)));
+}
+
+#[tokio::test]
 async fn nothing_is_sent_to_a_private_address_and_no_redirect_is_followed() {
     let (fixture, mut receiver) = (fixture().await, Receiver::start(&[302]).await);
     fixture.endpoint(&receiver.url, false).await;
