@@ -81,7 +81,7 @@ struct ErrorObject {
     cause: &'static str,
     detail: String,
     fix: &'static str,
-    since: Option<Timestamp>,
+    since: Timestamp,
 }
 
 /// `GET /v1/senders`: a page, by name.

@@ -234,9 +234,8 @@ fn idle(part: String, bad_key: Option<String>) -> Reason {
 fn judge(status: &SenderStatus) -> Reason {
     let part = sender_part(&status.name);
     let has_only_that = status.has_token() || status.failure.is_none();
-    if let Some(error) = status.misplaced.as_ref().filter(|_| has_only_that) {
-        let cause =
-            std::error::Error::source(&**error).map_or_else(|| error.to_string(), ToString::to_string);
+    if let Some(error) = status.misplaced.as_ref().map(|it| &*it.error).filter(|_| has_only_that) {
+        let cause = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
         let detail = format!("{cause} ({}): {}", error.code(), error.fix());
         return Reason { code: Some(error.code()), ..Reason::new(part, Status::NotReady, detail) };
     }

@@ -126,8 +126,10 @@ impl Auth {
             // Somebody may have mended it since.
             placed = self.placed(&self.user_info(name).await?, &sender.account);
         }
-        // What is wrong with the pairing is in the status until it is not.
-        sender.misplaced.store(placed.as_ref().err().cloned());
+        // What is wrong with the pairing is in the status until it is not, with the time at which that began.
+        let began = || sender.misplaced.load().as_ref().map_or_else(|| self.inner.clock.uptime(), |it| it.1);
+        let misplaced = placed.as_ref().err().map(|error| Arc::new((Arc::clone(error), began())));
+        sender.misplaced.store(misplaced);
         placed
     }
 

@@ -154,8 +154,8 @@ struct Sender {
     number: u64,
     impersonation: Option<Impersonation>,
     account: AccountChoice,
-    /// Why the user and the account do not belong together, if that is so.
-    misplaced: ArcSwapOption<Error>,
+    /// Why the user and the account do not belong together, if that is so, and the uptime since which it is.
+    misplaced: ArcSwapOption<(Arc<Error>, Duration)>,
     /// Whether somebody is on their way to consent.
     awaited: Mutex<consent::Awaited>,
     /// Replaced as a whole when the settings name other keys.

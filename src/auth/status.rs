@@ -42,7 +42,7 @@ pub struct SenderStatus {
     /// Why the last mint failed, if it did.
     pub failure: Option<SenderFailure>,
     /// Why its user and its account do not belong together, if that is so: a token is of no use then.
-    pub misplaced: Option<Arc<Error>>,
+    pub misplaced: Option<Misplaced>,
     /// How its mints ended so far.
     pub mints: Mints,
 }
@@ -56,6 +56,15 @@ pub struct SenderFailure {
     pub since: Timestamp,
     /// When the next try comes, unless something wakes it before.
     pub next_try: Timestamp,
+}
+
+/// Why a sender's user and account do not belong together. Nobody looks again by themselves: the next call does.
+#[derive(Debug, Clone)]
+pub struct Misplaced {
+    /// The error: its `code`, `cause` and `fix`.
+    pub error: Arc<Error>,
+    /// When it was first found so.
+    pub since: Timestamp,
 }
 
 /// How a sender stands, in a word: the same for the API, its events and the pages.
@@ -88,8 +97,6 @@ impl SenderStatus {
         keys: Vec<KeyStatus>,
         now: Timestamp,
     ) -> Self {
-        // Told from time that runs evenly, so to the nanosecond it would be another date at each look.
-        let whole = |at: Timestamp| at.round(jiff::Unit::Second).unwrap_or(at);
         let later = |by: Duration| whole(now.saturating_add(by).unwrap_or(Timestamp::MAX));
         let earlier = |by: Duration| now.saturating_sub(by).unwrap_or(Timestamp::MIN);
         let failure = cache.and_then(|cache| cache.failure.as_ref()).map(|failure| SenderFailure {
@@ -130,10 +137,10 @@ impl SenderStatus {
         }
     }
 
-    /// What is wrong, and since when if that is known: what keeps it from tokens, or else from its account.
-    pub fn trouble(&self) -> Option<(Arc<Error>, Option<Timestamp>)> {
-        let failed = self.failure.as_ref().map(|failure| (Arc::clone(&failure.error), Some(failure.since)));
-        failed.or_else(|| self.misplaced.clone().map(|error| (error, None)))
+    /// What is wrong, and since when: what keeps it from tokens, or else from its account.
+    pub fn trouble(&self) -> Option<(Arc<Error>, Timestamp)> {
+        let failed = self.failure.as_ref().map(|failure| (Arc::clone(&failure.error), failure.since));
+        failed.or_else(|| self.misplaced.as_ref().map(|it| (Arc::clone(&it.error), it.since)))
     }
 
     /// Whether a caller who asks now gets a token.
@@ -199,7 +206,13 @@ impl Auth {
             let error = self.explained(&sender.name, failure.error);
             SenderFailure { error, ..failure }
         });
-        SenderStatus { misplaced: sender.misplaced.load_full(), failure, ..status }
+        let misplaced = sender.misplaced.load_full().map(|it| {
+            let (error, since) = &*it;
+            let ago = self.inner.clock.uptime().saturating_sub(*since);
+            let since = whole(now.saturating_sub(ago).unwrap_or(Timestamp::MIN));
+            Misplaced { error: Arc::clone(error), since }
+        });
+        SenderStatus { failure, misplaced, ..status }
     }
 
     /// What the account server cannot know of a failure, and we do: that the user id is an account's, or that
@@ -223,6 +236,11 @@ impl Auth {
     }
 }
 
+/// Told from time that runs evenly, so to the nanosecond it would be another date at each look.
+fn whole(at: Timestamp) -> Timestamp {
+    at.round(jiff::Unit::Second).unwrap_or(at)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,8 +254,9 @@ mod tests {
         let idle = SenderStatus::new(who, None, &record, Vec::new(), Timestamp::UNIX_EPOCH);
         assert_eq!((idle.standing(), idle.trouble().is_none()), (Standing::Ready, true));
         let error = Arc::new(Error::NotInAccount(NotInAccount::NoAccounts));
-        let misplaced = SenderStatus { misplaced: Some(error), ..idle.clone() };
-        assert_eq!(misplaced.standing(), Standing::NotReady);
+        let since = Timestamp::constant(60, 0);
+        let misplaced = SenderStatus { misplaced: Some(Misplaced { error, since }), ..idle.clone() };
+        assert_eq!((misplaced.standing(), misplaced.trouble().unwrap().1), (Standing::NotReady, since));
         assert_eq!(
             misplaced.trouble().unwrap().0.in_full(),
             "no usable account: the user is a member of no account"

@@ -244,3 +244,20 @@ async fn each_fault_of_a_pairing_has_its_own_name_at_start_and_in_the_api() {
         "the others act"
     );
 }
+
+#[tokio::test]
+async fn a_sender_in_the_wrong_account_says_since_when() {
+    const USER: &str = "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210001";
+    const OTHER_ACCOUNT: &str = "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e003";
+    let misplaced = |key: &str, pem: &str| paired(key, pem, "not-there", USER, Some(OTHER_ACCOUNT));
+    let daemon = TestDaemon::builder().with_senders(misplaced).start().await;
+    let told = async || daemon.get("/v1/senders/not-there").await.body["last_error"].clone();
+    daemon.until("what is wrong", async || told().await["code"] == "sender_not_in_account").await;
+    let first = told().await;
+    assert!(first["since"].is_string(), "{first}");
+    // Found again, it began no later.
+    daemon.clock.advance(Duration::from_secs(120));
+    let again = daemon.get("/v1/senders/not-there/esign/templates").await;
+    assert_eq!(again.code(), "sender_not_in_account", "{}", again.text);
+    assert_eq!(told().await, first);
+}

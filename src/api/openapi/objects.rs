@@ -207,8 +207,9 @@ fn sender() -> Value {
             "keys": { "type": "array", "items": { "type": "object", "properties": {
                 "fingerprint": maybe_text(), "state": text(), "last_success": maybe_time() } } },
             "last_error": { "type": ["object", "null"], "properties": {
-                "code": text(), "cause": text(), "detail": text(), "fix": text(), "since": maybe_time() } },
-            "next_try": maybe_time(),
+                "code": text(), "cause": text(), "detail": text(), "fix": text(), "since": time() } },
+            "next_try": { "type": ["string", "null"], "format": "date-time",
+                "description": "When it is tried again by itself; null: nothing is wrong, or the next call looks again" },
         }),
     )
 }
