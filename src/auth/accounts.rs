@@ -13,7 +13,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::Mutex;
 
 use super::{
-    Auth,
+    Auth, Sender,
     consent::{self, Consent, ConsentBy, ConsentUrls},
     consent_state::ConsentState,
     error::{Error, Kind},
@@ -117,14 +117,15 @@ impl Auth {
         }
     }
 
-    /// The account that the sender's settings mean.
+    /// The account that the sender acts in: the one that its settings mean. Where they leave that to the user's default,
+    /// it is the one that was that when the sender first acted, for as long as this daemon runs.
     pub async fn account(&self, name: &str) -> Result<Account, Arc<Error>> {
         let sender = self.sender(name)?;
         let info = self.user_info(name).await?;
-        let mut placed = self.placed(&info, &sender.account);
+        let mut placed = self.place(&sender, &info);
         if placed.is_err() && self.doubt_user(name) {
             // Somebody may have mended it since.
-            placed = self.placed(&self.user_info(name).await?, &sender.account);
+            placed = self.place(&sender, &self.user_info(name).await?);
         }
         // What is wrong with the pairing is in the status until it is not, with the time at which that began.
         let began = || sender.misplaced.load().as_ref().map_or_else(|| self.inner.clock.uptime(), |it| it.1);
@@ -145,9 +146,35 @@ impl Auth {
         true
     }
 
-    /// The account that is meant, if the user is in it and it is of this environment.
-    pub(super) fn placed(&self, info: &UserInfo, meant: &AccountChoice) -> Result<Account, Arc<Error>> {
-        let placed = info.choose(meant).and_then(|account| {
+    /// The account that the sender acts in. A default is taken once: what was made there can be opened from no other.
+    fn place(&self, sender: &Sender, info: &UserInfo) -> Result<Account, Arc<Error>> {
+        if sender.account != AccountChoice::Default {
+            return self.placed(info.choose(&sender.account));
+        }
+        let first = if let Some(first) = sender.acts_in.get() {
+            *first
+        } else {
+            let first = self.placed(info.choose(&AccountChoice::Default))?.id;
+            *sender.acts_in.get_or_init(|| first)
+        };
+        let account = self.placed(info.stay(first))?;
+        let other = info.accounts.iter().find(|other| other.is_default && other.id != first);
+        let was_other = sender.default_is_other.swap(other.is_some(), Ordering::Relaxed);
+        if let Some(other) = other.filter(|_| !was_other) {
+            tracing::warn!(
+                sender = %sender.name,
+                account.id = %first,
+                default.id = %other.id,
+                "the default account of the sender's user is another one by now: the sender stays in the one that it first \
+                 acted in until the next start, and would take the other then; set its account to say which is meant"
+            );
+        }
+        Ok(account)
+    }
+
+    /// The account that was chosen, if it is of this environment.
+    pub(super) fn placed(&self, chosen: Result<&Account, NotInAccount>) -> Result<Account, Arc<Error>> {
+        let placed = chosen.and_then(|account| {
             self.inner
                 .server
                 .fits(&account.base_uri)

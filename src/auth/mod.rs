@@ -63,7 +63,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU64},
     },
     time::Duration,
@@ -154,6 +154,10 @@ struct Sender {
     number: u64,
     impersonation: Option<Impersonation>,
     account: AccountChoice,
+    /// Where it first acted, if that is left to its user's default account.
+    acts_in: OnceLock<uuid::Uuid>,
+    /// Whether the user's default was another account than that when it was last looked at.
+    default_is_other: AtomicBool,
     /// Why the user and the account do not belong together, if that is so, and the uptime since which it is.
     misplaced: ArcSwapOption<(Arc<Error>, Duration)>,
     /// Whether somebody is on their way to consent.
@@ -171,6 +175,20 @@ impl Sender {
     /// Its keys; none if its tokens come from elsewhere.
     fn ring(&self) -> Option<Arc<KeyRing>> {
         self.keys.as_ref().map(|keys| keys.load_full())
+    }
+
+    /// Stays where the one acts that it replaces, if both leave that to the default account of the same user.
+    fn stay_with(&self, before: &Self) {
+        let who = |sender: &Self| sender.impersonation.as_ref().map(|who| (who.integration_key, who.user_id));
+        let is_left_open = |sender: &Self| sender.account == AccountChoice::Default && who(sender).is_some();
+        if is_left_open(self)
+            && is_left_open(before)
+            && who(self) == who(before)
+            && let Some(account) = before.acts_in.get()
+        {
+            // Nobody knows this one yet: it acts nowhere.
+            let _ = self.acts_in.set(*account);
+        }
     }
 
     /// The cache, if its token is in use, or was asked for and is being tried for.

@@ -4,7 +4,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -192,7 +195,8 @@ impl Auth {
         let sent = self.inner.clock.uptime();
         let reply = user_info::fetch(&self.inner.client, &self.inner.server, &minted.header).await;
         self.inner.offset.observe(sent, reply.date);
-        self.placed(&reply.result.map_err(Arc::new)?, &who.account).map(drop)
+        let info = reply.result.map_err(Arc::new)?;
+        self.placed(info.choose(&who.account)).map(drop)
     }
 
     fn sender_with(&self, name: &str, source: Arc<dyn TokenSource>, account: AccountChoice) -> Sender {
@@ -201,6 +205,8 @@ impl Auth {
             number: self.inner.numbers.fetch_add(1, Ordering::Relaxed),
             impersonation: None,
             account,
+            acts_in: OnceLock::new(),
+            default_is_other: AtomicBool::new(false),
             misplaced: ArcSwapOption::empty(),
             awaited: Mutex::default(),
             keys: None,
@@ -220,6 +226,9 @@ impl Auth {
         let _guard = self.inner.registering.lock().unwrap_or_else(PoisonError::into_inner);
         let mut senders = HashMap::clone(&self.inner.senders.load());
         for sender in made {
+            if let Some(before) = senders.get(&sender.name) {
+                sender.stay_with(before);
+            }
             replaced.extend(senders.insert(Arc::clone(&sender.name), Arc::new(sender)));
         }
         self.inner.senders.store(Arc::new(senders));

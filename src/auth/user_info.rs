@@ -82,6 +82,17 @@ pub enum NotInAccount {
         /// Its host.
         host: String,
     },
+    /// The user left the account that was the default when the sender first acted.
+    #[error(
+        "the user is no longer in account {left}, in which the sender has acted so far, only in {}",
+        list(has)
+    )]
+    Left {
+        /// The account.
+        left: String,
+        /// What the user has.
+        has: Vec<(Uuid, String)>,
+    },
     /// Several accounts have that name.
     #[error("the user has several accounts named {name:?}: {}", list(has))]
     NameTwice {
@@ -135,9 +146,11 @@ impl NotInAccount {
         match self {
             Self::BadBaseUri { .. } | Self::ForeignHost { .. } => "wrong_base_uri",
             Self::OtherEnvironment { .. } => "wrong_environment",
-            Self::NameTwice { .. } | Self::NoAccounts | Self::NoDefault { .. } | Self::NotThere { .. } => {
-                "sender_not_in_account"
-            }
+            Self::Left { .. }
+            | Self::NameTwice { .. }
+            | Self::NoAccounts
+            | Self::NoDefault { .. }
+            | Self::NotThere { .. } => "sender_not_in_account",
         }
     }
 
@@ -151,6 +164,10 @@ impl NotInAccount {
             Self::OtherEnvironment { .. } => {
                 "Use user, account and integration key of the environment in upstream.environment; none of them is \
                  copied between demo and production."
+            }
+            Self::Left { .. } => {
+                "Set the sender's account to one of those listed, or start the daemon again to take the user's present \
+                 default; what was made in the account before is reached again once the user is back in it."
             }
             Self::NameTwice { .. } => "Set the sender's account to an id instead of a name.",
             Self::NoAccounts => "Have an administrator add the user to the account.",
@@ -171,6 +188,14 @@ fn list(accounts: &[(Uuid, String)]) -> String {
 }
 
 impl UserInfo {
+    /// The account that was the user's default before, whichever is that by now.
+    pub fn stay(&self, account: Uuid) -> Result<&Account, NotInAccount> {
+        self.choose(&AccountChoice::Id(account)).map_err(|reason| match reason {
+            NotInAccount::NotThere { wanted, has } => NotInAccount::Left { left: wanted, has },
+            other => other,
+        })
+    }
+
     /// The account that `choice` means.
     pub fn choose(&self, choice: &AccountChoice) -> Result<&Account, NotInAccount> {
         let has = || self.accounts.iter().map(|a| (a.id, a.name.clone())).collect::<Vec<_>>();

@@ -36,7 +36,7 @@ pub struct Sender {
     pub integration_key: Uuid,
     /// The impersonated user, the `sub` of assertions; none if it is connectable.
     pub user_id: Option<Uuid>,
-    /// Account id or name; none: the user's default account.
+    /// Account id or name; none: the user's default account when the sender first acts.
     pub account: Option<String>,
     /// How a customer connects it; none if its user is in the settings.
     pub connect: Option<ConnectForm>,

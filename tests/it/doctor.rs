@@ -483,3 +483,19 @@ async fn a_certificate_that_nobody_trusts_is_a_tls_failure() {
     let ca = [("COUNTERSIGN__UPSTREAM__CA_FILE", emulated.entry("ca_file"))];
     assert!(doctor(&emulated, &[], &ca).0.status.success());
 }
+
+#[tokio::test]
+async fn who_has_several_accounts_is_advised_to_name_one() {
+    let emulated = Emulated::start().await;
+    let account = |changes: &[(&str, &str)]| {
+        let (_, report) = doctor(&emulated, &[], changes);
+        let mut checks = report["checks"].as_array().unwrap().clone().into_iter();
+        checks.find(|check| check["name"] == "account").unwrap()
+    };
+    let id = emulated.entry("account_id");
+    let left_open = account(&[]);
+    assert_eq!(left_open["status"], "passed", "{left_open}");
+    let fix = left_open["fix"].as_str().unwrap();
+    assert!(fix.contains("senders.system.account") && fix.contains(id), "{fix}");
+    assert_eq!(account(&[(ACCOUNT, id)])["fix"], Value::Null);
+}

@@ -261,3 +261,57 @@ async fn a_sender_in_the_wrong_account_says_since_when() {
     assert_eq!(again.code(), "sender_not_in_account", "{}", again.text);
     assert_eq!(told().await, first);
 }
+
+const SECOND_ACCOUNT: &str = "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e002";
+
+/// Has the user of "system" be a member of an account, or not. Whoever is in none yet has it as their default.
+async fn member(daemon: &TestDaemon, account: &str, is_member: bool) {
+    let user = &daemon.emulator.ready().user_id;
+    let body = json!({"user_id": user, "account_id": account, "member": is_member});
+    daemon.control(Method::POST, "users", &body).await;
+}
+
+#[tokio::test]
+async fn a_sender_whose_account_is_not_named_moves_to_no_other_while_the_daemon_runs() {
+    let mut daemon = TestDaemon::start().await;
+    let first = daemon.emulator.ready().account_id.clone();
+    let made = daemon.create("before", &order()).await;
+    assert_eq!(made.body["provider"]["account_id"], first.as_str(), "{}", made.text);
+
+    // Another default.
+    member(&daemon, &first, false).await;
+    member(&daemon, SECOND_ACCOUNT, false).await;
+    member(&daemon, SECOND_ACCOUNT, true).await;
+    member(&daemon, &first, true).await;
+    daemon.clock.advance(Duration::from_secs(61));
+    let check = daemon.post("/v1/senders/system/check", &json!({})).await;
+    let found = check.body["checks"].as_array().unwrap().last().unwrap().clone();
+    assert!(found["detail"].as_str().unwrap().contains(&first), "{}", check.text);
+    let made = daemon.create("after", &order()).await;
+    assert_eq!(made.body["provider"]["account_id"], first.as_str(), "{}", made.text);
+
+    // No member any more.
+    member(&daemon, &first, false).await;
+    daemon.clock.advance(Duration::from_secs(61));
+    let templates = async || daemon.get("/v1/senders/system/esign/templates").await;
+    // DocuSign says so first, in its own words.
+    assert_ne!(templates().await.status, StatusCode::OK);
+    let refused = templates().await;
+    assert_eq!(refused.code(), "sender_not_in_account", "{}", refused.text);
+    assert!(refused.body["detail"].as_str().unwrap().contains(SECOND_ACCOUNT), "{}", refused.text);
+    assert!(refused.body["fix"].as_str().unwrap().contains("Set the sender's account"), "{}", refused.text);
+    assert_eq!(daemon.create("between", &order()).await.code(), "sender_not_in_account");
+    let shown = daemon.get("/v1/senders/system").await;
+    assert_eq!(
+        (&shown.body["state"], &shown.body["last_error"]["code"]),
+        (&json!("not_ready"), &json!("sender_not_in_account"))
+    );
+
+    member(&daemon, &first, true).await;
+    daemon.clock.advance(Duration::from_secs(61));
+    assert_eq!(templates().await.status, StatusCode::OK, "back where it was, whichever is the default");
+    daemon.restart().await;
+    daemon.get("/v1/senders/system/esign/templates").await;
+    let shown = daemon.get("/v1/senders/system").await;
+    assert_eq!(shown.body["account_id"], SECOND_ACCOUNT, "a start takes the default anew: {}", shown.text);
+}

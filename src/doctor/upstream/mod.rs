@@ -24,7 +24,7 @@ use crate::{
         consent::{self, ConsentBy},
         consent_state::ConsentStates,
         device::Module,
-        user_info::NotInAccount,
+        user_info::{Account, NotInAccount},
     },
     budget::Deadline,
     clock::SharedClock,
@@ -131,8 +131,8 @@ impl Bench<'_> {
                 return (checks, None);
             }
         };
-        let is_default = if account.is_default { ", the user's default" } else { "" };
-        checks.push(Check::passed("account", format!("{} “{}”{is_default}", account.id, account.name)));
+        let count = user.map_or(0, |user| user.accounts.len());
+        checks.push(self.account(&account, count));
         checks.push(Check::passed("base URI", account.base_uri.origin().ascii_serialization()));
         let api = self.api(&account.base_uri).await;
         let is_there = api.status == super::Status::Passed;
@@ -144,6 +144,21 @@ impl Bench<'_> {
             checks.extend(skip("SMS workflow", "not asked: the account's API is not where it should be"));
         }
         (checks, Some(account.id))
+    }
+
+    /// The account that was found. Of several the default may become another, and with it where the sender acts after
+    /// the next start.
+    fn account(&self, account: &Account, count: usize) -> Check {
+        let is_default = if account.is_default { ", the user's default" } else { "" };
+        let found = Check::passed("account", format!("{} “{}”{is_default}", account.id, account.name));
+        if self.sender.account.is_some() || count < 2 {
+            return found;
+        }
+        let fix = format!(
+            "Set senders.{}.account = \"{}\": the user has {count} accounts, and whichever is the default at a start is taken.",
+            self.name, account.id
+        );
+        Check { fix: Some(fix), ..found }
     }
 
     /// The rest of the chain where there is no account that can be used: none at all, or one that lives where this
@@ -359,7 +374,8 @@ fn misplaced(error: &auth::Error) -> Option<Uuid> {
         NotInAccount::BadBaseUri { id }
         | NotInAccount::ForeignHost { id, .. }
         | NotInAccount::OtherEnvironment { id, .. } => Some(*id),
-        NotInAccount::NameTwice { .. }
+        NotInAccount::Left { .. }
+        | NotInAccount::NameTwice { .. }
         | NotInAccount::NoAccounts
         | NotInAccount::NoDefault { .. }
         | NotInAccount::NotThere { .. } => None,
