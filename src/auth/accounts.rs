@@ -109,12 +109,9 @@ impl Auth {
         Ok(known.info.clone())
     }
 
-    /// The account that the sender's settings name by its id, if they do. Asks nobody.
+    /// The account that the sender's settings name by its id, or that was connected, if either is so. Asks nobody.
     pub fn named_account(&self, name: &str) -> Option<uuid::Uuid> {
-        match self.sender(name).ok()?.account {
-            AccountChoice::Id(id) => Some(id),
-            AccountChoice::Default | AccountChoice::Name(_) => None,
-        }
+        self.sender(name).ok()?.account.id()
     }
 
     /// The account that the sender acts in: the one that its settings mean. Where they leave that to the user's default,

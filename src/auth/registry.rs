@@ -200,6 +200,9 @@ impl Auth {
     }
 
     fn sender_with(&self, name: &str, source: Arc<dyn TokenSource>, account: AccountChoice) -> Sender {
+        let now = self.inner.clock.uptime();
+        let wrong =
+            account.contradiction().map(|reason| Arc::new((Arc::new(Error::NotInAccount(reason)), now)));
         Sender {
             name: Arc::from(name),
             number: self.inner.numbers.fetch_add(1, Ordering::Relaxed),
@@ -207,7 +210,7 @@ impl Auth {
             account,
             acts_in: OnceLock::new(),
             default_is_other: AtomicBool::new(false),
-            misplaced: ArcSwapOption::empty(),
+            misplaced: ArcSwapOption::new(wrong),
             awaited: Mutex::default(),
             keys: None,
             source,

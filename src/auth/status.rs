@@ -12,7 +12,6 @@ use super::{
     identity::UserId,
     key_ring::KeyStatus,
     token_cache::{CacheStatus, Mints, Record},
-    user_info::AccountChoice,
 };
 
 /// How a sender stands at one moment. Times are the upstream's, as far as we know them (rule T9).
@@ -228,7 +227,7 @@ impl Auth {
             (Error::UserUnknown(_), Some(who)) => {
                 let id = uuid::Uuid::from(who.user_id);
                 let is_known = self.inner.users.iter().any(|(_, user)| user.has_account(id));
-                let is_meant = senders.values().any(|other| other.account == AccountChoice::Id(id));
+                let is_meant = senders.values().any(|other| other.account.id() == Some(id));
                 if is_known || is_meant { Arc::new(Error::UserIsAccount) } else { error }
             }
             _ => error,

@@ -4,7 +4,7 @@
 //! choice is pure, and each way to fail has its own words, because this is where a user without an
 //! account, an account of the other environment, and a misspelt name look alike from outside.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Deserializer};
@@ -47,6 +47,13 @@ pub struct Account {
 /// Which account the settings mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccountChoice {
+    /// The one of this id, which a customer connected, if it is one that may be connected by now.
+    Connected {
+        /// Which was connected.
+        id: Uuid,
+        /// Which may be.
+        only: Box<AccountChoice>,
+    },
     /// The user's default account.
     Default,
     /// The one of this id.
@@ -61,6 +68,39 @@ impl AccountChoice {
         match setting.map(str::trim) {
             None | Some("") => Self::Default,
             Some(text) => Uuid::try_parse(text).map_or_else(|_| Self::Name(text.to_owned()), Self::Id),
+        }
+    }
+
+    /// Its id, as far as that is known without asking anybody.
+    pub fn id(&self) -> Option<Uuid> {
+        match self {
+            Self::Connected { id, .. } | Self::Id(id) => Some(*id),
+            Self::Default | Self::Name(_) => None,
+        }
+    }
+
+    /// Why it can be no account, as far as that is known without asking anybody.
+    pub(super) fn contradiction(&self) -> Option<NotInAccount> {
+        let Self::Connected { id, only } = self else { return None };
+        let is_another = only.id().is_some_and(|only| only != *id);
+        is_another.then(|| NotInAccount::NotAllowed { connected: id.to_string(), only: only.to_string() })
+    }
+
+    fn allows(&self, account: &Account) -> bool {
+        match self {
+            Self::Connected { id, .. } | Self::Id(id) => account.id == *id,
+            Self::Default => true,
+            Self::Name(name) => account.name.trim() == name.trim(),
+        }
+    }
+}
+
+impl fmt::Display for AccountChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected { id, .. } | Self::Id(id) => write!(f, "{id}"),
+            Self::Default => f.write_str("the user's default account"),
+            Self::Name(name) => f.write_str(name),
         }
     }
 }
@@ -110,6 +150,14 @@ pub enum NotInAccount {
         /// What the user has.
         has: Vec<(Uuid, String)>,
     },
+    /// A customer connected an account, and the settings, or the sender's maker, have named another one since.
+    #[error("the sender is connected to {connected}, but only {only} is allowed")]
+    NotAllowed {
+        /// What was connected.
+        connected: String,
+        /// What may be.
+        only: String,
+    },
     /// The account is of the other environment.
     #[error("account {id} is a {} account, and upstream.environment is {}", if *is_demo { "demo" } else { "production" }, if *is_demo { "production" } else { "demo" })]
     OtherEnvironment {
@@ -150,6 +198,7 @@ impl NotInAccount {
             | Self::NameTwice { .. }
             | Self::NoAccounts
             | Self::NoDefault { .. }
+            | Self::NotAllowed { .. }
             | Self::NotThere { .. } => "sender_not_in_account",
         }
     }
@@ -172,6 +221,10 @@ impl NotInAccount {
             Self::NameTwice { .. } => "Set the sender's account to an id instead of a name.",
             Self::NoAccounts => "Have an administrator add the user to the account.",
             Self::NoDefault { .. } => "Set the sender's account to one of the ids listed.",
+            Self::NotAllowed { .. } => {
+                "Have its connect link opened again for that account (GET /v1/senders/NAME/connect), or take the account \
+                 out: null in PATCH /v1/senders/NAME for a sender that a caller made, else out of the settings, and a restart."
+            }
             Self::NotThere { .. } => {
                 "Set the sender's account to one of those listed (by its GUID or its name, not its number), or add the \
                  user to the account; ids differ between demo and production. A connected sender is connected again with \
@@ -210,6 +263,14 @@ impl UserInfo {
                     all.iter().find(|a| a.is_default).ok_or_else(|| NotInAccount::NoDefault { has: has() })?
                 }
             },
+            AccountChoice::Connected { id, only } => {
+                let account = self.choose(&AccountChoice::Id(*id))?;
+                if !only.allows(account) {
+                    let connected = format!("{} ({})", account.id, account.name);
+                    return Err(NotInAccount::NotAllowed { connected, only: only.to_string() });
+                }
+                account
+            }
             AccountChoice::Id(id) => self
                 .accounts
                 .iter()

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     auth::{self, Impersonation, TokenSource, identity::UserId, user_info::AccountChoice},
     domain::{Private, SenderName},
+    telemetry::chain,
 };
 
 /// Senders that are taken up in one step: what that takes is small, and used again for the next.
@@ -47,6 +48,13 @@ impl Pairings {
             // Its code was exchanged a moment ago.
             (Form::Code, Some(token)) => Ok(Some(Kept::fresh(token.clone(), self.now()).sealed())),
             (Form::Code, None) => Err(auth::Error::ConnectionLost.into()),
+        }
+    }
+
+    /// As [`act_by`](Self::act_by), where nobody waits for an answer.
+    pub(super) async fn take_up_each(&self, all: Vec<ToAct>) {
+        for (sender, error) in self.act_by(all).await {
+            tracing::error!(%sender, error = %chain(&error), "a connected sender cannot be taken up");
         }
     }
 
@@ -94,7 +102,7 @@ impl Pairings {
             }
             Form::Code => {
                 let source = self.patient(self.renewal_of(connectable, name));
-                By::Elsewhere((Arc::from(name.as_str()), source, AccountChoice::Id(account)))
+                By::Elsewhere((Arc::from(name.as_str()), source, connected(connectable, account)))
             }
         })
     }
@@ -144,6 +152,12 @@ fn impersonation(connectable: &Connectable, user_id: UserId, account: Uuid) -> I
         user_id,
         scopes: connectable.scopes.clone(),
         keys: connectable.keys.clone(),
-        account: AccountChoice::Id(account),
+        account: connected(connectable, account),
     }
+}
+
+/// The account that was connected, for as long as it is one that may be: the settings, or a made sender's maker, may name
+/// another one later.
+fn connected(connectable: &Connectable, id: Uuid) -> AccountChoice {
+    AccountChoice::Connected { id, only: Box::new(connectable.account.clone()) }
 }

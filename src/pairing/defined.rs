@@ -262,7 +262,8 @@ impl Pairings {
         Ok(Version(0))
     }
 
-    /// Gives a made sender another user, account or whatever else of it is to change. What is connected stays connected.
+    /// Gives a made sender another user, account or whatever else of it is to change. What is connected stays connected,
+    /// and acts no more while that is another account than the one that is wanted.
     pub async fn change(&self, name: &SenderName, by: &CallerName, change: Change) -> Result<(), NotMade> {
         let (pairings, name, by) = (self.clone(), name.clone(), by.clone());
         self.surely("change a sender", async move { pairings.change_it(&name, &by, change).await }).await

@@ -8,7 +8,6 @@ use super::{Paired, Pairings, WAITING, defined::DEFINES};
 use crate::{
     domain::SenderName,
     store::{self, SenderRecord},
-    telemetry::chain,
 };
 
 impl Pairings {
@@ -46,9 +45,7 @@ impl Pairings {
                 changed.push((connectable, row.sender, paired));
             }
         }
-        for (sender, error) in self.act_by(changed).await {
-            tracing::error!(%sender, error = %chain(&error), "a connected sender cannot be taken up");
-        }
+        self.take_up_each(changed).await;
         for name in &gone {
             self.live().remove(name);
         }

@@ -12,7 +12,7 @@ use super::{
     defined::{AllMade, DEFINES, Made, Pattern, row_name},
 };
 use crate::{
-    auth::{Impersonation, user_info::AccountChoice},
+    auth::{Impersonation, consent::Consent, user_info::AccountChoice},
     domain::SenderName,
     store::SenderRecord,
 };
@@ -64,7 +64,7 @@ impl Pairings {
         // Nothing of the one before goes on under its name.
         let others: Vec<_> = new.iter().filter(is_another).map(|(name, _)| name.clone()).collect();
         self.stop_made(&others);
-        let (mut by_key, mut unpaired, mut resting) = (Vec::new(), Vec::new(), 0);
+        let (mut by_key, mut unpaired, mut repinned, mut resting) = (Vec::new(), Vec::new(), Vec::new(), 0);
         let mut taken = AllMade::new();
         for (name, made) in new {
             // A sender of the settings goes before one that was made when the settings did not have it.
@@ -79,8 +79,12 @@ impl Pairings {
                     let who = Impersonation { user_id: user, account, ..like };
                     by_key.push((Arc::from(name.as_str()), who));
                 }
-                // What is connected goes on as it is.
-                (Some(Pattern::Connectable), _) if self.paired(&name).is_some() => {}
+                // What is connected goes on as it is, in the account that may be connected.
+                (Some(Pattern::Connectable), _) if self.paired(&name).is_some() => {
+                    if known.get(&name).is_some_and(|old| old.account != made.account) {
+                        repinned.push(name.clone());
+                    }
+                }
                 (Some(Pattern::Connectable), _) => unpaired.push(name.clone()),
                 // The operator took the pattern out of the settings: it rests until that comes back.
                 _ => {
@@ -95,6 +99,7 @@ impl Pairings {
         }
         self.insert_made(&taken);
         self.unpaired(unpaired);
+        Box::pin(self.act_where_allowed(&repinned)).await;
         let unusable = self.inner.given.auth.register_each(by_key).await;
         for (name, error) in &unusable {
             tracing::error!(sender = %name, %error, "a made sender has no usable key");
@@ -103,6 +108,22 @@ impl Pairings {
         self.forget_made(&unusable);
         for name in taken.keys() {
             (self.inner.given.on_change)(name);
+        }
+    }
+
+    /// Has connected senders act only in the account that may be connected by now, with the same consent.
+    async fn act_where_allowed(&self, names: &[SenderName]) {
+        let auth = &self.inner.given.auth;
+        let is_granted = |name: &&SenderName| {
+            auth.status(name.as_str()).is_ok_and(|status| status.consent == Consent::Granted)
+        };
+        let granted: Vec<&SenderName> = names.iter().filter(is_granted).collect();
+        let to_act = |name: &SenderName| {
+            Some((self.connectable(name.as_str()).ok()?, name.clone(), self.paired(name)?))
+        };
+        self.take_up_each(names.iter().filter_map(to_act).collect()).await;
+        for name in granted {
+            auth.proven(name.as_str());
         }
     }
 

@@ -269,6 +269,66 @@ async fn a_new_birth_of_a_name_takes_nothing_of_the_one_before_also_by_way_of_an
 }
 
 #[tokio::test]
+async fn a_connected_sender_acts_in_no_account_but_the_one_that_its_maker_allows() {
+    const CONNECTED: &str = "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e003";
+    const ANOTHER: &str = "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e002";
+    let daemon = with_vendors().await;
+    let made = make(&daemon, VENDOR_KEY, json!({"name": "shop", "like": "customer"})).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let row = countersign::store::SenderRecord {
+        sender: countersign::domain::SenderName::new("shop"),
+        user_id: ELIAS.to_owned(),
+        account: countersign::domain::AccountId::new(CONNECTED.to_owned()),
+        sealed: None,
+        connected_at: "2026-06-01T11:00:00Z".parse().unwrap(),
+        version: countersign::store::Version(0),
+    };
+    daemon.parts().store.put_sender_record(row).await.unwrap();
+    daemon.parts().pairings.sync().await.unwrap();
+    let templates = async || {
+        let path = "/v1/senders/shop/esign/templates";
+        call_as(&daemon, VENDOR_KEY, Method::GET, path, Value::Null).await
+    };
+    // Often enough for its token: each change of the account costs another one.
+    let acts = async || {
+        for _ in 0..3 {
+            let read = templates().await;
+            assert_eq!(read.status, StatusCode::OK, "{}", read.text);
+        }
+    };
+    let allow = async |account: Value| {
+        let changed =
+            call_as(&daemon, VENDOR_KEY, Method::PATCH, "/v1/senders/shop", json!({"account": account}))
+                .await;
+        assert_eq!(changed.status, StatusCode::OK, "{}", changed.text);
+        changed.body
+    };
+    acts().await;
+    for another in [ANOTHER, "Countersign Emulator Labs"] {
+        let changed = allow(json!(another)).await;
+        let refused = templates().await;
+        assert_eq!(refused.code(), "sender_not_in_account", "{}", refused.text);
+        let detail = refused.body["detail"].as_str().unwrap();
+        assert!(detail.contains(CONNECTED) && detail.contains(another), "{detail}");
+        if another == ANOTHER {
+            assert_eq!(changed["state"], "not_ready", "at once, where nobody need be asked: {changed}");
+            assert_eq!(changed["last_error"]["code"], "sender_not_in_account", "{changed}");
+        }
+        let path = "/v1/senders/shop/check";
+        let check = call_as(&daemon, VENDOR_KEY, Method::POST, path, json!({})).await;
+        let found = check.body["checks"].as_array().unwrap().last().unwrap().clone();
+        assert_eq!((&found["check"], &found["ok"]), (&json!("account"), &json!(false)), "{}", check.text);
+        assert!(found["fix"].as_str().unwrap().contains("connect link"), "{found}");
+    }
+    let open = allow(Value::Null).await;
+    assert_eq!((&open["state"], &open["last_error"]), (&json!("ready"), &Value::Null), "{open}");
+    acts().await;
+    let named = allow(json!("Somebody Else Inc")).await;
+    assert_eq!(named["state"], "ready", "it is the one: {named}");
+    acts().await;
+}
+
+#[tokio::test]
 async fn a_right_to_make_senders_that_a_reload_brings_works_at_once() {
     let daemon = TestDaemon::start().await;
     let with = daemon

@@ -687,6 +687,25 @@ async fn a_membership_that_is_mended_is_seen_within_minutes() {
 }
 
 #[tokio::test]
+async fn a_sender_that_is_connected_elsewhere_than_the_settings_allow_by_now_does_not_act() {
+    let mut world = World::new("impersonation").await;
+    let (_, done) = world.connect(ELIAS).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    assert!(world.can_act().await && world.can_act().await && world.can_act().await);
+    let pinned = format!("[senders.customer]\naccount = \"{SECOND_ACCOUNT}\"\n");
+    world.daemon.restart_with(|settings| settings.replace("[senders.customer]\n", &pinned)).await;
+    let refused = world.daemon.get("/v1/senders/customer/esign/templates").await;
+    assert_eq!(refused.code(), "sender_not_in_account", "{}", refused.text);
+    let shown = world.daemon.get("/v1/senders/customer").await.body;
+    assert_eq!((&shown["state"], &shown["connected"]), (&json!("not_ready"), &json!(true)), "{shown}");
+    let detail = shown["last_error"]["detail"].as_str().unwrap();
+    assert!(detail.contains(OTHER_ACCOUNT) && detail.contains(SECOND_ACCOUNT), "{detail}");
+    let check = world.daemon.post("/v1/senders/customer/check", &json!({})).await;
+    let found = check.body["checks"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!(found["code"], "sender_not_in_account", "{}", check.text);
+}
+
+#[tokio::test]
 async fn a_connection_that_nobody_uses_is_kept_alive() {
     let crowd = |key: &str, pem: &str| {
         (0..25).fold(String::new(), |all, number| {

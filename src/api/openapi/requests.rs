@@ -167,7 +167,8 @@ fn brand() -> Value {
 
 fn account() -> Value {
     maybe(json!({ "type": "string", "minLength": 1, "maxLength": MAX_ACCOUNT, "pattern": something(),
-        "description": "Id or name; null: the user's default, or what a customer chooses" }))
+        "description": "Id or name; null: the user's default, or what a customer chooses. A sender that is connected to another \
+                        account than this one acts no more until its connect link is opened again" }))
 }
 
 /// A line that DocuSign takes for one: without what its pages could take for markup.

@@ -378,6 +378,7 @@ fn misplaced(error: &auth::Error) -> Option<Uuid> {
         | NotInAccount::NameTwice { .. }
         | NotInAccount::NoAccounts
         | NotInAccount::NoDefault { .. }
+        | NotInAccount::NotAllowed { .. }
         | NotInAccount::NotThere { .. } => None,
     }
 }

@@ -208,7 +208,7 @@ const WHY: &[(&str, &str, &str)] = &[
     ),
     (
         "sender_not_in_account",
-        "The impersonated user is not an active member of the account that the settings name; or, where they name none, of the one that was the user's default when the sender first acted: it moves to no other by itself. Or a signing is in another account than the one that its sender was set to since; the detail names both.",
+        "The impersonated user is not an active member of the account that the settings name; or, where they name none, of the one that was the user's default when the sender first acted: it moves to no other by itself. Or a customer connected another account than the only one that the sender may act in by now. Or a signing is in another account than the one that its sender was set to since; the detail names both.",
         "the user is no member of the account that the settings name",
     ),
     (
