@@ -14,6 +14,7 @@ use crate::{
         caller::Authenticated,
         exchange::{Path, json},
         router::Api,
+        senders::{ErrorObject, last_error},
     },
     auth::consent::{self, ConsentBy},
     domain::SenderName,
@@ -29,6 +30,8 @@ struct ConnectionObject {
     user_id: Option<String>,
     account_id: Option<String>,
     connected_at: Option<Timestamp>,
+    /// Why the sender cannot act, though it is connected: what was connected may be lost, withdrawn, or not allowed any more.
+    last_error: Option<ErrorObject>,
     /// A secret for as long as it lives: whoever opens it connects an account of theirs.
     url: Option<String>,
     expires_at: Option<Timestamp>,
@@ -77,6 +80,8 @@ fn connectable(api: &Api, caller: &crate::api::caller::Caller, name: &str) -> Re
 
 fn object(api: &Api, sender: &SenderName, link: Option<(String, Timestamp)>) -> bytes::Bytes {
     let paired = api.pairings.paired(sender);
+    // One that waits for a customer lacks nothing else.
+    let status = paired.as_ref().and_then(|_| api.auth.status(sender.as_str()).ok());
     let (url, expires_at) = link.unzip();
     show::to_bytes(&ConnectionObject {
         object: "connection",
@@ -85,6 +90,7 @@ fn object(api: &Api, sender: &SenderName, link: Option<(String, Timestamp)>) -> 
         connected_at: paired.as_ref().map(|paired| paired.since),
         account_id: paired.as_ref().map(|paired| paired.account.to_string()),
         user_id: paired.map(|paired| paired.user_id),
+        last_error: status.as_ref().and_then(last_error),
         url,
         expires_at,
         organisation_url: api.public_origin.as_ref().and_then(|origin| {

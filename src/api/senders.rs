@@ -75,8 +75,9 @@ struct KeyObject {
     last_success: Option<Timestamp>,
 }
 
+/// What is wrong with a sender.
 #[derive(Serialize)]
-struct ErrorObject {
+pub(super) struct ErrorObject {
     code: &'static str,
     cause: &'static str,
     detail: String,
@@ -124,7 +125,6 @@ pub(super) fn shown(api: &Api, sender: &SenderName, status: StatusCode) -> Resul
 fn object(api: &Api, name: &SenderName, status: SenderStatus) -> SenderObject {
     let made = api.pairings.made(name);
     let next_try = status.failure.as_ref().map(|failure| failure.next_try);
-    let wrong = status.trouble();
     SenderObject {
         object: "sender",
         mode: api.mode.as_str(),
@@ -151,16 +151,17 @@ fn object(api: &Api, name: &SenderName, status: SenderStatus) -> SenderObject {
                 last_success: key.last_success,
             })
             .collect(),
-        last_error: wrong.map(|(error, since)| ErrorObject {
-            code: error.code(),
-            cause: error.cause(),
-            detail: error.in_full(),
-            fix: error.fix(),
-            since,
-        }),
+        last_error: last_error(&status),
         next_try,
         name: status.name,
     }
+}
+
+/// Why a sender cannot act, or will not for long, if that is so.
+pub(super) fn last_error(status: &SenderStatus) -> Option<ErrorObject> {
+    let (error, since) = status.trouble()?;
+    let (code, cause, detail, fix) = (error.code(), error.cause(), error.in_full(), error.fix());
+    Some(ErrorObject { code, cause, detail, fix, since })
 }
 
 #[derive(Serialize)]

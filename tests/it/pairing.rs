@@ -481,6 +481,12 @@ async fn the_code_form_keeps_a_sealed_token_and_renews_it() {
         world.daemon.clock.advance(Duration::from_secs(400));
         let lost = world.daemon.get("/v1/senders/customer/esign/templates").await;
         assert_eq!((lost.status.as_u16(), lost.code()), (409, "sender_not_connected"), "{}", lost.text);
+        let state = world.state().await;
+        assert_eq!(
+            (&state["state"], &state["last_error"]["cause"]),
+            (&json!("connected"), &json!("connection_lost"))
+        );
+        assert!(state["last_error"]["fix"].as_str().unwrap().contains("connect"), "{state}");
         let told = async |kind: &str| {
             let events = world.daemon.get("/v1/events").await.body;
             let of = |event: &Value| event["type"] == kind && event["data"]["name"] == "customer";
@@ -490,6 +496,7 @@ async fn the_code_form_keeps_a_sealed_token_and_renews_it() {
         let (_, again) = world.connect(ELIAS).await;
         assert_eq!(again.status, StatusCode::OK, "{}", again.text);
         assert!(world.can_act().await);
+        assert_eq!(world.state().await["last_error"], Value::Null);
         world.daemon.run_clock("that it is over", async || told("sender.recovered").await).await;
     }
 }
@@ -700,6 +707,7 @@ async fn a_sender_that_is_connected_elsewhere_than_the_settings_allow_by_now_doe
     assert_eq!((&shown["state"], &shown["connected"]), (&json!("not_ready"), &json!(true)), "{shown}");
     let detail = shown["last_error"]["detail"].as_str().unwrap();
     assert!(detail.contains(OTHER_ACCOUNT) && detail.contains(SECOND_ACCOUNT), "{detail}");
+    assert_eq!(world.state().await["last_error"], shown["last_error"]);
     let check = world.daemon.post("/v1/senders/customer/check", &json!({})).await;
     let found = check.body["checks"].as_array().unwrap().last().unwrap().clone();
     assert_eq!(found["code"], "sender_not_in_account", "{}", check.text);

@@ -192,7 +192,8 @@ fn sender() -> Value {
             "like": { "type": ["string", "null"],
                 "description": "The sender of the settings that it was made like; null if it is one itself" },
             "connected": { "type": ["boolean", "null"],
-                "description": "Whether a customer connected it; null if its user is in the settings" },
+                "description": "Whether a customer connected it; null if its user is in the settings. Where that \
+                                connection is lost by now, `last_error` says so, and `consent` is missing" },
             "user_id": { "type": ["string", "null"],
                 "description": "The DocuSign user that it acts as; null while nobody connected it" },
             "account_id": maybe_text(), "expires_at": maybe_time(),
@@ -206,12 +207,16 @@ fn sender() -> Value {
                 "description": "How long the account server may stay away before a caller notices" },
             "keys": { "type": "array", "items": { "type": "object", "properties": {
                 "fingerprint": maybe_text(), "state": text(), "last_success": maybe_time() } } },
-            "last_error": { "type": ["object", "null"], "properties": {
-                "code": text(), "cause": text(), "detail": text(), "fix": text(), "since": time() } },
+            "last_error": sender_error("What is wrong with it; null: nothing that is known"),
             "next_try": { "type": ["string", "null"], "format": "date-time",
                 "description": "When it is tried again by itself; null: nothing is wrong, or the next call looks again" },
         }),
     )
+}
+
+fn sender_error(description: &str) -> Value {
+    json!({ "type": ["object", "null"], "description": description, "properties": {
+        "code": text(), "cause": text(), "detail": text(), "fix": text(), "since": time() } })
 }
 
 fn check() -> Value {
@@ -233,6 +238,9 @@ fn connection() -> Value {
             "object": { "const": "connection" }, "sender": text(),
             "state": { "enum": ["connected", "not_connected"] },
             "user_id": maybe_text(), "account_id": maybe_text(), "connected_at": maybe_time(),
+            "last_error": sender_error("Why the sender cannot act though it is connected, such as a connection that was \
+                                        lost or withdrawn, or an account that is not allowed any more; null: nothing \
+                                        that is known, or not connected"),
             "url": { "type": ["string", "null"], "format": "uri",
                 "description": "A secret for as long as it lives: whoever opens it connects an account" },
             "expires_at": maybe_time(),
