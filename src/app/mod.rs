@@ -8,7 +8,7 @@
 //! | Files | Decide |
 //! |---|---|
 //! | `from_settings`, `issuers`, `senders`, `secrets`, `callers`, `operators`, `visitors`, `listeners`, `reload` | order alone: what is made from which settings, and when |
-//! | `sender_health`, `sender_log`, `sender_events`, `consent_probe`, `store`, `store_clock`, `retention`, `certificates`, `peers` | what is wrong with a part, whom that is told, and what is old enough to go |
+//! | `sender_health`, `sender_log`, `sender_events`, `consent_probe`, `store`, `store_clock`, `retention`, `sealing`, `certificates`, `peers` | what is wrong with a part, whom that is told, and what is old enough to go |
 //! | `observe`, `budget`, `shares`, `announce`, `pairing`, `events`, `traces`, `witness` | how often something is carried from one part to another |
 //!
 //! The rules of the second row are here because each looks at parts that must not know each other. This module must
@@ -29,6 +29,7 @@ mod pairing;
 mod peers;
 mod reload;
 mod retention;
+mod sealing;
 mod secrets;
 mod sender_events;
 mod sender_health;
@@ -307,6 +308,7 @@ impl App {
         let reconcile = parts.signings.clone().watch_over(names, parts.life.stopping());
         parts.life.spawn("reconciliation", reconcile);
         retention::start(&parts, retention);
+        sealing::start(&parts);
         let connect = events::start(&parts, events).await?;
         let Listeners { api, public, ops } = listeners;
         let limits = Limits { drain: stop.deadline, ..Limits::default() };

@@ -29,7 +29,7 @@ pub use records::{
     INBOUND_PAGE, Inbound, InboundPage, Intent, KeptAnswer, Link, NotedCalls, Payload, Received, Record,
     SenderRecord, Taking, Version, Work,
 };
-pub use retention::{Destroyed, Retention};
+pub use retention::{Destroyed, Retention, Sealed};
 pub use seal::{KEY_LEN as SEAL_KEY_LEN, SealKeyId, SealKeys};
 pub use sqlite::SqliteStore;
 
@@ -387,9 +387,12 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Destroys what is kept of a sender under this name.
     fn remove_sender_record<'a>(&'a self, sender: &'a SenderName) -> Answer<'a, ()>;
 
-    /// Destroys what has been kept long enough, in batches that nobody waits for. Also seals anew what an
-    /// older seal key has sealed; once that finds nothing, the older key may leave the settings.
+    /// Destroys what has been kept long enough, in batches that nobody waits for.
     fn destroy(&self, retention: Retention) -> Answer<'_, Destroyed>;
+
+    /// Seals anew what older seal keys have sealed, in batches that nobody waits for, and answers which of them are not
+    /// needed any more. Where several daemons write, that holds once all of them seal with the current key.
+    fn reseal(&self) -> Answer<'_, Sealed>;
 
     /// Whether the database answers, and can be written.
     fn check(&self) -> Answer<'_, ()>;

@@ -20,6 +20,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::SealKeyId;
+
 /// How long the key of a create is known (rule E3).
 const KEYS: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// How long a status check is known, of which 15 minutes count (rule B3).
@@ -94,6 +96,15 @@ pub struct Destroyed {
     pub events: u64,
     /// Whole signings.
     pub signings: u64,
+}
+
+/// With which keys the store is sealed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// The key that seals.
+    pub current: SealKeyId,
+    /// Older keys of the ring with which nothing is sealed any more.
+    pub unused: Vec<SealKeyId>,
 }
 
 #[cfg(test)]

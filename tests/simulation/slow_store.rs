@@ -15,7 +15,7 @@ use countersign::{
     store::{
         Answer, Begun, Change, Counter, Daemons, Delivery, Destroyed, Digest, DueDelivery, Endpoint, Error,
         EventFilter, Filter, Inbound, InboundPage, Intent, Link, NotedCalls, Received, Record, Retention,
-        SenderRecord, SharedStore, Store, Taking, Version,
+        Sealed, SenderRecord, SharedStore, Store, Taking, Version,
     },
 };
 use jiff::Timestamp;
@@ -275,6 +275,9 @@ impl Store for SlowStore {
     }
     fn destroy(&self, retention: Retention) -> Answer<'_, Destroyed> {
         straight!(self, self.store.destroy(retention))
+    }
+    fn reseal(&self) -> Answer<'_, Sealed> {
+        straight!(self, self.store.reseal())
     }
     fn check(&self) -> Answer<'_, ()> {
         straight!(self, self.store.check())

@@ -50,7 +50,7 @@ use crate::{
     store::{
         Answer, Begun, Change, Counter, Daemons, Delivery, Destroyed, Digest, DueDelivery, Durability,
         Endpoint, Error, EventFilter, Filter, Found, Inbound, InboundPage, Intent, Link, NotedCalls,
-        Received, Record, Retention, SenderRecord, Settings, Store, Taking, Version,
+        Received, Record, Retention, Sealed, SenderRecord, Settings, Store, Taking, Version,
         postgres::pool::{Pool, is_lost, with},
         rows::{
             self, Bounds, ChangedRow, EventRow, InboundRow, NewRow, SenderRow, SigningRow, bytes,
@@ -458,6 +458,10 @@ impl Store for PostgresStore {
 
     fn destroy(&self, retention: Retention) -> Answer<'_, Destroyed> {
         Box::pin(self.destroy_all(retention))
+    }
+
+    fn reseal(&self) -> Answer<'_, Sealed> {
+        Box::pin(self.seal_anew())
     }
 
     fn check(&self) -> Answer<'_, ()> {

@@ -9,7 +9,7 @@ use super::{
     pool::{is_lost, with},
 };
 use crate::store::{
-    Destroyed, Error, Retention,
+    Destroyed, Error, Retention, Sealed,
     retention::looked_at_once,
     rows::micros,
     seal::{Place, SEALED_COLUMNS, SealKeyId, SealKeys},
@@ -21,21 +21,29 @@ type Result<T> = std::result::Result<T, sqlx::Error>;
 const BATCH: i64 = 500;
 
 impl PostgresStore {
-    /// Destroys all that is due, and seals anew what older keys have sealed.
+    /// Destroys all that is due.
     pub(super) async fn destroy_all(&self, retention: Retention) -> std::result::Result<Destroyed, Error> {
         // First, because much is counted, and only this bounds it.
         self.sweep(counts, retention).await?;
-        let destroyed = Destroyed {
+        Ok(Destroyed {
             keys: self.sweep(keys, retention).await?,
             personal: self.sweep(personal, retention).await?,
             events: self.sweep(events, retention).await?,
             signings: self.sweep(signings, retention).await?,
-        };
+        })
+    }
+
+    /// Seals anew what older keys have sealed. Others write meanwhile: only a look that finds nothing is sure.
+    pub(super) async fn seal_anew(&self) -> std::result::Result<Sealed, Error> {
+        let mut unused = Vec::new();
         for older in self.keys.ids().skip(1) {
             let mut held = self.pool.acquire().await?;
-            reseal(&mut held, &self.keys, older).await?;
+            let was_used = reseal(&mut held, &self.keys, older).await?;
+            if !was_used || !reseal(&mut held, &self.keys, older).await? {
+                unused.push(older);
+            }
         }
-        Ok(destroyed)
+        Ok(Sealed { current: self.keys.current(), unused })
     }
 
     /// Repeats a batch of a clean-up until it finds less than a full one.
@@ -184,11 +192,16 @@ async fn count(db: &mut PgConnection, sql: &'static str, before: i64) -> Result<
     Ok(sqlx::query(sql).bind(before).bind(BATCH).execute(db).await?.rows_affected())
 }
 
-/// Seals anew what an older key of the ring sealed. Once nothing is left, the key may leave the settings.
+/// Seals anew what an older key of the ring sealed, and answers whether it found any. Once nothing is left, the key may
+/// leave the settings.
 ///
 /// It looks whenever the key is in the ring: another daemon may not have the new settings yet, and still
 /// seal with the old key.
-async fn reseal(db: &mut PgConnection, keys: &SealKeys, older: SealKeyId) -> std::result::Result<(), Error> {
+async fn reseal(
+    db: &mut PgConnection,
+    keys: &SealKeys,
+    older: SealKeyId,
+) -> std::result::Result<bool, Error> {
     let mut found = false;
     for column in SEALED_COLUMNS {
         let mut from = Some(Vec::new());
@@ -206,7 +219,7 @@ async fn reseal(db: &mut PgConnection, keys: &SealKeys, older: SealKeyId) -> std
         sqlx::query("DELETE FROM meta WHERE name = $1").bind(probe)
     };
     query.execute(db).await?;
-    Ok(())
+    Ok(found)
 }
 
 /// Looks at the next rows of one column, and answers where to go on, and whether the older key had sealed any of them.

@@ -59,7 +59,7 @@ use rusqlite::{Connection, types::Value};
 use crate::{
     clock::SharedClock,
     store::{
-        Durability, Error, Record, Settings,
+        Durability, Error, Record, Sealed, Settings,
         rows::{SigningRow, micros},
         seal::{SEALED_COLUMNS, SealKeys},
         sqlite::{
@@ -192,9 +192,11 @@ impl SqliteStore {
     }
 
     /// Seals anew what older keys of the ring have sealed.
-    async fn reseal(&self) -> Result<(), Error> {
+    async fn seal_anew(&self) -> Result<Sealed, Error> {
+        let mut unused = Vec::new();
         for older in self.keys.ids().skip(1) {
             if !self.read(move |db| retention::is_sealed_with(db, older)).await? {
+                unused.push(older);
                 continue;
             }
             let mut is_whole = true;
@@ -210,9 +212,10 @@ impl SqliteStore {
             }
             if is_whole {
                 self.write(Durability::Synced, move |db| retention::forget_key(db, older)).await?;
+                unused.push(older);
             }
         }
-        Ok(())
+        Ok(Sealed { current: self.keys.current(), unused })
     }
 
     fn record(&self, row: Option<SigningRow>) -> Result<Option<Record>, Error> {

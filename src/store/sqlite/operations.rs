@@ -17,7 +17,7 @@ use crate::{
     store::{
         Answer, Begun, Change, Counter, Daemons, Delivery, Destroyed, Digest, DueDelivery, Durability,
         Endpoint, Error, EventFilter, Filter, Inbound, InboundPage, Intent, Link, NotedCalls, Received,
-        Record, Retention, SenderRecord, Store, Taking, Version,
+        Record, Retention, Sealed, SenderRecord, Store, Taking, Version,
         rows::{
             self, Bounds, ChangedRow, EventRow, InboundRow, NewRow, SenderRow, bytes, counter_name, micros,
             payload_place, seal_endpoint, seal_endpoints, signed, timestamp,
@@ -405,15 +405,17 @@ impl Store for SqliteStore {
         Box::pin(async move {
             // First, because much is counted, and only this bounds it.
             self.sweep(move |db| retention::counts(db, retention)).await?;
-            let destroyed = Destroyed {
+            Ok(Destroyed {
                 keys: self.sweep(move |db| retention::keys(db, retention)).await?,
                 personal: self.sweep(move |db| retention::personal(db, retention)).await?,
                 events: self.sweep(move |db| retention::events(db, retention)).await?,
                 signings: self.sweep(move |db| retention::signings(db, retention)).await?,
-            };
-            self.reseal().await?;
-            Ok(destroyed)
+            })
         })
+    }
+
+    fn reseal(&self) -> Answer<'_, Sealed> {
+        Box::pin(self.seal_anew())
     }
 
     fn check(&self) -> Answer<'_, ()> {
