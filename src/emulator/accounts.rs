@@ -67,7 +67,7 @@ pub(super) fn authorise(world: &mut World, call: &mut Call) -> Result<(), Answer
             "The specified Integrator Key was not found or is disabled. Invalid account specified for user.",
         ));
     };
-    if account.elsewhere.is_some() {
+    if is_elsewhere(account, call) {
         return Err(Answer::error(StatusCode::BAD_REQUEST, "INVALID_USERID", "Invalid UserId."));
     }
     if world.directory.membership(&user, id).is_none() {
@@ -80,6 +80,12 @@ pub(super) fn authorise(world: &mut World, call: &mut Call) -> Result<(), Answer
     call.account = Some(id.to_owned());
     call.user = Some(user);
     Ok(())
+}
+
+/// Whether the account was moved to another origin than the one that the call came to.
+fn is_elsewhere(account: &Account, call: &Call) -> bool {
+    let origin = |text: &str| url::Url::parse(text).ok().map(|url| url.origin());
+    account.elsewhere.as_deref().is_some_and(|home| origin(home) != origin(&call.origin))
 }
 
 fn check_token(world: &mut World, call: &Call) -> Result<String, Answer> {

@@ -35,7 +35,11 @@ const CALLS: &[(&str, &str, &str)] = &[
     ("POST", "/_test/redirect_uris", "{integration_key, uris}"),
     ("POST", "/_test/tokens/revoke", "{user_id}, {integration_key} or {}"),
     ("POST", "/_test/users", "{user_id, active, account_id, member}"),
-    ("POST", "/_test/accounts", "{account_id, base_uri}: the account moves to another host, or back (null)"),
+    (
+        "POST",
+        "/_test/accounts",
+        "{account_id, base_uri}: the account moves to another origin, or back (null)",
+    ),
     ("POST", "/_test/apps", "{integration_key, known}: an app that this environment does not have"),
     (
         "POST",

@@ -222,7 +222,7 @@ struct AccountMove {
 }
 
 /// Moves an account to another host, as the vendor does when it moves one between its sites: `userinfo`
-/// names the new one, and calls for it here are refused.
+/// names the new one, and calls for it that come to any other are refused. The emulator may have the new one, too.
 pub(super) fn account(world: &mut World, call: &Call) -> Result<Answer, String> {
     let new: AccountMove = read(call)?;
     if new.base_uri.as_ref().is_some_and(|uri| url::Url::parse(uri).is_err()) {

@@ -33,6 +33,32 @@ async fn accounts_are_checked_by_membership_host_and_either_id() {
 }
 
 #[tokio::test]
+async fn an_account_that_was_moved_is_reached_where_it_is_now() {
+    let emulator = Running::start().await;
+    let token = emulator.access_token().await;
+    emulator.control("POST", "accounts", json!({ "base_uri": "http://na4.test:9" })).await;
+    let at = async |host: Option<&str>| {
+        let url = format!("{}/restapi/v2.1/accounts/{}", emulator.ready.base_url, directory::ACCOUNT);
+        let request = emulator.http.get(url).bearer_auth(&token);
+        let request = match host {
+            Some(host) => request.header("host", host),
+            None => request,
+        };
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        let body: Value = answer.json().await.unwrap();
+        (status, body["errorCode"].as_str().unwrap_or_default().to_owned())
+    };
+    let refused = (400, "INVALID_USERID".to_owned());
+    assert_eq!(at(None).await, refused);
+    assert_eq!(at(Some("na4.test:10")).await, refused);
+    assert_eq!(at(Some("NA4.test:9")).await.0, 200);
+    emulator.control("POST", "accounts", json!({ "base_uri": emulator.ready.base_url })).await;
+    assert_eq!(at(None).await.0, 200, "its own origin, too");
+    assert_eq!(at(Some("na4.test:9")).await, refused);
+}
+
+#[tokio::test]
 async fn every_rest_answer_has_the_vendors_headers() {
     let emulator = Running::start().await;
     let token = emulator.access_token().await;
