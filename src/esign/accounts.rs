@@ -7,7 +7,7 @@ use std::{
 
 use url::Url;
 
-use super::{Client, Error};
+use super::{Client, Error, RejectionKind, call::Call};
 use crate::{
     auth::identity::UserId,
     budget::{Now, Operation, Remaining},
@@ -65,6 +65,17 @@ impl Acting {
             path.extend(segments);
         }
         url
+    }
+
+    /// Where a resource is that was elsewhere before; none unless the same account moved.
+    fn in_place_of(&self, before: &Self, url: &Url) -> Option<Url> {
+        if (&self.account, self.user_id) != (&before.account, before.user_id) || self.base == before.base {
+            return None;
+        }
+        let mut there = self.base.clone();
+        there.set_path(url.path());
+        there.set_query(url.query());
+        Some(there)
     }
 
     /// What its host answers to anybody.
@@ -152,6 +163,36 @@ impl Client {
     pub fn brand(&self, sender: &SenderName) -> Option<String> {
         let of_settings = self.options_of.get(sender).and_then(|options| options.brand.clone());
         of_settings.or_else(|| self.worn.read().unwrap_or_else(PoisonError::into_inner).get(sender).cloned())
+    }
+
+    /// What was concluded about a sender no longer holds, if a refusal means that.
+    pub(super) fn doubt(&self, acting: &Acting, kind: RejectionKind) {
+        if matches!(kind, RejectionKind::NotInAccount | RejectionKind::WrongEnvironment) {
+            self.auth.doubt_user(acting.sender.as_str());
+            self.forget(&acting.sender);
+        }
+    }
+
+    /// After a refusal of this kind: the sender where its account is now, and the call's address there. None if the
+    /// refusal is not about that, or if the account server, which is asked once a minute at most, names the same place.
+    pub(super) async fn moved(
+        &self,
+        before: &Acting,
+        call: &Call,
+        kind: RejectionKind,
+    ) -> Option<(Arc<Acting>, Url)> {
+        self.doubt(before, kind);
+        if kind != RejectionKind::WrongEnvironment {
+            return None;
+        }
+        let now = call.deadline.hold(&*self.clock, self.acting(&before.sender)).await?.ok()?;
+        let url = now.in_place_of(before, &call.url)?;
+        tracing::info!(
+            account.id = now.account.as_str(),
+            host = url.host_str(),
+            "the account lives at another host now"
+        );
+        Some((now, url))
     }
 
     /// Forgets where a sender acts: its settings changed, or the upstream says that they belong together no more.

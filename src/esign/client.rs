@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
-    Acting, Error, RejectionKind, SenderOptions,
+    Acting, Error, SenderOptions,
     accounts::Senders,
     call::{Answer, Body, Call, longest},
     identity::Workflows,
@@ -200,10 +200,22 @@ impl Client {
         &self.budget
     }
 
-    /// Makes a call, and tells whoever counts how it ended.
+    /// Makes a call; once more if the account turns out to have moved: the refusal says that nothing was done (rule E2).
+    /// What is passed on is repeated by its own client, if at all.
     pub(super) async fn call(&self, acting: &Acting, call: Call) -> Result<Answer, Error> {
+        let result = self.make(acting, &call).await;
+        let Some(kind) = result.as_ref().err().and_then(Error::rejection) else { return result };
+        // Rare and large: boxed, so that every call need not have room for it.
+        match Box::pin(self.moved(acting, &call, kind)).await {
+            Some((there, url)) => Box::pin(self.make(&there, &Call { url, ..call })).await,
+            None => result,
+        }
+    }
+
+    /// Makes a call, and tells whoever counts how it ended.
+    async fn make(&self, acting: &Acting, call: &Call) -> Result<Answer, Error> {
         let began = self.clock.uptime();
-        let result = self.perform(acting, &call).await;
+        let result = self.perform(acting, call).await;
         let took = self.clock.uptime().saturating_sub(began);
         if let Some(observer) = &self.observer {
             let trace = || match &result {
@@ -217,9 +229,6 @@ impl Client {
             };
             observer.observed(call.operation, outcome, took, &trace);
         }
-        if let Some(kind) = result.as_ref().err().and_then(Error::rejection) {
-            self.doubt(acting, kind);
-        }
         if let Err(error) = &result {
             tracing::debug!(
                 operation = call.operation.as_str(),
@@ -230,14 +239,6 @@ impl Client {
             );
         }
         result
-    }
-
-    /// What was concluded about a sender no longer holds, if a refusal means that.
-    fn doubt(&self, acting: &Acting, kind: RejectionKind) {
-        if matches!(kind, RejectionKind::NotInAccount | RejectionKind::WrongEnvironment) {
-            self.auth.doubt_user(acting.sender.as_str());
-            self.forget(&acting.sender);
-        }
     }
 
     /// Authorises, sends, and repeats once with a fresh token if that was what was wrong (rule T7).
@@ -446,7 +447,7 @@ pub(crate) fn read_refusal(status: http::StatusCode, headers: &HeaderMap, body: 
     let verdict = classify(&said);
     match meant(said, verdict, &Reading::of(headers), now) {
         Failed::Error(error) => error,
-        Failed::Unauthorized => refusal(&answer).rejected(RejectionKind::Unauthorized),
+        Failed::Unauthorized => refusal(&answer).rejected(super::RejectionKind::Unauthorized),
     }
 }
 

@@ -93,6 +93,8 @@ pub(super) struct World {
     pub(super) clock: ManualClock,
     pub(super) mints: Arc<AtomicU64>,
     pub(super) user_infos: Arc<AtomicU64>,
+    /// Where the account is, by what the account server says.
+    pub(super) base_uri: Arc<Mutex<String>>,
     /// How the calls ended.
     pub(super) ended: Arc<Ended>,
     arrived: Arc<Mutex<Vec<Arrived>>>,
@@ -145,17 +147,19 @@ impl World {
         let arrived: Arc<Mutex<Vec<Arrived>>> = Arc::default();
         let replies: Arc<Mutex<VecDeque<Reply>>> = Arc::default();
         let (mints, user_infos): (Arc<AtomicU64>, Arc<AtomicU64>) = Default::default();
+        let base_uri = Arc::new(Mutex::new(origin.clone()));
         let stop = CancellationToken::new();
         let answer = {
             let (arrived, replies, user_infos) = (arrived.clone(), replies.clone(), user_infos.clone());
-            let origin = origin.clone();
+            let base_uri = base_uri.clone();
             move |request: Request<Incoming>| {
                 let (arrived, replies, user_infos) = (arrived.clone(), replies.clone(), user_infos.clone());
-                let origin = origin.clone();
+                let base_uri = base_uri.clone();
                 async move {
                     if request.uri().path() == "/oauth/userinfo" {
                         user_infos.fetch_add(1, Ordering::SeqCst);
-                        return Ok(Response::new(user_info(&origin).to_string().into()));
+                        let told = user_info(&base_uri.lock().unwrap());
+                        return Ok(Response::new(told.to_string().into()));
                     }
                     let line = format!("{} {}", request.method(), request.uri());
                     let line = line.replace(&format!("/restapi/v2.1/accounts/{ACCOUNT}/"), "");
@@ -186,7 +190,7 @@ impl World {
             senders: vec![(SenderName::new("system"), options)],
             options: Options::default(),
         });
-        Self { client, clock, mints, user_infos, ended, arrived, replies, _stop: stop.drop_guard() }
+        Self { client, clock, mints, user_infos, base_uri, ended, arrived, replies, _stop: stop.drop_guard() }
     }
 
     pub(super) fn will(&self, reply: Reply) -> &Self {

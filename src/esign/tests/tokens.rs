@@ -108,6 +108,32 @@ async fn a_wrong_pairing_is_looked_up_anew() {
 }
 
 #[tokio::test]
+async fn e2_a_create_follows_its_account_to_another_host_and_is_made_once() {
+    let world = World::new().await;
+    world.acting().await;
+    let old = world.base_uri.lock().unwrap().clone();
+    let new = old.replace("127.0.0.1", "localhost");
+    world.clock.advance(Duration::from_secs(61));
+    // Refused, and the account is where it was: no more than asked for.
+    world.will(Reply::error(400, "INVALID_USERID"));
+    let error = create(&world, &Draft::of(vec![file(&[])])).await.unwrap_err();
+    assert_eq!((error.code(), world.arrived().len()), ("wrong_base_uri", 1));
+    assert_eq!(world.user_infos.load(Ordering::SeqCst), 2);
+
+    world.clock.advance(Duration::from_secs(61));
+    world.base_uri.lock().unwrap().clone_from(&new);
+    world.will(Reply::error(400, "INVALID_USERID")).will(created()).will(view_reply());
+    create(&world, &Draft::of(vec![file(&[])])).await.unwrap();
+    view(&world, "https://www.example.com/done").await.unwrap();
+    let arrived = world.arrived();
+    let hosts: Vec<_> =
+        arrived.iter().map(|call| format!("http://{}", call.headers["host"].to_str().unwrap())).collect();
+    assert_eq!(hosts, [old, new.clone(), new]);
+    assert_eq!((&arrived[0].line, &arrived[0].body), (&arrived[1].line, &arrived[1].body));
+    assert_eq!(world.user_infos.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
 async fn an_unknown_sender_has_a_name_for_it() {
     let world = World::new().await;
     let error = world.client.acting(&SenderName::new("nobody")).await.unwrap_err();

@@ -273,7 +273,7 @@ const WHY: &[(&str, &str, &str)] = &[
     ),
     (
         "wrong_base_uri",
-        "The account is served by another DocuSign host than the one asked.",
+        "The account is served by another DocuSign host than the one asked. One that was moved is followed to its new host by itself: this is said where DocuSign names no other host, or told less than a minute ago where the account lives.",
         "the account is served by another host",
     ),
     (
