@@ -116,7 +116,8 @@ fn style(brand: Colour, background: Colour) -> String {
 }
 
 /// Sizes are in rem, so that the pages grow with the visitor's own text size; at 320 px nothing scrolls
-/// sideways; targets are at least 3 rem high (WCAG 2.2, 2.5.5).
+/// sideways; targets are at least 3 rem high (WCAG 2.2, 2.5.5). A window that is narrow for its text gives all its room to
+/// words, which are broken with a hyphen, if at all: a media query counts in the visitor's text size.
 const SHEET: &str = concat!(
     ":root{color-scheme:light dark;--card:#fff;--text:#12161c;--quiet:#4a5361;--line:#d9dee6;--tint:#eef2f7;",
     "--good:#17693a;--good-tint:#e3f4ea;--warn:#7a4a00;--warn-tint:#fdf1da;--bad:#a1262c;--bad-tint:#fbe9e9}",
@@ -127,7 +128,11 @@ const SHEET: &str = concat!(
     "html{-webkit-text-size-adjust:100%;text-size-adjust:100%}",
     "body{margin:0;min-height:100vh;min-height:100dvh;display:flex;flex-direction:column;background:var(--page);",
     "color:var(--on-page);font:1rem/1.55 system-ui,-apple-system,\"Segoe UI\",Roboto,\"Helvetica Neue\",Arial,",
-    "sans-serif;overflow-wrap:anywhere}",
+    "sans-serif;overflow-wrap:break-word}",
+    // Names to be repeated to the letter: of hosts, senders, codes.
+    ".name,dd{overflow-wrap:anywhere}",
+    // What stands beside a drawing may be narrower than its longest word.
+    "header span,.note span,.pick span,.button span,fieldset{min-width:0}",
     "body>*{width:100%;max-width:33rem;margin-inline:auto;padding-inline:1rem}",
     "header{display:flex;align-items:center;gap:.75rem;padding-block:1.5rem 1rem;font-weight:600;font-size:1.0625rem}",
     "header img{display:block;max-height:2.5rem;max-width:10rem}",
@@ -164,7 +169,7 @@ const SHEET: &str = concat!(
     ".button{display:flex;align-items:center;justify-content:center;gap:.625rem;width:100%;min-height:3.25rem;",
     "padding:.75rem 1.25rem;border:2px solid var(--edge);border-radius:.75rem;background:var(--brand);",
     "color:var(--ink);font:inherit;font-weight:600;font-size:1.0625rem;text-align:center;text-decoration:none;",
-    "cursor:pointer}",
+    "cursor:pointer;-webkit-hyphens:none;hyphens:none}",
     ".button svg{width:1.25rem;height:1.25rem;flex:none}",
     ".button:hover{filter:brightness(1.08)}.button:active{filter:brightness(.94)}",
     ".plain{background:transparent;border-color:var(--edge);color:var(--text);margin:1.5rem 0 1rem}",
@@ -177,6 +182,12 @@ const SHEET: &str = concat!(
     "@keyframes turn{to{transform:rotate(1turn)}}",
     "@media(prefers-reduced-motion:reduce){*{animation:none!important}}",
     "@media(min-width:40rem){header{padding-block:4rem 1.25rem}}",
+    "@media(max-width:20rem){body>*{padding-inline:.5rem}.card{padding:1rem .75rem}h1{font-size:1.125rem}",
+    "header{gap:.5rem}.mark{width:1.75rem;height:1.75rem}",
+    ".note{padding-inline:.5rem}.button{padding-inline:.25rem}.note svg,.button svg{display:none}",
+    "dl{grid-template-columns:minmax(0,1fr);gap:0}dd{margin-bottom:.25rem}}",
+    "@media(max-width:14rem){h1,h2,legend,.button,.card>p,.note{-webkit-hyphens:auto;hyphens:auto;hyphenate-limit-chars:10 4 4}",
+    ".name{-webkit-hyphens:none;hyphens:none}}",
     "@media(forced-colors:active){.button,.card{border-color:ButtonText}}",
 );
 

@@ -10,7 +10,7 @@ pub(super) const RULES: &str = concat!(
     ".skip{position:absolute;left:-99rem}.skip:focus{left:1rem;top:1rem;background:var(--card);color:var(--text);",
     "padding:.5rem 1rem;border-radius:.5rem}",
     ".bar{display:flex;flex-wrap:wrap;gap:.5rem 1rem;align-items:center}",
-    ".bar h1,.bar h2{margin:0}.bar+p{margin-top:.5rem}",
+    ".bar h1,.bar h2{margin:0;min-width:0}.bar+p{margin-top:.5rem}",
     "h2{font-size:1.1875rem;line-height:1.3;margin:0 0 .5rem}h3{font-size:1rem;margin:1.25rem 0 .375rem}",
     ".pill{display:inline-flex;align-items:center;gap:.375rem;border-radius:2rem;padding:.1875rem .75rem;",
     "font-size:.875rem;font-weight:600;background:var(--tint);color:var(--text)}",
@@ -45,6 +45,9 @@ pub(super) const RULES: &str = concat!(
     ".steps{margin:0 0 1rem;padding-left:1.25rem}.steps li{margin:0 0 .5rem}",
     "#news{min-height:1.5rem;margin:0}",
     "details{margin:.75rem 0}summary{cursor:pointer;font-weight:600;min-height:2rem}",
+    // Headings and sentences here hold names of senders, which have no hyphen that is not theirs.
+    "h1,h2,.card>p{-webkit-hyphens:none;hyphens:none}",
+    "@media(max-width:20rem){.tick,.button.small{padding-inline:.5rem}.tick svg{display:none}h2{font-size:1.0625rem}}",
     ".visually-hidden{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}",
 );
 

@@ -82,7 +82,7 @@ fn card(texts: &'static Texts, page: &Page, content: &Content, details: &Details
         div class={ "card " (tone(content.tone)) } {
             div.icon { (content.icon.draw()) }
             h1 { (content.title) }
-            @for text in &content.body { p { (text) } }
+            p { (content.body) }
             @if invitation.is_some_and(|invitation| invitation.refused) {
                 p role="status" { strong { (texts.press_again) } }
             }
@@ -96,7 +96,7 @@ fn card(texts: &'static Texts, page: &Page, content: &Content, details: &Details
                 a.button.plain href=(url) rel="noreferrer" { (texts.connect_not_allowed_button) }
             }
             @if let Some(url) = details.back {
-                a.button.plain href=(url) { (texts.back.replace("{host}", &host(url))) }
+                a.button.plain href=(url) { span { (filled(texts.back, &[("host", host(url).as_str())])) } }
             }
             @if invitation.is_some() { p.quiet { (texts.link_lives) } }
             @if page.refresh_s().is_some() { p.quiet { (texts.refreshes) } }
@@ -166,6 +166,16 @@ const fn tone(tone: Tone) -> &'static str {
         Tone::Plain => "",
         Tone::Wait => "wait",
         Tone::Warn => "warn",
+    }
+}
+
+/// A text with names in its holes. They are set apart, because a hyphen that is put into a name would be read as part of it.
+fn filled(text: &str, names: &[(&str, &str)]) -> Markup {
+    let name_of = |hole: &str| names.iter().find(|(known, _)| *known == hole).map_or("", |(_, name)| *name);
+    html! {
+        @for (at, piece) in text.split(['{', '}']).enumerate() {
+            @if at % 2 == 1 { span.name { (name_of(piece)) } } @else { (piece) }
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! The situations a visitor can be in, and what each one's page consists of.
 
 use http::StatusCode;
+use maud::{Markup, html};
 
-use super::texts::Texts;
+use super::{filled, texts::Texts};
 use crate::theme::Icon;
 
 /// One situation, one page.
@@ -221,7 +222,7 @@ pub(super) struct Content {
     pub(super) tone: Tone,
     pub(super) icon: Icon,
     pub(super) title: String,
-    pub(super) body: Vec<String>,
+    pub(super) body: Markup,
     pub(super) action: Action,
 }
 
@@ -341,7 +342,7 @@ impl Page {
             }
             _ => body.to_owned(),
         };
-        Content { tone, icon, title: title.to_owned(), body: vec![body], action: self.action(t) }
+        Content { tone, icon, title: title.to_owned(), body: html! { (body) }, action: self.action(t) }
     }
 
     const fn action(&self, t: &'static Texts) -> Action {
@@ -411,16 +412,20 @@ impl PairingPage {
             Self::Stale => (Tone::Plain, Icon::Clock, t.connect_stale_title, t.connect_stale_body),
         };
         let body = match self {
-            Self::Choice { sender, .. } | Self::Invitation { sender, .. } => body.replace("{sender}", sender),
-            Self::Done { sender, account } => body.replace("{sender}", sender).replace("{account}", account),
-            Self::Failed { code } | Self::NoAccount { code } => body.replace("{code}", code),
-            Self::Denied | Self::NotAllowed { .. } | Self::Stale => body.to_owned(),
+            Self::Choice { sender, .. } | Self::Invitation { sender, .. } => {
+                filled(body, &[("sender", sender.as_str())])
+            }
+            Self::Done { sender, account } => {
+                filled(body, &[("sender", sender.as_str()), ("account", account.as_str())])
+            }
+            Self::Failed { code } | Self::NoAccount { code } => filled(body, &[("code", *code)]),
+            Self::Denied | Self::NotAllowed { .. } | Self::Stale => html! { (body) },
         };
         let action = match self {
             Self::Invitation { .. } => Action::Mint(t.connect_button),
             _ => Action::None,
         };
-        Content { tone, icon, title: title.to_owned(), body: vec![body], action }
+        Content { tone, icon, title: title.to_owned(), body, action }
     }
 }
 
@@ -455,7 +460,7 @@ impl ConsentPage {
                 sender.as_str(),
             ),
         };
-        let body = vec![body.replace("{sender}", sender)];
+        let body = filled(body, &[("sender", sender)]);
         Content { tone, icon, title: title.to_owned(), body, action: Action::None }
     }
 }

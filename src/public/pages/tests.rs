@@ -128,7 +128,7 @@ fn every_situation_has_a_title_of_its_own() {
     let mut titles: Vec<_> = every_page()
         .into_iter()
         .map(|page| page.content(Texts::of(Language::En)))
-        .map(|content| format!("{} {}", content.title, content.body.join(" ")))
+        .map(|content| format!("{} {}", content.title, content.body.into_string()))
         .collect();
     let all = titles.len();
     titles.sort();

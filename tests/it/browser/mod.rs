@@ -62,7 +62,12 @@ impl Browser {
     }
 
     /// For a visitor who reads this language.
-    async fn open_in(&self, name: &str, (width, height): (u32, u32), language: &str) -> Client {
+    async fn open_in(&self, name: &str, size: (u32, u32), language: &str) -> Client {
+        self.open_as(name, size, language, 16).await
+    }
+
+    /// For a visitor who reads this language in text of this size.
+    async fn open_as(&self, name: &str, (width, height): (u32, u32), language: &str, text_px: u32) -> Client {
         let profile = self.directory.join(name);
         let mut arguments: Vec<String> = [
             "--headless",
@@ -80,7 +85,10 @@ impl Browser {
         .into();
         arguments.push(format!("--user-data-dir={}", profile.display()));
         arguments.push(format!("--window-size={width},{height}"));
-        let mut options = json!({ "args": arguments, "prefs": { "intl.accept_languages": language } });
+        let mut options = json!({ "args": arguments, "prefs": {
+            "intl.accept_languages": language,
+            "webkit.webprefs.default_font_size": text_px,
+        } });
         if width < 500 {
             // Windows of Chromium do not get this narrow; an emulated device does.
             options["mobileEmulation"] = json!({ "deviceMetrics": { "width": width, "height": height, "pixelRatio": 2, "touch": true } });
@@ -176,6 +184,33 @@ async fn inspect(client: &Client, screen: &str, name: &str, language: &str) {
     }
     let violations = violations.unwrap();
     assert_eq!(violations, json!([]), "{screen} {name}");
+}
+
+/// Checks what large text must leave of a page: it fits the screen, and no word but a name is broken without a hyphen.
+async fn inspect_words(client: &Client, name: &str, text_px: u32) {
+    let look = "const broken = new Set();
+        const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+        while (walk.nextNode()) {
+            const node = walk.currentNode;
+            if (!node.parentElement.closest('header, main') || node.parentElement.closest('code, pre, dd, textarea, .name')) continue;
+            const line = (at) => {
+                const range = document.createRange();
+                range.setStart(node, at);
+                range.setEnd(node, at + 1);
+                return [...range.getClientRects()].at(-1)?.top;
+            };
+            for (const word of node.data.matchAll(/[\\p{L}\\p{N}]+/gu)) {
+                const lines = [...word[0]].map((_, at) => line(word.index + at));
+                if (lines.some((top) => Math.abs(top - lines[0]) > 4)) broken.add(word[0]);
+            }
+        }
+        return {
+            overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+            text: getComputedStyle(document.documentElement).fontSize,
+            broken: [...broken],
+        }";
+    let found = client.execute(look, vec![]).await.unwrap();
+    assert_eq!(found, json!({ "overflow": 0, "text": format!("{text_px}px"), "broken": [] }), "{name}");
 }
 
 /// The script of axe-core; none if it was not installed, and nobody insists on it.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use fantoccini::{Client, Locator, elements::Element};
 use serde_json::json;
 
-use super::{Browser, DESKTOP, PATIENCE, PHONE, find, inspect, new_window};
-use crate::{consent::Served, emulated::Emulated};
+use super::{Browser, DESKTOP, PATIENCE, PHONE, find, inspect, inspect_words, new_window};
+use crate::{consent::Served, emulated::Emulated, harness::TestDaemon};
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -105,6 +105,22 @@ async fn an_operator_gives_consent_in_a_real_browser_and_the_tick_appears() {
         operator.check_and_leave().await;
         client.close().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn l5_large_text_leaves_the_words_of_the_consent_page_whole() {
+    let Some(browser) = Browser::start() else { return };
+    let settings = format!("operator_password_hash = \"{}\"\n", crate::admin::hash_of(PASSWORD));
+    let daemon = TestDaemon::builder().public().ops(&settings).start().await;
+    let client = browser.open_as("large-operator", PHONE, "en", 32).await;
+    client.goto(&format!("{}/admin/", daemon.ops)).await.unwrap();
+    let field = find(&client, Locator::Css("#password")).await;
+    field.send_keys(&format!("{PASSWORD}\u{E007}")).await.unwrap();
+    find(&client, Locator::Css("#sender-unconsented")).await;
+    client.goto(&format!("{}/admin/senders/unconsented/consent", daemon.ops)).await.unwrap();
+    find(&client, Locator::Css("#tick-unconsented")).await;
+    inspect_words(&client, "consent", 32).await;
+    client.close().await.unwrap();
 }
 
 #[tokio::test]

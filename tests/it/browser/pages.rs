@@ -6,7 +6,7 @@ use fantoccini::{Locator, key::Key};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Browser, DESKTOP, PATIENCE, PHONE, inspect};
+use super::{Browser, DESKTOP, PATIENCE, PHONE, inspect, inspect_words};
 use crate::harness::{Reply, TestDaemon, order};
 
 /// A page of the public listener, and what leads to it.
@@ -181,6 +181,27 @@ async fn l5_every_page_of_the_public_listener_is_usable_on_a_desk_and_on_a_phone
     in_other_languages(&browser, &pages).await;
     by_keyboard(&browser, &daemon, &stage).await;
     daemon.control(Method::DELETE, "faults", &Value::Null).await;
+}
+
+#[tokio::test]
+async fn l5_large_text_leaves_words_whole_on_a_phone() {
+    let Some(browser) = Browser::start() else { return };
+    let daemon = TestDaemon::builder().public().start().await;
+    let stage = Stage { daemon: &daemon, made: std::cell::Cell::new(0) };
+    let mut links = Vec::new();
+    for language in ["de", "en", "es", "fr"] {
+        links.push(stage.signing(|order| order["locale"] = json!(language)).await.1);
+    }
+    for (width, text_px) in [(360, 24), (390, 32)] {
+        let name = format!("large-{text_px}");
+        let client = browser.open_as(&name, (width, 844), "en", text_px).await;
+        for link in &links {
+            client.goto(link).await.unwrap();
+            let heading = client.find(Locator::Css("h1")).await.unwrap().text().await.unwrap();
+            inspect_words(&client, &format!("{heading}, {text_px} px"), text_px).await;
+        }
+        client.close().await.unwrap();
+    }
 }
 
 /// The same pages for visitors who read something else: on a phone, where long words have the least room.

@@ -1,7 +1,8 @@
 //! What the pages say, one plain table a language.
 //!
 //! A table is a struct, so a text that is missing in one language does not compile. Texts speak to a
-//! visitor who has never heard of us: what has happened, and what to do now. They hold no markup.
+//! visitor who has never heard of us: what has happened, and what to do now. They hold no markup. A soft hyphen in a
+//! button says where its longest word is broken in a window that is too narrow for it.
 
 mod de;
 mod en;
