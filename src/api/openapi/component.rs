@@ -3,7 +3,7 @@
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::pages::text_page;
+use super::pages::{scrolled, text_page};
 
 const EXAMPLE: &str = "\
 <script src=\"https://sign.example.com/countersign.js\" defer></script>
@@ -54,7 +54,7 @@ pub async fn component() -> Response {
     text_page("Signing inside your page", &about())
 }
 
-fn about() -> Markup {
+pub(super) fn about() -> Markup {
     html! {
         p { a href="/docs" { "countersign API" } }
         h1 { "Signing inside your page" }
@@ -65,9 +65,9 @@ fn about() -> Markup {
         }
         pre tabindex="0" { code { (EXAMPLE) } }
         h2 { "Attributes" }
-        (table(&ATTRIBUTES))
+        (scrolled("Attributes", &table(&ATTRIBUTES)))
         h2 { "Events" }
-        (table(&EVENTS))
+        (scrolled("Events", &table(&EVENTS)))
         h2 { "How its button looks" }
         p {
             "The button is a part, so your style sheet reaches it: for who comes by keyboard give it a ring that is seen, "

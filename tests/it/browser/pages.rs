@@ -1,4 +1,4 @@
-//! Every page of the public listener.
+//! Every page of the public listener, and the documentation.
 
 use std::time::Duration;
 
@@ -202,6 +202,20 @@ async fn l5_large_text_leaves_words_whole_on_a_phone() {
         }
         client.close().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn the_documentation_fits_a_phone_with_large_text() {
+    let Some(browser) = Browser::start() else { return };
+    let daemon = TestDaemon::start().await;
+    let client = browser.open_as("documentation", PHONE, "en", 32).await;
+    for page in ["", "/component", "/errors", "/errors/consent_required", "/migrating", "/results"] {
+        client.goto(&format!("{}/docs{page}", daemon.api)).await.unwrap();
+        client.find(Locator::Css("#content h1")).await.unwrap();
+        let beyond = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
+        assert_eq!(client.execute(beyond, vec![]).await.unwrap(), 0, "/docs{page} is wider than the screen");
+    }
+    client.close().await.unwrap();
 }
 
 /// The same pages for visitors who read something else: on a phone, where long words have the least room.

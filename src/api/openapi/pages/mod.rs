@@ -95,7 +95,7 @@ pub(super) fn straight_back() -> Markup {
 
 /// A table, scrolled sideways where the window is narrow: also by keyboard, and under a name for those who only hear it.
 /// A group, for a region is a landmark, and the reference has a hundred of these.
-fn scrolled(name: &str, table: &Markup) -> Markup {
+pub(super) fn scrolled(name: &str, table: &Markup) -> Markup {
     html! { div.scroll role="group" aria-label=(name) tabindex="0" { (table) } }
 }
 
@@ -120,7 +120,13 @@ mod tests {
 
     #[test]
     fn every_table_is_scrolled_by_keyboard_and_has_a_name_of_its_own() {
-        for page in [reference::page(&document()).into_string(), migrating::page().into_string()] {
+        for page in [
+            reference::page(&document()),
+            migrating::page(),
+            super::super::component::about(),
+            super::super::results::about(),
+        ] {
+            let page = page.into_string();
             let rest = page.split("<div class=\"scroll\"").skip(1);
             let heads: Vec<&str> = rest.filter_map(|rest| rest.split('>').next()).collect();
             assert_eq!(page.matches("<table").count(), heads.len());

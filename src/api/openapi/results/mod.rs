@@ -4,7 +4,7 @@
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::pages::{straight_back, text_page};
+use super::pages::{scrolled, straight_back, text_page};
 
 /// The listings, each with the name of its language.
 pub const LISTINGS: [(&str, &str); 4] = [
@@ -55,10 +55,10 @@ pub(super) fn about() -> Markup {
             "a link to your " code { "return_url" } " with the same three."
         }
         p { (straight_back()) }
-        table {
-            thead { tr { th { "Claim" } th { "Is" } } }
+        (scrolled("Claims of the result", &html! { table {
+            thead { tr { th scope="col" { "Claim" } th scope="col" { "Is" } } }
             tbody { @for (name, is) in CLAIMS { tr { td { code { (name) } } td { (is) } } } }
-        }
+        } }))
         h2 { "How to check it" }
         p {
             "Fetch " a href="/.well-known/jwks.json" { "/.well-known/jwks.json" } " once from the API listener and "
