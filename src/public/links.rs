@@ -14,7 +14,7 @@ use crate::{
         Public,
         answer::see_other,
         clicks::{Clicked, Clicks},
-        pages::{Details, Invitation, Page},
+        pages::{Details, Invitation, LinkLife, Page},
         request, situation,
     },
     signing::{Error, LinkState, OpenedLink, ReturnTarget},
@@ -139,6 +139,7 @@ impl Public {
         let name = page.has_button().then(Clicks::name);
         let details = Details {
             click: name.as_deref(),
+            link: Some(opened.ends_at.map_or(LinkLife::WhileOpen, LinkLife::Until)),
             refresh_to: refresh_to.as_deref(),
             ..situation::details(&opened.signing, &opened.signer)
         };

@@ -29,6 +29,8 @@ pub struct OpenedLink {
     pub id: LinkId,
     /// Whether it still leads anywhere.
     pub state: LinkState,
+    /// When it ends, by the caller's wish.
+    pub ends_at: Option<Timestamp>,
     /// The signing, as the facts have it.
     pub signing: Signing,
     /// The signer.
@@ -85,7 +87,14 @@ impl Signings {
         let Some(record) = self.parts.store.signing(link.signing).await? else { return Ok(None) };
         let Some(signer) = record.signing.signer(link.signer).cloned() else { return Ok(None) };
         let queued = queued(&record);
-        Ok(Some(OpenedLink { id: link.id, state, signing: record.signing, signer, queued }))
+        Ok(Some(OpenedLink {
+            id: link.id,
+            state,
+            ends_at: link.expires_at,
+            signing: record.signing,
+            signer,
+            queued,
+        }))
     }
 
     /// Whether the link that a view hung on still leads on: who revokes a link closes what it opened. What

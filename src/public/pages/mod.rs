@@ -7,6 +7,7 @@
 mod page;
 mod texts;
 
+use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 
 use crate::{
@@ -25,6 +26,8 @@ pub struct Details<'a> {
     pub back: Option<&'a str>,
     /// Names this rendering of the page, so that a double click is known as one.
     pub click: Option<&'a str>,
+    /// How long the link lives that the page stands at; none if it stands elsewhere.
+    pub link: Option<LinkLife>,
     /// The name of the person it is for.
     pub person: Option<&'a str>,
     /// The caller's own name for the signing.
@@ -33,6 +36,15 @@ pub struct Details<'a> {
     pub refresh_to: Option<&'a str>,
     /// Whether signatures do not bind.
     pub test: bool,
+}
+
+/// How long a link leads on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkLife {
+    /// Until then, by the caller's wish.
+    Until(Timestamp),
+    /// For as long as the envelope is open.
+    WhileOpen,
 }
 
 /// Draws a page.
@@ -78,6 +90,7 @@ fn brand(theme: &Theme) -> Markup {
 
 fn card(texts: &'static Texts, page: &Page, content: &Content, details: &Details<'_>) -> Markup {
     let invitation = if let Page::Ready(invitation) = page { Some(invitation) } else { None };
+    let life = invitation.and(details.link);
     html! {
         div class={ "card " (tone(content.tone)) } {
             div.icon { (content.icon.draw()) }
@@ -98,7 +111,7 @@ fn card(texts: &'static Texts, page: &Page, content: &Content, details: &Details
             @if let Some(url) = details.back {
                 a.button.plain href=(url) { span { (filled(texts.back, &[("host", host(url).as_str())])) } }
             }
-            @if invitation.is_some() { p.quiet { (texts.link_lives) } }
+            @if let Some(life) = life { p.quiet { (come_back(texts, life)) } }
             @if page.refresh_s().is_some() { p.quiet { (texts.refreshes) } }
         }
     }
@@ -152,6 +165,13 @@ fn choice(texts: &'static Texts, accounts: &[Account]) -> Markup {
             }
             button.button type="submit" { span { (texts.connect_choose_button) } (Icon::Arrow.draw()) }
         }
+    }
+}
+
+fn come_back(texts: &Texts, life: LinkLife) -> String {
+    match life {
+        LinkLife::Until(end) => texts.link_lives_until.replace("{moment}", &texts.moment(end)),
+        LinkLife::WhileOpen => texts.link_lives.to_owned(),
     }
 }
 

@@ -77,6 +77,7 @@ fn details() -> Details<'static> {
     Details {
         back: Some("https://www.example.com/done?x=1&signing_id=sig_1"),
         click: Some("c1"),
+        link: Some(LinkLife::WhileOpen),
         person: Some("Ada Lovelace"),
         reference: Some("order-8812"),
         refresh_to: None,
@@ -161,6 +162,7 @@ fn script_planted_everywhere_is_shown_inert() {
     let details = Details {
         back: Some(evil),
         click: Some(evil),
+        link: None,
         person: Some(evil),
         reference: Some(evil),
         refresh_to: Some(evil),

@@ -3,7 +3,7 @@
 mod returns;
 
 use http::{Method, StatusCode, header};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::testing::{ORIGIN, World, change};
@@ -116,6 +116,28 @@ async fn a_revoked_or_expired_link_leads_nowhere() {
     let resumed = world.post(&world.return_path(), "").await;
     assert_eq!(resumed.status, StatusCode::GONE, "nor does the way round by the return");
     assert_eq!(world.mints(), 0);
+}
+
+#[tokio::test]
+async fn l3_the_page_says_until_when_its_link_leads_on() {
+    let world = World::new().await;
+    let open = world.get(&world.path).await.text;
+    assert!(open.contains("You can come back to this link at any time."), "{open}");
+    let (caller, signer) = (CallerName::new("website"), world.signing.signers[0].id);
+    let until = async |life: Option<u64>, end: &str| {
+        let life = life.map(std::time::Duration::from_secs);
+        let shown = world.signings.add_link(&caller, world.signing.id, signer, life).await.unwrap();
+        let page = world.get(shown.url.reveal().strip_prefix(ORIGIN).unwrap()).await.text;
+        assert!(page.contains(&format!("You can come back to this link until {end} (UTC).")), "{page}");
+        assert!(!page.contains("at any time"), "{page}");
+    };
+    until(Some(3_600), "14 November 2023, 23:13").await;
+    change(&world, |signing| signing.expires_at = Some(signing.created_at + SignedDuration::from_hours(24)))
+        .await;
+    until(None, "15 November 2023, 22:13").await;
+    let foreign = [("sec-fetch-site", "cross-site")];
+    let back = world.send(Method::POST, &world.return_path(), &foreign, "").await.text;
+    assert!(back.contains("ready to sign") && !back.contains("come back"), "no link's address: {back}");
 }
 
 #[tokio::test]

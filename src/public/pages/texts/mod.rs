@@ -9,6 +9,8 @@ mod en;
 mod es;
 mod fr;
 
+use jiff::{Timestamp, tz::TimeZone};
+
 use crate::domain::Language;
 
 /// Makes the table's type, and a way to walk over all texts for the tests.
@@ -100,6 +102,8 @@ texts! {
     /// They have said so.
     creating_first_title,
     creating_first_body,
+    /// A moment; `{day}`, `{month}`, `{year}`, `{time}`.
+    date_and_time,
     /// The signer declined.
     declined_title,
     declined_body,
@@ -132,11 +136,15 @@ texts! {
     /// The link's own time is over.
     link_expired_title,
     link_expired_body,
-    /// The link leads on for as long as it lives.
+    /// The link leads on for as long as the envelope is open.
     link_lives,
+    /// It does until then; `{moment}`.
+    link_lives_until,
     /// So many minutes; `{n}`.
     minutes_many,
     minutes_one,
+    /// The names of the twelve, with a space between.
+    months,
     /// The claim is not confirmed yet.
     pending_title,
     pending_body,
@@ -221,6 +229,17 @@ impl Texts {
             more => self.minutes_many.replace("{n}", &more.to_string()),
         }
     }
+
+    /// A moment, to the minute. The month has its name, because its number is taken for the day's in other countries.
+    pub(super) fn moment(&self, at: Timestamp) -> String {
+        let at = at.to_zoned(TimeZone::UTC);
+        let before = usize::from(at.month().unsigned_abs()).saturating_sub(1);
+        self.date_and_time
+            .replace("{day}", &at.day().to_string())
+            .replace("{month}", self.months.split(' ').nth(before).unwrap_or_default())
+            .replace("{year}", &at.year().to_string())
+            .replace("{time}", &at.strftime("%H:%M").to_string())
+    }
 }
 
 #[cfg(test)]
@@ -246,6 +265,21 @@ mod tests {
                 assert!(!text.contains('<'), "texts hold no markup: {language:?} {name}");
                 assert!(!text.contains('…') && !text.contains("TODO"), "{language:?} {name}");
             }
+        }
+    }
+
+    #[test]
+    fn l5_a_moment_is_said_as_the_language_says_it() {
+        let at: Timestamp = "2026-03-01T07:05:59Z".parse().unwrap();
+        for (language, words) in [
+            (Language::De, "1. März 2026, 07:05 Uhr (UTC)"),
+            (Language::En, "1 March 2026, 07:05 (UTC)"),
+            (Language::Es, "1 de marzo de 2026, 07:05 (UTC)"),
+            (Language::Fr, "1 mars 2026 à 07:05 (UTC)"),
+        ] {
+            let texts = Texts::of(language);
+            assert_eq!(texts.moment(at), words);
+            assert_eq!(texts.months.split(' ').count(), 12, "{language:?}");
         }
     }
 
