@@ -68,9 +68,15 @@ impl<'a> Operator<'a> {
 
     /// Opens the login form and sends it.
     async fn log_in(&mut self, password: &str) -> Reply {
-        let form = self.get("/admin/login").await;
+        self.log_in_at("/admin/login", password).await
+    }
+
+    /// Opens the form at this address of the login, and sends it to where it says.
+    async fn log_in_at(&mut self, address: &str, password: &str) -> Reply {
+        let form = self.get(address).await;
         let token = token(&form);
-        self.call(Method::POST, "/admin/login", &[("password", password), ("token", &token)], &[]).await
+        let to = form.text.split("action=\"").nth(1).unwrap().split('"').next().unwrap();
+        self.call(Method::POST, to, &[("password", password), ("token", &token)], &[]).await
     }
 }
 
@@ -107,9 +113,12 @@ async fn only_the_password_opens_it_and_the_login_ends() {
     let bare = daemon.ops("/").await;
     assert!(bare.status == StatusCode::NOT_FOUND && bare.text.contains("/admin/"), "{}", bare.text);
     let mut operator = Operator::new(&daemon);
-    for path in ["/admin/", "/admin/senders/system/consent"] {
+    for (path, login) in [
+        ("/admin/", "/admin/login"),
+        ("/admin/senders/system/consent", "/admin/login?next=/admin/senders/system/consent"),
+    ] {
         let reply = operator.get(path).await;
-        assert_eq!((reply.status, location(&reply)), (StatusCode::SEE_OTHER, "/admin/login"));
+        assert_eq!((reply.status, location(&reply)), (StatusCode::SEE_OTHER, login));
     }
     assert_eq!(operator.get("/admin/stream").await.status, StatusCode::UNAUTHORIZED);
     let wrong = operator.log_in("guess").await;
@@ -140,6 +149,27 @@ async fn only_the_password_opens_it_and_the_login_ends() {
     assert_eq!(operator.get("/admin/").await.status, StatusCode::OK);
     daemon.clock.advance(Duration::from_secs(3_600));
     assert_eq!(operator.get("/admin/").await.status, StatusCode::SEE_OTHER, "an hour later");
+}
+
+#[tokio::test]
+async fn a_login_leads_to_the_page_that_was_asked_for_and_nowhere_else() {
+    let daemon = daemon().await;
+    let page = "/admin/senders/system/consent";
+    let mut operator = Operator::new(&daemon);
+    let login = location(&operator.get(page).await).to_owned();
+    let wrong = operator.log_in_at(&login, "guess").await;
+    assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
+    assert!(wrong.text.contains(&format!("action=\"{login}\"")), "kept for the next try: {}", wrong.text);
+    let entered = operator.log_in_at(&login, PASSWORD).await;
+    assert_eq!((entered.status, location(&entered)), (StatusCode::SEE_OTHER, page));
+    assert_eq!(operator.get(page).await.status, StatusCode::OK);
+    assert_eq!(location(&operator.get(&login).await), page, "also where nobody has to log in any more");
+    for next in
+        ["//evil.example", "/%5Cevil.example", "https:%2F%2Fevil.example", "/admin/%0d%0ax:y", "/metrics"]
+    {
+        let entered = Operator::new(&daemon).log_in_at(&format!("/admin/login?next={next}"), PASSWORD).await;
+        assert_eq!((entered.status, location(&entered)), (StatusCode::SEE_OTHER, "/admin/"), "{next}");
+    }
 }
 
 #[tokio::test]
@@ -456,7 +486,7 @@ async fn an_operator_makes_what_the_settings_let_a_caller_make_and_connects_it()
     let builder = builder.caller("sender_patterns = [\"system\", \"customer\"]\n");
     let daemon = builder.connectable("customer", "code", "").start().await;
     let mut operator = Operator::new(&daemon);
-    assert_eq!(location(&operator.get("/admin/new-sender").await), "/admin/login");
+    assert_eq!(location(&operator.get("/admin/new-sender").await), "/admin/login?next=/admin/new-sender");
     operator.log_in(PASSWORD).await;
     let overview = operator.get("/admin/").await;
     assert!(overview.text.contains("href=\"/admin/new-sender\""), "{}", overview.text);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::State,
+    extract::{RawQuery, State},
     http::{HeaderMap, StatusCode, header},
     response::Response,
 };
@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::{
     Admin, Asked,
+    aim::Aim,
     gate::Verdict,
     page,
     request::{self, InTime, Unread},
@@ -35,29 +36,35 @@ pub(super) struct Filled {
 }
 
 /// `GET /admin/login`.
-pub(super) async fn show(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Response {
+pub(super) async fn show(
+    State(admin): State<Arc<Admin>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let aim = Aim::of_login(query.as_deref());
     if admin.session(&headers).is_some() {
-        return request::see_other("/admin/");
+        return request::see_other(&aim.path());
     }
-    form(&admin, &headers, StatusCode::OK, None)
+    form(&admin, &headers, &aim, StatusCode::OK, None)
 }
 
 /// `POST /admin/login`.
 pub(super) async fn enter(
     State(admin): State<Arc<Admin>>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
     form: Result<InTime<Filled>, Unread>,
 ) -> Response {
+    let aim = Aim::of_login(query.as_deref());
+    let refused = |status, refusal| self::form(&admin, &headers, &aim, status, Some(refusal));
     let gate = &admin.gate;
     let Filled { password, token } = match form {
         Ok(InTime(filled)) => filled,
-        Err(Unread { status, says }) => {
-            return self::form(&admin, &headers, status, Some(page::Refusal::Unread(says)));
-        }
+        Err(Unread { status, says }) => return refused(status, page::Refusal::Unread(says)),
     };
     let is_shown = cookie(&headers, FORM_COOKIE).is_some_and(|shown| gate.is_form_token(&shown, &token));
     if !request::is_ours(&headers) || !is_shown {
-        return self::form(&admin, &headers, StatusCode::FORBIDDEN, Some(page::Refusal::Foreign));
+        return refused(StatusCode::FORBIDDEN, page::Refusal::Foreign);
     }
     let uptime = admin.clock.uptime();
     // Taken before the password is tried: one that is changed meanwhile opens nothing.
@@ -69,7 +76,7 @@ pub(super) async fn enter(
             }
             tracing::info!("an operator has logged in");
             let id = admin.sessions.begin(uptime, number);
-            let mut response = request::see_other("/admin/");
+            let mut response = request::see_other(&aim.path());
             let headers_out = response.headers_mut();
             headers_out.append(header::SET_COOKIE, admin.cookie(&headers, COOKIE, &id, LIFE.as_secs()));
             headers_out.append(header::SET_COOKIE, admin.cookie(&headers, FORM_COOKIE, "", 0));
@@ -77,12 +84,11 @@ pub(super) async fn enter(
         }
         Verdict::Wrong => {
             tracing::warn!("a wrong operator password");
-            self::form(&admin, &headers, StatusCode::UNAUTHORIZED, Some(page::Refusal::Wrong))
+            refused(StatusCode::UNAUTHORIZED, page::Refusal::Wrong)
         }
         Verdict::Wait(wait) => {
             let seconds = wait.as_secs().max(1);
-            let refusal = Some(page::Refusal::Wait(seconds));
-            let mut response = self::form(&admin, &headers, StatusCode::TOO_MANY_REQUESTS, refusal);
+            let mut response = refused(StatusCode::TOO_MANY_REQUESTS, page::Refusal::Wait(seconds));
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
             response
         }
@@ -97,7 +103,7 @@ pub(super) async fn leave(
 ) -> Response {
     let is_meant = request::is_ours(&headers)
         && admin.session(&headers).is_some_and(|session| session.is_token(&form.0.token));
-    let mut response = request::see_other("/admin/login");
+    let mut response = request::see_other(&Aim::Overview.login());
     if is_meant && let Some(id) = cookie(&headers, COOKIE) {
         if let Err(answer) = admin.record(Entry::of_operator(Act::OperatorLogout)).await {
             return answer;
@@ -109,12 +115,18 @@ pub(super) async fn leave(
 }
 
 /// The login form, for this browser: its cookie is kept if it has one, so that two open forms both work.
-fn form(admin: &Admin, headers: &HeaderMap, status: StatusCode, refusal: Option<page::Refusal>) -> Response {
+fn form(
+    admin: &Admin,
+    headers: &HeaderMap,
+    aim: &Aim,
+    status: StatusCode,
+    refusal: Option<page::Refusal>,
+) -> Response {
     let gate = &admin.gate;
     // Whether it looks like what we give out; the token proves the rest.
     let shown = cookie(headers, FORM_COOKIE).filter(|shown| is_random::<32>(shown));
     let shown = shown.unwrap_or_else(random::<32>);
-    let html = page::login(admin, &gate.form_token(&shown), refusal);
+    let html = page::login(admin, &gate.form_token(&shown), aim, refusal);
     let mut response = request::page(&admin.theme, status, &html);
     response
         .headers_mut()

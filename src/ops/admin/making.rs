@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::{
     Admin,
+    aim::Aim,
     page::{self, Field},
     request::{self, InTime},
     session::Session,
@@ -71,7 +72,7 @@ pub(super) fn choice(caller: &CallerName, like: &str) -> String {
 
 /// `GET /admin/new-sender`.
 pub(super) async fn show(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Response {
-    let Some(session) = admin.session(&headers) else { return request::see_other("/admin/login") };
+    let Some(session) = admin.session(&headers) else { return request::see_other(&Aim::NewSender.login()) };
     answer(&admin, &session, StatusCode::OK, &Wanted::default(), &Invalids::new())
 }
 
@@ -81,7 +82,7 @@ pub(super) async fn make(
     headers: HeaderMap,
     form: InTime<Wanted>,
 ) -> Response {
-    let Some(session) = admin.session(&headers) else { return request::see_other("/admin/login") };
+    let Some(session) = admin.session(&headers) else { return request::see_other(&Aim::NewSender.login()) };
     let wanted = form.0;
     if !request::is_ours(&headers) || !session.is_token(&wanted.token) {
         return request::text(StatusCode::FORBIDDEN, page::FOREIGN);

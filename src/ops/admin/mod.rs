@@ -12,6 +12,8 @@
 //! The page works without script: then it loads itself again. With script, a stream brings what has changed
 //! and only that part is replaced, so the tick of a consent appears by itself.
 //!
+//! Whoever opens one of its pages without a login gets there after it.
+//!
 //! | Limit | Is | In |
 //! |---|---|---|
 //! | life of a login | 1 h, whatever is done with it | `session` |
@@ -20,6 +22,7 @@
 //! | body of a form | 4 KiB, within 10 s | `mod`, `request` |
 //! | open streams | 32 | `stream` |
 
+mod aim;
 mod gate;
 mod login;
 mod making;
@@ -43,7 +46,7 @@ use axum::{
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-use self::{gate::Gate, request::InTime, session::Sessions};
+use self::{aim::Aim, gate::Gate, request::InTime, session::Sessions};
 pub use self::{gate::Password, making::Makers};
 use crate::{
     audit::{Act, Entry},
@@ -192,14 +195,16 @@ struct Came {
 }
 
 async fn overview(State(admin): State<Arc<Admin>>, headers: HeaderMap, came: Query<Came>) -> Response {
-    let Some(session) = admin.session(&headers) else { return request::see_other("/admin/login") };
+    let Some(session) = admin.session(&headers) else { return request::see_other(&Aim::Overview.login()) };
     let view = view::look(&admin, came.0.from.as_deref().unwrap_or_default()).await;
     let notice = came.0.checked.as_deref().and_then(page::Notice::of);
     request::page(&admin.theme, StatusCode::OK, &page::overview(&admin, &session, &view, notice))
 }
 
 async fn consent(State(admin): State<Arc<Admin>>, headers: HeaderMap, Path(name): Path<String>) -> Response {
-    let Some(session) = admin.session(&headers) else { return request::see_other("/admin/login") };
+    let Some(session) = admin.session(&headers) else {
+        return request::see_other(&Aim::consent(&name).login());
+    };
     admin.auth.await_consent(&name);
     let view = view::look(&admin, &name).await;
     let links = view::links(&admin, &name);
@@ -225,7 +230,7 @@ async fn check(
     Path(name): Path<String>,
     form: InTime<Asked>,
 ) -> Response {
-    let Some(session) = admin.session(&headers) else { return request::see_other("/admin/login") };
+    let Some(session) = admin.session(&headers) else { return request::see_other(&Aim::Overview.login()) };
     if !request::is_ours(&headers) || !session.is_token(&form.0.token) {
         return request::text(StatusCode::FORBIDDEN, page::FOREIGN);
     }

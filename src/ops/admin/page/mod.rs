@@ -8,6 +8,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
     Admin,
+    aim::Aim,
     session::Session,
     sheet,
     view::{Links, SenderView, View},
@@ -84,7 +85,7 @@ impl Notice {
 }
 
 /// The form to log in.
-pub(super) fn login(admin: &Admin, token: &str, refusal: Option<Refusal>) -> Markup {
+pub(super) fn login(admin: &Admin, token: &str, aim: &Aim, refusal: Option<Refusal>) -> Markup {
     let error = refusal.map(|refusal| match refusal {
         Refusal::Foreign => {
             "This form is too old or was not sent from this page. Please try again.".to_owned()
@@ -99,7 +100,7 @@ pub(super) fn login(admin: &Admin, token: &str, refusal: Option<Refusal>) -> Mar
                 div.icon { (Icon::Lock.draw()) }
                 h1 { "Operators" }
                 p { "How the senders stand, where consent is given, and what to do next." }
-                form method="post" action="/admin/login" {
+                form method="post" action=(aim.login()) {
                     input type="hidden" name="token" value=(token);
                     label for="password" { "Password" }
                     input id="password" name="password" type="password" autocomplete="current-password" required
