@@ -451,6 +451,25 @@ async fn it_shows_how_each_sender_stands_and_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_sender_that_there_is_not_has_a_page_with_a_way_back() {
+    let daemon = daemon().await;
+    let mut operator = Operator::new(&daemon);
+    operator.log_in(PASSWORD).await;
+    let form = [("token", &*token(&operator.get("/admin/").await))];
+    let page = operator.get("/admin/senders/nobody/consent").await;
+    let checked = operator.call(Method::POST, "/admin/senders/nobody/check", &form, &[]).await;
+    for reply in [page, checked] {
+        assert_eq!(reply.status, StatusCode::NOT_FOUND);
+        assert!(reply.headers[header::CONTENT_TYPE].to_str().unwrap().starts_with("text/html"));
+        for shown in
+            ["<title>No such sender · countersign</title>", "<a href=\"/admin/\">Back to all senders</a>"]
+        {
+            assert!(reply.text.contains(shown), "no {shown} in {}", reply.text);
+        }
+    }
+}
+
+#[tokio::test]
 async fn t4_a_check_is_asked_for_and_the_stream_brings_the_tick() {
     let daemon = daemon().await;
     let mut operator = Operator::new(&daemon);

@@ -213,7 +213,7 @@ async fn consent(State(admin): State<Arc<Admin>>, headers: HeaderMap, Path(name)
             let html = page::consent(&admin, &session, sender, &links);
             request::page(&admin.theme, StatusCode::OK, &html)
         }
-        _ => request::text(StatusCode::NOT_FOUND, "there is no sender of this name\n"),
+        _ => request::page(&admin.theme, StatusCode::NOT_FOUND, &page::no_sender(&admin, &session)),
     }
 }
 
@@ -235,7 +235,7 @@ async fn check(
         return request::text(StatusCode::FORBIDDEN, page::FOREIGN);
     }
     if admin.auth.status(&name).is_err() {
-        return request::text(StatusCode::NOT_FOUND, "there is no sender of this name\n");
+        return request::page(&admin.theme, StatusCode::NOT_FOUND, &page::no_sender(&admin, &session));
     }
     if let Err(answer) = admin.record(Entry::new(Act::OperatorCheck, &name)).await {
         return answer;

@@ -212,6 +212,20 @@ pub(super) fn consent(admin: &Admin, session: &Session, sender: &SenderView, lin
     frame(admin, &format!("Consent for {name}"), Some(session), Some(refresh), &content)
 }
 
+/// What is shown where no sender has the name.
+pub(super) fn no_sender(admin: &Admin, session: &Session) -> Markup {
+    let content = html! {
+        main.narrow id="main" {
+            p { a href="/admin/" { "Back to all senders" } }
+            div.card {
+                h1 { "No such sender" }
+                p { "There is no sender of this name. It may have been removed, or the address may be incomplete." }
+            }
+        }
+    };
+    frame(admin, "No such sender", Some(session), None, &content)
+}
+
 /// Everything that may change, for the stream: of both pages, since it does not know which one is open.
 pub(super) fn parts(session: &Session, view: &View) -> Markup {
     html! {
