@@ -94,16 +94,18 @@ pub(super) async fn create(
     Ok(answer(outcome.map_err(|error| with_consent_link(&api, &sender, error.into()))?))
 }
 
-/// Counts a create in its caller's day and hour. What its key has made is answered from the store: that counts in neither,
-/// and is there also when both are used up (rule E3). First the day, which a repeat is not counted in again.
+/// Counts a create in its caller's hour and day. What its key has made is answered from the store: that counts in neither,
+/// and is there also when both are used up (rule E3). One that either refuses counts in neither as well.
 async fn count_new(api: &Api, caller: &Caller, ask: &Ask) -> Result<(), Problem> {
     if api.signings.is_key_known(&ask.caller, ask.key).await? {
         return Ok(());
     }
+    caller.spend_share(|| CREATE_CALLS, api.hourly_limit, api.clock.now())?;
     if let Some(cap) = caller.daily_signings() {
-        caller.capped(api.signings.count_create(&ask.caller, ask.key, cap.into()).await)?;
+        let counted = api.signings.count_create(&ask.caller, ask.key, cap.into()).await;
+        caller.capped(counted).inspect_err(|_| caller.return_share(CREATE_CALLS, api.clock.now()))?;
     }
-    caller.spend_share(|| CREATE_CALLS, api.hourly_limit, api.clock.now())
+    Ok(())
 }
 
 /// `POST /v1/signings?dry_run=true`: all that a create would be refused for, at once. It needs no key,

@@ -332,6 +332,39 @@ async fn a_callers_share_of_the_hour_is_its_own() {
         .await;
 }
 
+/// What the one refuses is not counted by the other.
+#[tokio::test]
+async fn a_used_up_hour_takes_nothing_of_the_day_nor_the_day_of_the_hour() {
+    let daemon = TestDaemon::builder().with(&capped("budget_percent = 1\ndaily_signings = 17")).start().await;
+    let create_some = async |name: &str, count: u32| {
+        for number in 0..count {
+            let made = create(&daemon, &format!("{name}-{number}")).await;
+            assert_eq!(made.status, StatusCode::CREATED, "{name} {number}: {}", made.text);
+        }
+    };
+    create_some("first", 15).await;
+    for number in 0..5 {
+        let over = create(&daemon, &format!("over-{number}")).await;
+        assert!(over.text.contains("budget_percent"), "{}", over.text);
+    }
+    daemon.clock.advance(std::time::Duration::from_secs(3_600));
+    daemon.until("the next hour", async || create(&daemon, "next").await.status == StatusCode::CREATED).await;
+    create_some("last", 1).await;
+    for number in 0..20 {
+        let over = create(&daemon, &format!("late-{number}")).await;
+        assert!(over.text.contains("daily_signings"), "{}", over.text);
+    }
+    let read = async || {
+        let path = "/v1/senders/system/esign/templates";
+        call(&daemon, "get", path, NEIGHBOUR_KEY, &Value::Null).await
+    };
+    // Two creates were made in this hour: of its thirty calls that leaves twenty-six.
+    for number in 0..26 {
+        assert_eq!(read().await.status, StatusCode::OK, "{number}");
+    }
+    assert!(read().await.text.contains("budget_percent"), "and no more");
+}
+
 /// What is answered from the store costs no call, and is there whatever has been spent (rule E3).
 #[tokio::test]
 async fn e3_a_share_that_is_used_up_hides_no_answer_and_what_goes_nowhere_costs_none() {

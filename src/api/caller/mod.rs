@@ -312,27 +312,21 @@ where
         caller.spend(api.clock.uptime())?;
         let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         refuse_query(&parts.method, path, &parts.uri)?;
-        if !SPENT_LATER.contains(&path) {
-            caller.spend_share(|| cost(&parts.method, path), api.hourly_limit, api.clock.now())?;
-        }
+        caller.spend_share(|| cost(&parts.method, path), api.hourly_limit, api.clock.now())?;
         Ok(Self(caller))
     }
 }
 
-/// Where a handler spends the share itself, once it knows whether anything is to go upstream: a create that was made
-/// before, and a document that lies here, are answered without a call, and are there also when the share is used up.
-const SPENT_LATER: [&str; 3] =
-    ["/v1/signings", "/v1/signings/{id}/documents/{part}", "/v1/signings/{id}/evidence"];
-
 /// What a create costs upstream, warm (rule B1): the envelope and the first view.
 pub(super) const CREATE_CALLS: u64 = 2;
 
-/// What a request costs upstream at most, warm (rule B1).
+/// What a request costs upstream at most, warm (rule B1). Creates, documents and evidence are not here: their handlers spend
+/// the share once they know whether anything is to go upstream. A create that was made before, and a document that lies
+/// here, are answered without a call, and are there also when the share is used up.
 fn cost(method: &Method, path: &str) -> u64 {
     match (method, path) {
-        (&Method::POST, "/v1/signings") => CREATE_CALLS,
-        (&Method::POST, "/v1/senders/{name}/check") | (_, "/v1/signings/{id}/evidence") => 2,
-        (_, "/v1/senders/{name}/esign/{*path}" | "/v1/signings/{id}/documents/{part}") => 1,
+        (&Method::POST, "/v1/senders/{name}/check") => 2,
+        (_, "/v1/senders/{name}/esign/{*path}") => 1,
         (&Method::POST, path) => {
             let asks = ["/views", "/void", "/refresh", "/purge", "/phone", "/access_code"];
             u64::from(asks.iter().any(|end| path.ends_with(end)))
@@ -351,22 +345,17 @@ mod tests {
         let free = |path: &&str| cost(&Method::GET, path) == 0 && cost(&Method::POST, path) == 0;
         let costly: Vec<_> = PATHS.iter().filter(|path| !free(path)).copied().collect();
         let expected = [
-            "/v1/signings",
             "/v1/signings/{id}/signers/{signer}/views",
             "/v1/signings/{id}/signers/{signer}/phone",
             "/v1/signings/{id}/signers/{signer}/access_code",
             "/v1/signings/{id}/void",
             "/v1/signings/{id}/refresh",
             "/v1/signings/{id}/purge",
-            "/v1/signings/{id}/documents/{part}",
-            "/v1/signings/{id}/evidence",
             "/v1/senders/{name}/check",
             "/v1/senders/{name}/esign/{*path}",
         ];
         assert_eq!(costly, expected);
-        assert_eq!(cost(&Method::GET, "/v1/signings/{id}/evidence"), 2, "two documents");
         assert_eq!(cost(&Method::POST, "/v1/signings/{id}/purge"), 1);
         assert_eq!(cost(&Method::GET, "/v1/signings"), 0, "a list never asks upstream");
-        assert!(SPENT_LATER.iter().all(|path| costly.contains(path)), "none of them has another name here");
     }
 }

@@ -136,12 +136,11 @@ impl Caller {
         hourly_limit: u64,
         now: Timestamp,
     ) -> Result<(), Problem> {
-        let Some(percent) = self.rights.budget_percent else { return Ok(()) };
+        let Some(most) = self.most_calls(hourly_limit) else { return Ok(()) };
         let calls = calls();
         if calls == 0 {
             return Ok(());
         }
-        let most = (hourly_limit * u64::from(percent) / 100).max(1);
         match self.share.spend(calls, most, now) {
             Err(next) if self.refuses(Right::Rate, "budget_percent") => {
                 let detail = format!("this caller's share of the hour ({most} calls) is used up");
@@ -149,6 +148,16 @@ impl Caller {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Takes calls that were spent and will not be made back into the share.
+    pub(in crate::api) fn return_share(&self, calls: u64, now: Timestamp) {
+        self.share.give_back(calls, now);
+    }
+
+    /// How many calls its share of the hour is, if it has one.
+    fn most_calls(&self, hourly_limit: u64) -> Option<u64> {
+        self.rights.budget_percent.map(|percent| (hourly_limit * u64::from(percent) / 100).max(1))
     }
 
     /// What it has spent of its share of the hour, if it has one.

@@ -36,6 +36,12 @@ impl Share {
         Ok(())
     }
 
+    /// Takes back calls that were not made; what the others were told of stays counted.
+    pub(super) fn give_back(&self, calls: u64, now: Timestamp) {
+        let mut hour = self.at(now);
+        hour.own = hour.own.saturating_sub(calls).max(hour.told);
+    }
+
     /// The hour, by its start, and the calls in it that other daemons have not been told of. None: what others
     /// spend makes no difference here, because nobody calls.
     pub fn untold(&self, now: Timestamp) -> Option<(Timestamp, u64)> {
@@ -73,13 +79,16 @@ mod tests {
     fn what_others_spent_counts_and_an_hour_begins_with_nothing() {
         let (share, nine) = (Share::default(), "2026-01-01T09:10:00Z".parse().unwrap());
         let ten: Timestamp = "2026-01-01T10:00:00Z".parse().unwrap();
-        assert_eq!(share.spend(4, 10, nine), Ok(()));
+        assert_eq!(share.spend(6, 10, nine), Ok(()));
+        share.give_back(2, nine);
         let (hour, calls) = share.untold(nine).unwrap();
         assert_eq!((hour, calls), ("2026-01-01T09:00:00Z".parse().unwrap(), 4));
         assert_eq!(share.spend(1, 10, nine), Ok(()), "while the others are told");
         share.learned(hour, calls, 9, nine);
         assert_eq!(share.untold(nine), Some((hour, 1)));
         assert_eq!(share.spend(1, 10, nine), Err(ten), "five of our own and five of theirs");
+        share.give_back(5, nine);
+        assert_eq!(share.spend(2, 10, nine), Err(ten), "four of our own were told");
         assert_eq!(share.spend(10, 10, ten), Ok(()));
         share.learned(hour, 1, 99, ten);
         assert_eq!(share.untold(ten), Some((ten, 10)), "late news of the hour before");
