@@ -82,10 +82,15 @@ pub(super) fn authorise(world: &mut World, call: &mut Call) -> Result<(), Answer
     Ok(())
 }
 
-/// Whether the account was moved to another origin than the one that the call came to.
+/// Whether the account was moved to another host than the one that the call came to. A proxy may stand between that
+/// adds TLS, so the scheme is not compared.
 fn is_elsewhere(account: &Account, call: &Call) -> bool {
-    let origin = |text: &str| url::Url::parse(text).ok().map(|url| url.origin());
-    account.elsewhere.as_deref().is_some_and(|home| origin(home) != origin(&call.origin))
+    let Some(home) = account.elsewhere.as_deref().and_then(|home| url::Url::parse(home).ok()) else {
+        return false;
+    };
+    let came = call.origin.split_once("://").map_or("", |(_, host)| host);
+    let came = url::Url::parse(&format!("{}://{came}", home.scheme()));
+    came.map_or(true, |came| came.origin() != home.origin())
 }
 
 fn check_token(world: &mut World, call: &Call) -> Result<String, Answer> {
@@ -193,8 +198,11 @@ fn change_settings(world: &mut World, call: &Call, account: &str) -> Result<Answ
     if let Some(account) = world.directory.accounts.get_mut(account) {
         for (name, value) in &given {
             let Some(value) = value.as_str() else { continue };
-            let is_switch = SWITCHES.contains(&name.as_str());
-            let value = if is_switch { value.to_ascii_lowercase() } else { value.to_owned() };
+            let value = match SWITCHES.contains(&name.as_str()) {
+                true if value.is_empty() => continue,
+                true => value.to_ascii_lowercase(),
+                false => value.to_owned(),
+            };
             account.settings.insert(name.clone(), value);
         }
     }

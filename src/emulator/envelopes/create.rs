@@ -289,11 +289,18 @@ pub(super) fn expiry(notification: &Fields, sent: Timestamp) -> Option<Timestamp
     sent.checked_add(SignedDuration::from_hours(24 * days)).ok()
 }
 
+/// As many notifications as an account may have configurations of Connect: each event is written for each of them.
+const MAX_HOOKS: usize = 20;
+
 /// The notifications that a definition asks for: the one, and those of the list (SDK: `EnvelopeDefinition`).
 fn hooks(world: &mut World, fields: &Fields) -> Result<Vec<(u64, Value)>, Refusal> {
     let one = fields.get("eventNotification").and_then(Value::as_object);
+    let given: Vec<_> = one.into_iter().chain(objects(fields.get("eventNotifications"))).collect();
+    if given.len() > MAX_HOOKS {
+        return Err(invalid(&format!("An envelope has at most {MAX_HOOKS} event notifications.")));
+    }
     let mut hooks = Vec::new();
-    for hook in one.into_iter().chain(objects(fields.get("eventNotifications"))) {
+    for hook in given {
         check_hook(hook)?;
         world.envelopes.next_hook += 1;
         hooks.push((world.envelopes.next_hook, Value::Object(hook.clone())));

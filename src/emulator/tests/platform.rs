@@ -55,6 +55,8 @@ async fn an_account_that_was_moved_is_reached_where_it_is_now() {
     assert_eq!(at(Some("NA4.test:9")).await.0, 200);
     emulator.control("POST", "accounts", json!({ "base_uri": emulator.ready.base_url })).await;
     assert_eq!(at(None).await.0, 200, "its own origin, too");
+    emulator.control("POST", "accounts", json!({ "base_uri": "https://na4.test" })).await;
+    assert_eq!(at(Some("na4.test")).await.0, 200, "behind what adds TLS");
     assert_eq!(at(Some("na4.test:9")).await, refused);
 }
 

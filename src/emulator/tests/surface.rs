@@ -388,11 +388,12 @@ async fn a_switch_of_an_account_is_on_or_off() {
         let (status, refused) = (answer.status().as_u16(), answer.json::<Value>().await.unwrap());
         assert_eq!((status, &refused["errorCode"]), (400, &json!("INVALID_REQUEST_PARAMETER")), "{name}");
     }
-    let change = json!({ "inSessionEnabled": "True", "signDateFormat": "d/M/yyyy" });
+    let change = json!({ "inSessionEnabled": "True", "signDateFormat": "d/M/yyyy", "allowInPerson": "" });
     assert_eq!(put(change).await.status(), 200);
     let (_, changed) = answered(&emulator, "GET", "/settings", &token).await;
     assert_eq!(
         (&changed["inSessionEnabled"], &changed["signDateFormat"]),
         (&json!("true"), &json!("d/M/yyyy"))
     );
+    assert_eq!(changed["allowInPerson"], settings["allowInPerson"], "an empty text says nothing");
 }

@@ -147,11 +147,11 @@ async fn paths(receiver: &TcpListener, number: usize) -> Vec<String> {
 async fn connect_tells_every_notification_of_a_list_of_copies_too() {
     let client = Client::start().await;
     let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let listed = |paths: [&str; 2], event: &str| {
-        paths.map(|path| telling(&receiver, path, &[event])["eventNotification"].clone())
+    let listed = |paths: &[&str], event: &str| -> Vec<Value> {
+        paths.iter().map(|path| telling(&receiver, path, &[event])["eventNotification"].clone()).collect()
     };
     let mut whole = telling(&receiver, "/one", &["envelope-sent"]);
-    whole["eventNotifications"] = json!(listed(["/two", "/three"], "envelope-sent"));
+    whole["eventNotifications"] = json!(listed(&["/two", "/three"], "envelope-sent"));
     client.create(whole.clone()).await;
     assert_eq!(paths(&receiver, 3).await, ["/one", "/three", "/two"]);
 
@@ -166,7 +166,8 @@ async fn connect_tells_every_notification_of_a_list_of_copies_too() {
     assert_eq!(paths(&receiver, 3).await, ["/one", "/three", "/two"]);
 
     let elsewhere = json!([{ "url": "http://www.example.com/in", "events": ["envelope-sent"] }]);
-    for wrong in [elsewhere, json!(listed(["/a", "/b"], "envelope-eaten"))] {
+    let too_many = json!(listed(&["/a"; 20], "envelope-sent"));
+    for wrong in [elsewhere, json!(listed(&["/a", "/b"], "envelope-eaten")), too_many] {
         whole["eventNotifications"] = wrong;
         assert_eq!(client.refusal(whole.clone()).await, "INVALID_REQUEST_PARAMETER");
     }
