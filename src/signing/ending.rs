@@ -318,10 +318,11 @@ fn purge_check(asked_at: Timestamp) -> Timestamp {
     later(asked_at, PURGE_QUEUE + PURGE_CHECK)
 }
 
-/// When a return is to have the check that it is owed: as soon as the envelope may be asked about again.
+/// When a return is to have the check that it is owed: as soon as the envelope may be asked about again, and at once if it
+/// was not asked about.
 fn return_check(signing: &Signing) -> Option<Timestamp> {
     let returned_at = unanswered_return(signing).filter(|_| signing.status == SigningStatus::Open)?;
-    let due_at = later(signing.checked_at.unwrap_or(returned_at), CHECK_AGAIN);
+    let due_at = signing.checked_at.map_or(returned_at, |at| later(at, CHECK_AGAIN).max(returned_at));
     (due_at <= later(returned_at, RETURN_FOLLOWED)).then_some(due_at)
 }
 
@@ -364,8 +365,12 @@ mod tests {
         assert_eq!(return_check(&signing), Some(at(60 + 86_400)));
         signing.checked_at = Some(at(60 + 86_400));
         assert_eq!(return_check(&signing), None);
-        signing.checked_at = None;
-        assert_eq!(return_check(&signing), Some(at(965)));
+        // Nobody was asked, or long before.
+        for long_before in [None, Some(at(-900))] {
+            signing.checked_at = long_before;
+            assert_eq!(return_check(&signing), Some(at(60)));
+            assert_eq!(with_return_check(&signing, Some(late)), Some(Work { due_at: at(60), ..late }));
+        }
         signing.status = SigningStatus::Completed;
         assert_eq!((chores(&signing).next(), still_needed(&signing, other)), (None, None));
         assert_eq!(still_needed(&signing, held), held);

@@ -314,7 +314,7 @@ impl Signings {
     }
 
     /// Spends the one check of a polling interval. It is reserved first: of many at once, one gets it; and
-    /// given back if the upstream was not asked after all.
+    /// given back if the upstream was not asked after all, so that a return need not wait for the next interval.
     pub(super) async fn check(
         &self,
         signing: &Signing,
@@ -329,9 +329,9 @@ impl Signings {
             }
             Err(error) => {
                 if error.never_left() {
-                    self.change(signing.id, Durability::Flushed, |signing, _| {
+                    self.change_with_work(signing.id, Durability::Flushed, |signing, work, _| {
                         signing.checked_at = before;
-                        Ok(Vec::new())
+                        Ok((Vec::new(), with_return_check(signing, work)))
                     })
                     .await?;
                 }

@@ -178,6 +178,34 @@ async fn f2_a_return_whose_check_fails_is_checked_a_quarter_of_an_hour_later() {
     daemon.broke_no_rule().await;
 }
 
+/// Their site reads the envelope through us, ten minutes before they come back: the question after the return is held back.
+#[tokio::test]
+async fn f2_a_return_whose_check_never_left_is_checked_as_soon_as_one_may_be_made() {
+    let (daemon, made, back) = signed_in_silence().await;
+    let (path, id) = (format!("/v1/signings/{}", made.id()), made.id().parse().unwrap());
+    let envelope = made.body["provider"]["envelope_id"].as_str().unwrap();
+    let account = &daemon.emulator.ready().account_id;
+    let read = format!("/v1/senders/system/esign/restapi/v2.1/accounts/{account}/envelopes/{envelope}");
+    assert_eq!(daemon.get(&read).await.status, StatusCode::OK);
+    daemon.clock.advance(Duration::from_secs(10 * 60));
+    daemon.forget_requests().await;
+    let returned_at = daemon.clock.now();
+    daemon.look(&back).await;
+    assert_eq!(daemon.get(&path).await.body["status"], "open");
+    let tries = async || daemon.record(id).await.work.map(|work| work.attempts);
+    daemon.run_clock("a try", async || tries().await == Some(1)).await;
+    daemon.pass(Duration::from_secs(1), 60).await;
+    assert_eq!(tries().await, Some(1), "there is no use in another one yet");
+    assert_eq!(daemon.record(id).await.signing.checked_at, None, "it is given back");
+    assert_eq!(daemon.asked().await, Vec::<String>::new());
+    daemon.run_clock("the check", async || daemon.get(&path).await.body["status"] == "completed").await;
+    let after = daemon.clock.now().duration_since(returned_at);
+    assert!(after < SignedDuration::from_mins(10), "{after:?}");
+    assert_eq!(daemon.asked().await.len(), 1);
+    daemon.run_clock("nothing more to do", async || daemon.record(id).await.work.is_none()).await;
+    daemon.broke_no_rule().await;
+}
+
 /// What is known needs no second look.
 #[tokio::test]
 async fn f2_a_return_that_was_checked_leaves_nothing_to_do() {
