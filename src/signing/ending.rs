@@ -106,24 +106,25 @@ impl Signings {
         let Record { signing, work, .. } = record;
         let mut tending = Tending::new(work);
         let lag = self.lag();
-        for (due_at, chore) in chores(&signing) {
+        for (due_at, chore) in chores(&signing, self.parts.clock.now()) {
             if chore.comes(due_at, lag) <= self.parts.clock.now() {
                 self.tend_to(&signing, due_at, chore, &mut tending).await;
             }
         }
         let sought = signing.twins_sought.saturating_add(tending.has_looked.into());
-        let told = self.change_with_work(signing.id, Durability::Synced, |signing, _, _| {
+        let told = self.change_with_work(signing.id, Durability::Synced, |signing, _, now| {
             // Whoever took this up when it took longer than its lease may have looked, too: that is one look.
             signing.twins_sought = signing.twins_sought.max(sought);
-            Ok((Vec::new(), tending.next(signing, lag)))
+            Ok((Vec::new(), tending.next(signing, lag, now)))
         });
         told.await.map(|_| ())
     }
 
     /// What is still to come first for a signing whose create is settled.
     pub(super) fn upkeep(&self, signing: &Signing) -> Option<Work> {
-        // Most have no chore at all, and ask for no time.
-        chores(signing).map(|(due_at, chore)| chore.comes(due_at, self.lag())).min().map(Work::at)
+        // Most have no chore at all, and need not know how far the clock is behind.
+        let chores = chores(signing, self.parts.clock.now());
+        chores.map(|(due_at, chore)| chore.comes(due_at, self.lag())).min().map(Work::at)
     }
 
     /// How far this machine's clock is behind the upstream's; nothing if it is ahead, when what comes too early waits.
@@ -248,8 +249,8 @@ impl Tending {
 
     /// What is to come after this round. What was done in it comes only as it said itself; what has come up
     /// meanwhile, such as a purge that was asked for, or the next look for a second envelope, has a time of its own.
-    fn next(&self, signing: &Signing, lag: Duration) -> Option<Work> {
-        let others = chores(signing).filter(|chore| !self.done.contains(chore));
+    fn next(&self, signing: &Signing, lag: Duration, now: Timestamp) -> Option<Work> {
+        let others = chores(signing, now).filter(|chore| !self.done.contains(chore));
         let others = others.map(|(due_at, chore)| chore.comes(due_at, lag));
         let due_at = others.chain(self.again.iter().copied()).min()?;
         let attempts = if self.has_failed { self.attempts.saturating_add(1) } else { 0 };
@@ -278,7 +279,7 @@ impl Chore {
 }
 
 /// All that is still to come, each once.
-fn chores(signing: &Signing) -> impl Iterator<Item = (Timestamp, Chore)> + use<> {
+fn chores(signing: &Signing, now: Timestamp) -> impl Iterator<Item = (Timestamp, Chore)> + use<> {
     let twins = twins::next_look(signing).map(|at| (at, Chore::LookForTwins));
     let own = if signing.status == SigningStatus::Open {
         signing.expires_at.map(|end| (end_of(signing, end), Chore::Expire))
@@ -286,14 +287,14 @@ fn chores(signing: &Signing) -> impl Iterator<Item = (Timestamp, Chore)> + use<>
         let asked_at = signing.purge_requested_at.filter(|_| signing.purged_at.is_none());
         asked_at.map(|at| (purge_check(at), Chore::LookAtPurge))
     };
-    let returned = return_check(signing).map(|at| (at, Chore::LookAfterReturn));
+    let returned = return_check(signing, now).map(|at| (at, Chore::LookAfterReturn));
     twins.into_iter().chain(own).chain(returned)
 }
 
 /// The work on a signing with the check that a return is owed. What somebody has in hand stays with them: they see what
 /// is to come when they are done.
-pub(super) fn with_return_check(signing: &Signing, work: Option<Work>) -> Option<Work> {
-    let Some(due_at) = return_check(signing) else { return work };
+pub(super) fn with_return_check(signing: &Signing, work: Option<Work>, now: Timestamp) -> Option<Work> {
+    let Some(due_at) = return_check(signing, now) else { return work };
     match work {
         None => Some(Work::at(due_at)),
         Some(work) if work.leased_until.is_none() && due_at < work.due_at => Some(Work { due_at, ..work }),
@@ -302,8 +303,8 @@ pub(super) fn with_return_check(signing: &Signing, work: Option<Work>) -> Option
 }
 
 /// The work on a signing, unless nothing is to come any more, and nobody has it in hand.
-pub(super) fn still_needed(signing: &Signing, work: Option<Work>) -> Option<Work> {
-    let is_over = is_settled(signing.status) && chores(signing).next().is_none();
+pub(super) fn still_needed(signing: &Signing, work: Option<Work>, now: Timestamp) -> Option<Work> {
+    let is_over = is_settled(signing.status) && chores(signing, now).next().is_none();
     work.filter(|work| !is_over || work.leased_until.is_some())
 }
 
@@ -319,11 +320,11 @@ fn purge_check(asked_at: Timestamp) -> Timestamp {
 }
 
 /// When a return is to have the check that it is owed: as soon as the envelope may be asked about again, and at once if it
-/// was not asked about.
-fn return_check(signing: &Signing) -> Option<Timestamp> {
-    let returned_at = unanswered_return(signing).filter(|_| signing.status == SigningStatus::Open)?;
+/// was not asked about; and for a day, whether the question ever leaves or not.
+fn return_check(signing: &Signing, now: Timestamp) -> Option<Timestamp> {
+    let returned_at = unanswered_return(signing, now).filter(|_| signing.status == SigningStatus::Open)?;
     let due_at = signing.checked_at.map_or(returned_at, |at| later(at, CHECK_AGAIN).max(returned_at));
-    (due_at <= later(returned_at, RETURN_FOLLOWED)).then_some(due_at)
+    (due_at.max(now) <= later(returned_at, RETURN_FOLLOWED)).then_some(due_at)
 }
 
 /// 1, 2, 4, 5 s, then a quarter of an hour: nobody waits.
@@ -343,39 +344,42 @@ mod tests {
     #[test]
     fn f2_the_check_that_a_return_is_owed_comes_when_it_may_be_made_and_for_a_day() {
         let at = |second: i64| Timestamp::constant(1_700_000_000 + second, 123_456_700);
+        let now = at(60);
         let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
         let other = Some(Work { attempts: 3, ..Work::at(at(600)) });
-        assert_eq!(with_return_check(&signing, other), other);
-        assert_eq!(still_needed(&signing, other), None, "nothing is to come");
+        assert_eq!(with_return_check(&signing, other, now), other);
+        assert_eq!(still_needed(&signing, other, now), None, "nothing is to come");
         signing.checked_at = Some(at(0));
         signing.signers[0].last_return =
             Some(LastReturn { claim: Claim::SigningComplete, at: at(60), view: None });
-        assert_eq!(chores(&signing).collect::<Vec<_>>(), [(at(905), Chore::LookAfterReturn)]);
-        assert_eq!(with_return_check(&signing, None), Some(Work::at(at(905))));
-        assert_eq!(with_return_check(&signing, other), other, "what comes sooner");
+        assert_eq!(chores(&signing, now).collect::<Vec<_>>(), [(at(905), Chore::LookAfterReturn)]);
+        assert_eq!(with_return_check(&signing, None, now), Some(Work::at(at(905))));
+        assert_eq!(with_return_check(&signing, other, now), other, "what comes sooner");
         let late = Work { attempts: 3, ..Work::at(at(7_200)) };
         let sooner = Work { due_at: at(905), ..late };
-        assert_eq!(with_return_check(&signing, Some(late)), Some(sooner));
+        assert_eq!(with_return_check(&signing, Some(late), now), Some(sooner));
         let held = Some(Work { leased_until: Some(at(7_300)), ..late });
-        assert_eq!(with_return_check(&signing, held), held);
-        assert_eq!(still_needed(&signing, other), other);
+        assert_eq!(with_return_check(&signing, held, now), held);
+        assert_eq!(still_needed(&signing, other, now), other);
 
         // Nobody has answered since.
         signing.checked_at = Some(at(60 + 86_400 - 905));
-        assert_eq!(return_check(&signing), Some(at(60 + 86_400)));
+        assert_eq!(return_check(&signing, now), Some(at(60 + 86_400)));
         signing.checked_at = Some(at(60 + 86_400));
-        assert_eq!(return_check(&signing), None);
+        assert_eq!(return_check(&signing, now), None);
         // Nobody was asked, or long before.
         for long_before in [None, Some(at(-900))] {
             signing.checked_at = long_before;
-            assert_eq!(return_check(&signing), Some(at(60)));
-            assert_eq!(with_return_check(&signing, Some(late)), Some(Work { due_at: at(60), ..late }));
+            assert_eq!(return_check(&signing, now), Some(at(60)));
+            assert_eq!(with_return_check(&signing, Some(late), now), Some(Work { due_at: at(60), ..late }));
+            assert_eq!(return_check(&signing, at(60 + 86_400)), Some(at(60)));
+            assert_eq!(return_check(&signing, at(60 + 86_401)), None, "the question never leaves");
         }
         signing.status = SigningStatus::Completed;
-        assert_eq!((chores(&signing).next(), still_needed(&signing, other)), (None, None));
-        assert_eq!(still_needed(&signing, held), held);
+        assert_eq!((chores(&signing, now).next(), still_needed(&signing, other, now)), (None, None));
+        assert_eq!(still_needed(&signing, held, now), held);
         signing.status = SigningStatus::Uncertain;
-        assert_eq!(still_needed(&signing, other), other, "it is to be looked up");
+        assert_eq!(still_needed(&signing, other, now), other, "it is to be looked up");
     }
 
     /// What is put off for longer than the store's bounds counts as written by a wrong clock, and is taken up at once.

@@ -70,13 +70,15 @@ const fn may_have_done_something(claim: Claim) -> bool {
 }
 
 /// When the last return was that is owed a check: it may have done something, no event has told of the end of their part,
-/// and no check that was made since has been answered.
-pub(super) fn unanswered_return(signing: &Signing) -> Option<Timestamp> {
+/// and no check that was made since has been answered. One that is in the future was noted by a clock that has been set back
+/// since: it is owed none, for no answer would be later.
+pub(super) fn unanswered_return(signing: &Signing, now: Timestamp) -> Option<Timestamp> {
     let answers = signing.history.iter().filter(|moment| moment.what == MomentKind::Checked);
     // Asked before they came back and answered after, it may tell of the time before.
     let answered = answers.map(|moment| moment.at).max().min(signing.checked_at);
     let present = signing.signers.iter().filter(|signer| !signer.status.is_terminal());
     let returns = present.filter_map(|signer| signer.last_return);
+    let returns = returns.filter(|last| last.at <= later(now, CLOCKS));
     let owed = returns.filter(|last| may_have_done_something(last.claim) && Some(last.at) > answered);
     owed.map(|last| last.at).max()
 }
@@ -329,9 +331,9 @@ impl Signings {
             }
             Err(error) => {
                 if error.never_left() {
-                    self.change_with_work(signing.id, Durability::Flushed, |signing, work, _| {
+                    self.change_with_work(signing.id, Durability::Flushed, |signing, work, now| {
                         signing.checked_at = before;
-                        Ok((Vec::new(), with_return_check(signing, work)))
+                        Ok((Vec::new(), with_return_check(signing, work, now)))
                     })
                     .await?;
                 }
@@ -357,7 +359,7 @@ impl Signings {
             before = signing.checked_at;
             taken = take_check(signing, now);
             // It may not be made now, or come to nothing, and whoever waits for it here may be gone by then.
-            Ok((Vec::new(), with_return_check(signing, work)))
+            Ok((Vec::new(), with_return_check(signing, work, now)))
         });
         reserved.await?;
         taken.map_err(|retry_at| {
@@ -384,7 +386,7 @@ impl Signings {
                 }
             }
             let news = facts.iter().flat_map(|fact| signing.observe(fact, now)).collect();
-            Ok((news, still_needed(signing, work)))
+            Ok((news, still_needed(signing, work, now)))
         })
         .await
     }
@@ -477,23 +479,37 @@ mod tests {
     fn f2_a_return_is_owed_a_check_until_one_is_answered() {
         let returned = LastReturn { claim: Claim::SigningComplete, at: at(60), view: None };
         let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
-        assert_eq!(unanswered_return(&signing), None, "nobody has come back");
+        assert_eq!(unanswered_return(&signing, at(62)), None, "nobody has come back");
         signing.signers[0].last_return = Some(returned);
-        assert_eq!(unanswered_return(&signing), Some(at(60)));
+        assert_eq!(unanswered_return(&signing, at(62)), Some(at(60)));
         signing.checked_at = Some(at(60));
-        assert_eq!(unanswered_return(&signing), Some(at(60)), "it was asked, and not answered");
+        assert_eq!(unanswered_return(&signing, at(62)), Some(at(60)), "it was asked, and not answered");
         signing.checked_at = Some(at(59));
         signing.remember(at(61), MomentKind::Checked, None, None);
-        assert_eq!(unanswered_return(&signing), Some(at(60)), "it was asked before they came back");
+        assert_eq!(unanswered_return(&signing, at(62)), Some(at(60)), "it was asked before they came back");
         signing.checked_at = Some(at(60));
-        assert_eq!(unanswered_return(&signing), None);
+        assert_eq!(unanswered_return(&signing, at(62)), None);
         signing.signers[0].last_return = Some(LastReturn { at: at(62), ..returned });
-        assert_eq!(unanswered_return(&signing), Some(at(62)), "they came back again");
+        assert_eq!(unanswered_return(&signing, at(62)), Some(at(62)), "they came back again");
         signing.signers[0].last_return = Some(LastReturn { claim: Claim::Cancel, at: at(62), view: None });
-        assert_eq!(unanswered_return(&signing), None, "they have done nothing");
+        assert_eq!(unanswered_return(&signing, at(62)), None, "they have done nothing");
         signing.signers[0].last_return = Some(LastReturn { at: at(62), ..returned });
         signing.signers[0].status = SignerStatus::Signed;
-        assert_eq!(unanswered_return(&signing), None, "it is known");
+        assert_eq!(unanswered_return(&signing, at(62)), None, "it is known");
+    }
+
+    #[test]
+    fn f2_a_return_that_a_clock_noted_that_was_ahead_is_owed_no_check() {
+        let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+        let ahead = LastReturn { claim: Claim::SigningComplete, at: at(3_600), view: None };
+        signing.signers[0].last_return = Some(ahead);
+        assert_eq!(unanswered_return(&signing, at(0)), None);
+        assert_eq!(unanswered_return(&signing, at(3_540)), Some(at(3_600)), "clocks differ by as much");
+        signing.signers.push(Signer {
+            last_return: Some(LastReturn { at: at(0), ..ahead }),
+            ..sample::person(SignerStatus::Ready)
+        });
+        assert_eq!(unanswered_return(&signing, at(0)), Some(at(0)), "another's is owed one all the same");
     }
 
     #[test]
