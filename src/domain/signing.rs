@@ -311,7 +311,7 @@ impl Claim {
 /// One line of a signing's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moment {
-    /// When we learned of it.
+    /// When we learned of it; of a check, when it was asked for.
     pub at: Timestamp,
     /// What happened, with a stable word such as `asked_for`, `view_minted`, `signer.signed`.
     pub what: MomentKind,
@@ -403,6 +403,14 @@ impl Signing {
             self.history.remove(oldest.unwrap_or(0));
         }
         self.history.push(Moment { at, what, signer, trace, note: None });
+    }
+
+    /// Writes a line of history about what was begun at that time: before what has happened since.
+    pub fn remember_begun(&mut self, at: Timestamp, what: MomentKind, trace: Option<String>) {
+        self.remember(at, what, None, trace);
+        let since = self.history.iter().rev().skip(1).take_while(|moment| moment.at > at).count();
+        let place = self.history.len().saturating_sub(since + 1);
+        self.history[place..].rotate_right(1);
     }
 
     /// Writes a line of history about what ends the signing: before the end, if that is known already.
@@ -498,6 +506,21 @@ mod tests {
         signing.remember_before_end(at(2), MomentKind::VoidAsked, Some("trace".to_owned()));
         let voided = MomentKind::Event(EventKind::SigningVoided);
         assert_eq!(told(&signing), [voided, MomentKind::VoidAsked, MomentKind::LinkMade]);
+    }
+
+    #[test]
+    fn what_was_begun_is_told_before_what_has_happened_since() {
+        let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+        signing.remember_begun(at(0), MomentKind::Checked, None);
+        for second in [1, 3, 4] {
+            signing.remember(at(second), MomentKind::LinkMade, None, None);
+        }
+        signing.remember_begun(at(2), MomentKind::Checked, None);
+        signing.remember_begun(at(4), MomentKind::Checked, None);
+        let told: Vec<_> = signing.history.iter().map(|moment| (moment.at, moment.what.clone())).collect();
+        let (checked, made) = (MomentKind::Checked, MomentKind::LinkMade);
+        let lines = [(0, &checked), (1, &made), (2, &checked), (3, &made), (4, &made), (4, &checked)];
+        assert_eq!(told, lines.map(|(second, what)| (at(second), what.clone())));
     }
 
     #[test]

@@ -171,7 +171,7 @@ impl Signings {
         match self.parts.esign.void(&acting, envelope, REASON, self.at_leisure()).await {
             Ok(trace) => {
                 let fact = Fact::Envelope(EnvelopeFact::Expired);
-                let asked = Asked { what: MomentKind::ExpiryAsked, ends: true, trace };
+                let asked = Asked::End { what: MomentKind::ExpiryAsked, trace };
                 self.take_in(signing.id, &[fact], Some(asked)).await?;
             }
             // It has ended in another way, and the event is on its way or lost.

@@ -30,15 +30,13 @@ const MAX_TOLD: usize = 3;
 /// How long a browser that came back waits for the check.
 const RETURN_PATIENCE: Duration = Duration::from_secs(3);
 
-/// A call to the upstream, for the timeline.
+/// A call to the upstream that was answered, for the timeline; with the upstream's trace id.
 #[derive(Debug, Clone)]
-pub(super) struct Asked {
-    /// Which.
-    pub(super) what: MomentKind,
-    /// Whether it ends the signing, of which the event may be here before the answer.
-    pub(super) ends: bool,
-    /// The upstream's trace id.
-    pub(super) trace: Option<String>,
+pub(super) enum Asked {
+    /// To end the signing, of which the event may be here before the answer.
+    End { what: MomentKind, trace: Option<String> },
+    /// How it stands, at that time: the answer may tell of nothing later.
+    Status { at: Timestamp, trace: Option<String> },
 }
 
 /// What became of facts.
@@ -70,16 +68,16 @@ const fn may_have_done_something(claim: Claim) -> bool {
 }
 
 /// When the last return was that is owed a check: it may have done something, no event has told of the end of their part,
-/// and no check that was made since has been answered. One that is in the future was noted by a clock that has been set back
-/// since: it is owed none, for no answer would be later.
+/// and no check that was asked for since has been answered. What is in the future was noted by a clock that has been set back
+/// since: such a return is owed none, for no answer would be later, and such an answer is none to what comes now.
 pub(super) fn unanswered_return(signing: &Signing, now: Timestamp) -> Option<Timestamp> {
+    let has_been = |at: Timestamp| at <= later(now, CLOCKS);
     let answers = signing.history.iter().filter(|moment| moment.what == MomentKind::Checked);
-    // Asked before they came back and answered after, it may tell of the time before.
-    let answered = answers.map(|moment| moment.at).max().min(signing.checked_at);
+    let answered = answers.map(|moment| moment.at).filter(|at| has_been(*at)).max();
     let present = signing.signers.iter().filter(|signer| !signer.status.is_terminal());
     let returns = present.filter_map(|signer| signer.last_return);
-    let returns = returns.filter(|last| last.at <= later(now, CLOCKS));
-    let owed = returns.filter(|last| may_have_done_something(last.claim) && Some(last.at) > answered);
+    let returns = returns.filter(|last| may_have_done_something(last.claim) && has_been(last.at));
+    let owed = returns.filter(|last| Some(last.at) > answered);
     owed.map(|last| last.at).max()
 }
 
@@ -270,7 +268,7 @@ impl Signings {
             // The API's own answer is a fact (rule F1).
             Ok(trace) => {
                 let facts = [Fact::Envelope(EnvelopeFact::Voided)];
-                self.take_in(id, &facts, Some(Asked { what: MomentKind::VoidAsked, ends: true, trace })).await
+                self.take_in(id, &facts, Some(Asked::End { what: MomentKind::VoidAsked, trace })).await
             }
             // Another call may have voided it at the same time, or its end is on its way here.
             Err(error) if error.rejection() == Some(RejectionKind::EnvelopeClosed) => {
@@ -323,10 +321,10 @@ impl Signings {
         envelope: &EnvelopeId,
         deadline: Deadline,
     ) -> Result<Signing, Error> {
-        let before = self.reserve_check(signing.id).await?;
+        let (at, before) = self.reserve_check(signing.id).await?;
         match self.ask(signing, envelope, deadline).await {
             Ok(seen) => {
-                let asked = Asked { what: MomentKind::Checked, ends: false, trace: seen.trace.clone() };
+                let asked = Asked::Status { at, trace: seen.trace.clone() };
                 self.take_in(signing.id, &seen.facts(&signing.signers), Some(asked)).await
             }
             Err(error) => {
@@ -352,21 +350,21 @@ impl Signings {
         self.parts.esign.envelope(&acting, envelope, deadline).await
     }
 
-    /// Takes the check, and answers when the one before was.
-    async fn reserve_check(&self, id: SigningId) -> Result<Option<Timestamp>, Error> {
-        let (mut before, mut taken) = (None, Ok(()));
+    /// Takes the check, and answers when, and when the one before was.
+    async fn reserve_check(&self, id: SigningId) -> Result<(Timestamp, Option<Timestamp>), Error> {
+        let (mut before, mut taken) = (None, Ok(Timestamp::MIN));
         let reserved = self.change_with_work(id, Durability::Flushed, |signing, work, now| {
             before = signing.checked_at;
-            taken = take_check(signing, now);
+            taken = take_check(signing, now).map(|()| now);
             // It may not be made now, or come to nothing, and whoever waits for it here may be gone by then.
             Ok((Vec::new(), with_return_check(signing, work, now)))
         });
         reserved.await?;
-        taken.map_err(|retry_at| {
+        let at = taken.map_err(|retry_at| {
             self.parts.esign.budget().held_back(Rule::Polling);
             Error::PollingBudget { retry_at }
         })?;
-        Ok(before)
+        Ok((at, before))
     }
 
     /// Takes facts in; with what was asked of the upstream to learn them, or to bring them about.
@@ -377,13 +375,10 @@ impl Signings {
         asked: Option<Asked>,
     ) -> Result<Signing, Error> {
         self.change_with_work(id, Durability::Synced, |signing, work, now| {
-            if let Some(Asked { what, ends, trace }) = &asked {
-                let (what, trace) = (what.clone(), trace.clone());
-                if *ends {
-                    signing.remember_before_end(now, what, trace);
-                } else {
-                    signing.remember(now, what, None, trace);
-                }
+            match asked.clone() {
+                Some(Asked::End { what, trace }) => signing.remember_before_end(now, what, trace),
+                Some(Asked::Status { at, trace }) => signing.remember_begun(at, MomentKind::Checked, trace),
+                None => {}
             }
             let news = facts.iter().flat_map(|fact| signing.observe(fact, now)).collect();
             Ok((news, still_needed(signing, work, now)))
@@ -484,10 +479,11 @@ mod tests {
         assert_eq!(unanswered_return(&signing, at(62)), Some(at(60)));
         signing.checked_at = Some(at(60));
         assert_eq!(unanswered_return(&signing, at(62)), Some(at(60)), "it was asked, and not answered");
-        signing.checked_at = Some(at(59));
-        signing.remember(at(61), MomentKind::Checked, None, None);
+        signing.remember_begun(at(59), MomentKind::Checked, None);
         assert_eq!(unanswered_return(&signing, at(62)), Some(at(60)), "it was asked before they came back");
-        signing.checked_at = Some(at(60));
+        signing.checked_at = Some(at(964));
+        assert_eq!(unanswered_return(&signing, at(964)), Some(at(60)), "nor was the next one answered");
+        signing.remember_begun(at(60), MomentKind::Checked, None);
         assert_eq!(unanswered_return(&signing, at(62)), None);
         signing.signers[0].last_return = Some(LastReturn { at: at(62), ..returned });
         assert_eq!(unanswered_return(&signing, at(62)), Some(at(62)), "they came back again");
@@ -499,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn f2_a_return_that_a_clock_noted_that_was_ahead_is_owed_no_check() {
+    fn f2_a_return_that_a_clock_noted_that_was_ahead_is_owed_no_check_and_such_an_answer_is_none() {
         let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
         let ahead = LastReturn { claim: Claim::SigningComplete, at: at(3_600), view: None };
         signing.signers[0].last_return = Some(ahead);
@@ -510,6 +506,9 @@ mod tests {
             ..sample::person(SignerStatus::Ready)
         });
         assert_eq!(unanswered_return(&signing, at(0)), Some(at(0)), "another's is owed one all the same");
+        signing.remember_begun(at(3_600), MomentKind::Checked, None);
+        assert_eq!(unanswered_return(&signing, at(0)), Some(at(0)));
+        assert_eq!(unanswered_return(&signing, at(3_600)), None);
     }
 
     #[test]

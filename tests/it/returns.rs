@@ -178,6 +178,42 @@ async fn f2_a_return_whose_check_fails_is_checked_a_quarter_of_an_hour_later() {
     daemon.broke_no_rule().await;
 }
 
+/// The answer is to a question of before they came back. They sign then, and close the window.
+#[tokio::test]
+async fn f2_a_check_that_a_return_has_overtaken_is_no_answer_to_it() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &unopened()).await;
+    let (path, link) = (format!("/v1/signings/{}", made.id()), link_of(&made, 0));
+    let envelope = made.body["provider"]["envelope_id"].as_str().unwrap();
+    daemon.without_events().await;
+    assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER);
+    let left = daemon.back_from("finish_later", &json!({})).await;
+    let back = left.replace("event=cancel", "event=signing_complete");
+    let slow = json!({"fault": "delay", "method": "GET", "path": envelope, "delay_ms": 1_500, "count": 1});
+    daemon.fault(&slow).await;
+    daemon.forget_requests().await;
+    let (refresh, nothing) = (format!("{path}/refresh"), json!({}));
+    let returns = async {
+        daemon.until("the question", async || !daemon.asked().await.is_empty()).await;
+        daemon.clock.advance(Duration::from_secs(1));
+        daemon.look(&back).await
+    };
+    let (answer, _) = tokio::join!(daemon.post(&refresh, &nothing), returns);
+    assert_eq!((answer.status, &answer.body["status"]), (StatusCode::OK, &json!("open")), "{}", answer.text);
+    assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER);
+    daemon.act(0, "sign", &json!({})).await;
+
+    let down = json!({"fault": "status", "status": 503, "method": "GET", "path": envelope, "count": 1});
+    daemon.fault(&down).await;
+    daemon.forget_requests().await;
+    daemon.clock.advance(Duration::from_secs(15 * 60));
+    daemon.run_clock("a check that fails", async || daemon.asked().await.len() == 1).await;
+    daemon.clock.advance(Duration::from_secs(15 * 60));
+    daemon.run_clock("the check", async || daemon.get(&path).await.body["status"] == "completed").await;
+    assert_eq!(daemon.asked().await.len(), 2);
+    daemon.broke_no_rule().await;
+}
+
 /// Their site reads the envelope through us, ten minutes before they come back: the question after the return is held back.
 #[tokio::test]
 async fn f2_a_return_whose_check_never_left_is_checked_as_soon_as_one_may_be_made() {
