@@ -136,7 +136,7 @@ impl Signings {
         tending.done.push((due_at, chore));
         let done = match chore {
             Chore::Expire => self.expire(signing, due_at).await,
-            Chore::LookAfterReturn => self.look_after_return(signing).await,
+            Chore::LookAfterReturn => self.look_after_return(signing.id, due_at).await,
             Chore::LookAtPurge => self.look_at_purge(signing, due_at).await,
             Chore::LookForTwins => self.look_for_twins(signing).await.map(|()| Done::Ended),
         };
@@ -186,10 +186,13 @@ impl Signings {
         Ok(Done::Ended)
     }
 
-    /// A return is still owed its check, and no event has told since.
-    async fn look_after_return(&self, signing: &Signing) -> Result<Done, Error> {
-        if let Some(envelope) = &signing.envelope {
-            self.check(signing, envelope, self.at_leisure()).await?;
+    /// A return was owed its check then. Another chore of this round may have ended the signing since, or an event; and a
+    /// check that comes at another time now has work of its own.
+    async fn look_after_return(&self, id: SigningId, due_at: Timestamp) -> Result<Done, Error> {
+        let signing = self.record(id).await?.signing;
+        let is_owed = return_check(&signing, self.parts.clock.now()) == Some(due_at);
+        if let Some(envelope) = signing.envelope.as_ref().filter(|_| is_owed) {
+            self.check(&signing, envelope, self.at_leisure()).await?;
         }
         Ok(Done::Ended)
     }

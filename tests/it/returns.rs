@@ -242,6 +242,30 @@ async fn f2_a_return_whose_check_never_left_is_checked_as_soon_as_one_may_be_mad
     daemon.broke_no_rule().await;
 }
 
+/// The end that its caller gave and the check of a return have both come due when somebody is there again.
+#[tokio::test]
+async fn f2_a_return_is_not_checked_once_the_signing_has_ended() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let mut short = unopened();
+    short["expires_in"] = json!("20m");
+    let made = daemon.create("order-1", &short).await;
+    let (path, id) = (format!("/v1/signings/{}", made.id()), made.id().parse().unwrap());
+    let envelope = made.body["provider"]["envelope_id"].as_str().unwrap();
+    daemon.without_events().await;
+    assert_eq!(daemon.click(&link_of(&made, 0)).await.status, StatusCode::SEE_OTHER);
+    let left = daemon.back_from("finish_later", &json!({})).await;
+    let down = json!({"fault": "status", "status": 503, "method": "GET", "path": envelope, "count": 1});
+    daemon.fault(&down).await;
+    daemon.look(&left.replace("event=cancel", "event=signing_complete")).await;
+    daemon.forget_requests().await;
+    daemon.clock.advance(Duration::from_secs(21 * 60));
+    daemon.run_clock("nothing more to do", async || daemon.record(id).await.work.is_none()).await;
+    assert_eq!(daemon.get(&path).await.body["status"], "expired");
+    let asked = daemon.asked().await;
+    assert!(asked.len() == 1 && asked[0].starts_with("PUT "), "{asked:?}");
+    daemon.broke_no_rule().await;
+}
+
 /// What is known needs no second look.
 #[tokio::test]
 async fn f2_a_return_that_was_checked_leaves_nothing_to_do() {
