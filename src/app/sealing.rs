@@ -1,7 +1,8 @@
 //! Seals anew what older seal keys have sealed: at the start, and once an hour, because another daemon on the store may
 //! still seal with one. It needs no clock but to wait, and nobody waits for it: the store does it in batches.
 //!
-//! It must never say that a key is not needed before a look has found nothing that is sealed with it.
+//! It must never say that a key is not needed before the store says so, which is not sure of it at once where several
+//! daemons write.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -31,9 +32,11 @@ pub(super) fn start(parts: &Parts) {
     });
 }
 
-/// Says once of each older key that it is not needed any more: an operator waits for that (deploy/rotation.md).
+/// Says once of each older key that it is not needed any more: an operator waits for that (deploy/rotation.md). Again, if it
+/// was needed since.
 fn tell(sealed: &Sealed, told: &mut Vec<SealKeyId>) {
     let current = sealed.current;
+    told.retain(|key| sealed.unused.contains(key));
     for unused in &sealed.unused {
         if !told.contains(unused) {
             tracing::info!(

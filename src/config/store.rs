@@ -127,7 +127,7 @@ impl Raw {
             (Some(key), []) => vec![SealKey::parse(setting, &key)?],
             (None, entries) if entries.len() > MOST_SEAL_KEYS => {
                 let cause = format!("{} keys; {MOST_SEAL_KEYS} are the most", entries.len());
-                let fix = "leave out the oldest: everything is sealed anew with the first at each start";
+                let fix = "leave out the oldest of which the log has said that it may be taken out";
                 return Err(ConfigError::new("store.seal_keys", cause, fix));
             }
             (None, entries) => entries

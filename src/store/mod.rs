@@ -390,8 +390,9 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Destroys what has been kept long enough, in batches that nobody waits for.
     fn destroy(&self, retention: Retention) -> Answer<'_, Destroyed>;
 
-    /// Seals anew what older seal keys have sealed, in batches that nobody waits for, and answers which of them are not
-    /// needed any more. Where several daemons write, that holds once all of them seal with the current key.
+    /// Seals anew what older seal keys have sealed, in batches that nobody waits for, and answers which of them, once used, are
+    /// not needed any more. Where several daemons write, nothing must have been found for an hour, since one of them may
+    /// still seal with such a key; it holds once none of them does.
     fn reseal(&self) -> Answer<'_, Sealed>;
 
     /// Whether the database answers, and can be written.

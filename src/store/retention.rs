@@ -18,6 +18,12 @@
 //! What is destroyed cannot be had back, so it must be old by the upstream's time and by this machine's clock: nothing is
 //! destroyed before the upstream has answered once, nor what has just been written by a clock that is behind.
 
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::SealKeyId;
@@ -103,13 +109,55 @@ pub struct Destroyed {
 pub struct Sealed {
     /// The key that seals.
     pub current: SealKeyId,
-    /// Older keys of the ring with which nothing is sealed any more.
+    /// Older keys of the ring with which something was sealed, and nothing is any more.
     pub unused: Vec<SealKeyId>,
+}
+
+/// What this daemon's looks at the store have come to, of each older key with which anything is known to have been sealed: since
+/// what uptime they find nothing, if they do. Not of the others: in the first step of a rotation the new key is one.
+#[derive(Debug, Default)]
+pub(super) struct Looks(Mutex<HashMap<SealKeyId, Option<Duration>>>);
+
+impl Looks {
+    /// Notes that something was, or may be, sealed with a key.
+    pub(super) fn known(&self, key: SealKeyId) {
+        self.all().entry(key).or_default();
+    }
+
+    /// Notes that a look found something that is sealed with a key.
+    pub(super) fn found(&self, key: SealKeyId) {
+        self.all().insert(key, None);
+    }
+
+    /// Notes that a look found nothing, and answers for how long that has been so; none: the key is not known.
+    pub(super) fn found_nothing(&self, key: SealKeyId, now: Duration) -> Option<Duration> {
+        let since = *self.all().get_mut(&key)?.get_or_insert(now);
+        Some(now.saturating_sub(since))
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<SealKeyId, Option<Duration>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::SealKeys;
+
+    #[test]
+    fn nothing_is_found_for_as_long_as_no_look_finds_any() {
+        let (looks, key) = (Looks::default(), SealKeys::new(&[1; 32], &[]).current());
+        let s = Duration::from_secs;
+        assert_eq!(looks.found_nothing(key, s(1)), None, "nothing was ever sealed with it");
+        looks.known(key);
+        assert_eq!(looks.found_nothing(key, s(2)), Some(s(0)));
+        looks.known(key);
+        assert_eq!(looks.found_nothing(key, s(5)), Some(s(3)));
+        looks.found(key);
+        assert_eq!(looks.found_nothing(key, s(6)), Some(s(0)), "it begins anew");
+        assert_eq!(looks.found_nothing(key, s(8)), Some(s(2)));
+    }
 
     #[test]
     fn a_few_large_values_or_many_small_ones_are_looked_at_in_one_go() {

@@ -52,6 +52,7 @@ use crate::{
         Endpoint, Error, EventFilter, Filter, Found, Inbound, InboundPage, Intent, Link, NotedCalls,
         Received, Record, Retention, Sealed, SenderRecord, Settings, Store, Taking, Version,
         postgres::pool::{Pool, is_lost, with},
+        retention::Looks,
         rows::{
             self, Bounds, ChangedRow, EventRow, InboundRow, NewRow, SenderRow, SigningRow, bytes,
             counter_name, micros, payload_place, seal_endpoint, seal_endpoints, signed,
@@ -71,6 +72,7 @@ pub struct PostgresStore {
     clock: SharedClock,
     /// Whose leases of deliveries are ours.
     daemon: [u8; 16],
+    looks: Looks,
 }
 
 /// Looks at the database as [`PostgresStore::open`] would, without changing anything.
@@ -95,7 +97,7 @@ impl PostgresStore {
     ) -> Result<Self, Error> {
         let pool = Pool::new(url, settings)?;
         pool.prepare(&keys).await?;
-        Ok(Self { pool, keys, clock, daemon: bytes(uuid::Uuid::new_v4()) })
+        Ok(Self { pool, keys, clock, daemon: bytes(uuid::Uuid::new_v4()), looks: Looks::default() })
     }
 
     async fn write_new(&self, row: NewRow) -> Result<Begun, Error> {

@@ -2,6 +2,8 @@
 //!
 //! All in batches of a bounded size. Several daemons may clean up at once: they skip each other's rows.
 
+use std::time::Duration;
+
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::{
@@ -20,6 +22,10 @@ type Result<T> = std::result::Result<T, sqlx::Error>;
 /// Rows that one statement destroys, or looks at, at most.
 const BATCH: i64 = 500;
 
+/// For so long nothing may be found that an older key sealed before the key is given up: daemons that are restarted one after
+/// the other may still seal with it meanwhile.
+const APART: Duration = Duration::from_secs(3_600);
+
 impl PostgresStore {
     /// Destroys all that is due.
     pub(super) async fn destroy_all(&self, retention: Retention) -> std::result::Result<Destroyed, Error> {
@@ -33,17 +39,53 @@ impl PostgresStore {
         })
     }
 
-    /// Seals anew what older keys have sealed. Others write meanwhile: only a look that finds nothing is sure.
+    /// Seals anew what older keys have sealed. Others write meanwhile: only looks that find nothing are sure. The probe of
+    /// a key stays until then, so that no daemon starts without a key that it may need.
     pub(super) async fn seal_anew(&self) -> std::result::Result<Sealed, Error> {
         let mut unused = Vec::new();
         for older in self.keys.ids().skip(1) {
+            let now = self.clock.uptime();
             let mut held = self.pool.acquire().await?;
-            let was_used = reseal(&mut held, &self.keys, older).await?;
-            if !was_used || !reseal(&mut held, &self.keys, older).await? {
+            if is_sealed_with(&mut held, older).await? {
+                self.looks.known(older);
+            }
+            // What the first look found it has sealed anew: the second may be the first that finds nothing.
+            if self.look_for(&mut held, older).await? && self.look_for(&mut held, older).await? {
+                continue;
+            }
+            if self.looks.found_nothing(older, now).is_some_and(|lasts| lasts >= APART) {
+                forget_key(&mut held, older).await?;
                 unused.push(older);
             }
         }
         Ok(Sealed { current: self.keys.current(), unused })
+    }
+
+    /// Looks once for what an older key of the ring sealed, seals it anew, and answers whether it found any.
+    ///
+    /// It looks whenever the key is in the ring, also where no probe says that it was used: another daemon may not have the
+    /// new settings yet, and still seal with the old key.
+    async fn look_for(&self, db: &mut PgConnection, older: SealKeyId) -> std::result::Result<bool, Error> {
+        let mut found = false;
+        for column in SEALED_COLUMNS {
+            let mut from = Some(Vec::new());
+            while let Some(after) = from {
+                let (next, is_found) = reseal_batch(db, &self.keys, older, column, after).await?;
+                from = next;
+                if is_found {
+                    self.looks.found(older);
+                    found = true;
+                }
+            }
+        }
+        if found {
+            sqlx::query("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
+                .bind(format!("seal.{older}"))
+                .bind(self.keys.probe(older))
+                .execute(db)
+                .await?;
+        }
+        Ok(found)
     }
 
     /// Repeats a batch of a clean-up until it finds less than a full one.
@@ -192,34 +234,16 @@ async fn count(db: &mut PgConnection, sql: &'static str, before: i64) -> Result<
     Ok(sqlx::query(sql).bind(before).bind(BATCH).execute(db).await?.rows_affected())
 }
 
-/// Seals anew what an older key of the ring sealed, and answers whether it found any. Once nothing is left, the key may
-/// leave the settings.
-///
-/// It looks whenever the key is in the ring: another daemon may not have the new settings yet, and still
-/// seal with the old key.
-async fn reseal(
-    db: &mut PgConnection,
-    keys: &SealKeys,
-    older: SealKeyId,
-) -> std::result::Result<bool, Error> {
-    let mut found = false;
-    for column in SEALED_COLUMNS {
-        let mut from = Some(Vec::new());
-        while let Some(after) = from {
-            let (next, is_found) = reseal_batch(db, keys, older, column, after).await?;
-            (from, found) = (next, found || is_found);
-        }
-    }
-    let probe = format!("seal.{older}");
-    let query = if found {
-        sqlx::query("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
-            .bind(probe)
-            .bind(keys.probe(older))
-    } else {
-        sqlx::query("DELETE FROM meta WHERE name = $1").bind(probe)
-    };
-    query.execute(db).await?;
-    Ok(found)
+/// Whether the database may hold what this key sealed, by its probe.
+async fn is_sealed_with(db: &mut PgConnection, key: SealKeyId) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM meta WHERE name = $1)";
+    sqlx::query(sql).bind(format!("seal.{key}")).fetch_one(db).await?.try_get(0)
+}
+
+/// Forgets a key that nothing is sealed with any more: it may leave the settings.
+async fn forget_key(db: &mut PgConnection, key: SealKeyId) -> Result<()> {
+    sqlx::query("DELETE FROM meta WHERE name = $1").bind(format!("seal.{key}")).execute(db).await?;
+    Ok(())
 }
 
 /// Looks at the next rows of one column, and answers where to go on, and whether the older key had sealed any of them.

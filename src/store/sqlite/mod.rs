@@ -60,8 +60,9 @@ use crate::{
     clock::SharedClock,
     store::{
         Durability, Error, Record, Sealed, Settings,
+        retention::Looks,
         rows::{SigningRow, micros},
-        seal::{SEALED_COLUMNS, SealKeys},
+        seal::{SEALED_COLUMNS, SealKeyId, SealKeys},
         sqlite::{
             file::{Access, DatabaseFile, OpenPath},
             queue::Queue,
@@ -83,6 +84,7 @@ pub struct SqliteStore {
     /// Whether a write has failed since the last check that found all well.
     failing: AtomicBool,
     open_path: Arc<OpenPath>,
+    looks: Looks,
 }
 
 impl fmt::Debug for SqliteStore {
@@ -123,6 +125,7 @@ impl SqliteStore {
             threads: Mutex::default(),
             failing: AtomicBool::new(false),
             open_path: Arc::clone(file.open_path()),
+            looks: Looks::default(),
         };
         for _ in 0..settings.connections.max(1) {
             let (file, reads) = (Arc::clone(&file), Arc::clone(&reads));
@@ -191,31 +194,38 @@ impl SqliteStore {
         }
     }
 
-    /// Seals anew what older keys of the ring have sealed.
+    /// Seals anew what older keys of the ring have sealed. Nobody else writes: what is done once is done.
     async fn seal_anew(&self) -> Result<Sealed, Error> {
         let mut unused = Vec::new();
         for older in self.keys.ids().skip(1) {
-            if !self.read(move |db| retention::is_sealed_with(db, older)).await? {
-                unused.push(older);
-                continue;
-            }
-            let mut is_whole = true;
-            for column in SEALED_COLUMNS {
-                // Less than every id: SQLite sorts text before bytes.
-                let mut from = Some(Value::Text(String::new()));
-                while let Some(after) = from {
-                    let keys = self.keys.clone();
-                    let batch = move |db: &Connection| retention::reseal(db, &keys, older, column, &after);
-                    let resealed = self.write(Durability::Flushed, batch).await?;
-                    (from, is_whole) = (resealed.next, is_whole && resealed.is_whole);
+            if self.read(move |db| retention::is_sealed_with(db, older)).await? {
+                self.looks.found(older);
+                if !self.reseal_all(older).await? {
+                    continue;
                 }
-            }
-            if is_whole {
                 self.write(Durability::Synced, move |db| retention::forget_key(db, older)).await?;
+            }
+            if self.looks.found_nothing(older, self.clock.uptime()).is_some() {
                 unused.push(older);
             }
         }
         Ok(Sealed { current: self.keys.current(), unused })
+    }
+
+    /// Seals anew all that an older key has sealed, and answers whether all of that could be opened with it.
+    async fn reseal_all(&self, older: SealKeyId) -> Result<bool, Error> {
+        let mut is_whole = true;
+        for column in SEALED_COLUMNS {
+            // Less than every id: SQLite sorts text before bytes.
+            let mut from = Some(Value::Text(String::new()));
+            while let Some(after) = from {
+                let keys = self.keys.clone();
+                let batch = move |db: &Connection| retention::reseal(db, &keys, older, column, &after);
+                let resealed = self.write(Durability::Flushed, batch).await?;
+                (from, is_whole) = (resealed.next, is_whole && resealed.is_whole);
+            }
+        }
+        Ok(is_whole)
     }
 
     fn record(&self, row: Option<SigningRow>) -> Result<Option<Record>, Error> {

@@ -1,9 +1,14 @@
 //! Sealing: nothing planted lies in the database, a lost key is found at start, a key can be changed.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use countersign::{
     domain::{AccountId, EventKind, Private, SenderName},
-    store::{Error, EventFilter, KeptAnswer, SealKeys, SenderRecord, SharedStore, Version},
+    store::{
+        Daemons, Error, EventFilter, KeptAnswer, Location, SealKeys, Sealed, SenderRecord, SharedStore,
+        Version,
+    },
 };
 
 use crate::store::{Fixture, after, events, key, on_both, samples, signings::begin};
@@ -12,10 +17,14 @@ on_both!(
     s2_nothing_personal_lies_in_the_database,
     a_lost_key_is_found_at_start,
     a_key_is_changed_and_the_old_one_dropped,
+    a_key_stays_while_another_daemon_seals_with_it,
+    nothing_is_said_of_a_key_that_never_sealed_anything,
     values_that_are_sealed_anew_one_at_a_time_are_all_reached,
     a_sealed_value_cannot_be_moved_to_another_row,
     sender_records_are_replaced_by_version,
 );
+
+const HOUR: Duration = Duration::from_secs(3_600);
 
 fn sender(version: u64) -> SenderRecord {
     SenderRecord {
@@ -61,6 +70,17 @@ async fn read_everything(store: &SharedStore, signing: &countersign::domain::Sig
     assert!(told[0].data.contains("planted-note"));
 }
 
+/// Looks until the store is sure of what it says: at once, or where several daemons write with a second look an hour later.
+async fn seal_anew(fixture: &Fixture, store: &SharedStore) -> Sealed {
+    let sealed = store.reseal().await.unwrap();
+    if store.daemons() == Daemons::One {
+        return sealed;
+    }
+    assert!(sealed.unused.is_empty(), "another daemon may still seal with it");
+    fixture.clock.advance(HOUR);
+    store.reseal().await.unwrap()
+}
+
 fn contains(haystack: &[u8], needle: &str) -> bool {
     haystack.windows(needle.len()).any(|window| window.eq_ignore_ascii_case(needle.as_bytes()))
 }
@@ -98,12 +118,48 @@ async fn a_key_is_changed_and_the_old_one_dropped(fixture: Fixture) {
     assert!(matches!(fixture.try_open(key(2)).await, Err(Error::Unusable(_))));
     {
         let store = fixture.try_open(both).await.unwrap();
-        let sealed = store.reseal().await.unwrap();
+        let sealed = seal_anew(&fixture, &store).await;
         assert_eq!((sealed.current, sealed.unused), (key(2).current(), vec![key(1).current()]));
         assert_eq!(store.reseal().await.unwrap().unused, [key(1).current()], "it stays so");
     }
     let store = fixture.try_open(key(2)).await.unwrap();
     read_everything(&store, &signing).await;
+}
+
+/// On Postgres a daemon that is not restarted yet still seals with the old key. A file has one daemon.
+async fn a_key_stays_while_another_daemon_seals_with_it(fixture: Fixture) {
+    if matches!(fixture.location, Location::Sqlite { .. }) {
+        return;
+    }
+    let signing = write_everything(&fixture.open().await).await;
+    let late = fixture.try_open(SealKeys::new(&[1; 32], &[[2; 32]])).await.unwrap();
+    let store = fixture.try_open(SealKeys::new(&[2; 32], &[[1; 32]])).await.unwrap();
+    assert!(store.reseal().await.unwrap().unused.is_empty(), "all is sealed anew, but not for long");
+    assert!(matches!(fixture.try_open(key(2)).await, Err(Error::Unusable(_))), "its probe stays");
+    let written = samples::intent(2);
+    let second = written.signing.clone();
+    begin(&late, written).await;
+    drop(late);
+    fixture.clock.advance(HOUR);
+    assert!(store.reseal().await.unwrap().unused.is_empty(), "it was used since the first look");
+    assert!(matches!(fixture.try_open(key(2)).await, Err(Error::Unusable(_))), "its probe stays");
+    fixture.clock.advance(HOUR / 2);
+    assert!(store.reseal().await.unwrap().unused.is_empty(), "the second clean look came too early");
+    fixture.clock.advance(HOUR / 2);
+    assert_eq!(store.reseal().await.unwrap().unused, [key(1).current()]);
+    let store = fixture.try_open(key(2)).await.unwrap();
+    read_everything(&store, &signing).await;
+    assert_eq!(store.signing(second.id).await.unwrap().unwrap().signing, second);
+}
+
+/// Such as the new one, while it is only known.
+async fn nothing_is_said_of_a_key_that_never_sealed_anything(fixture: Fixture) {
+    write_everything(&fixture.open().await).await;
+    let store = fixture.try_open(SealKeys::new(&[1; 32], &[[2; 32]])).await.unwrap();
+    for look in 0..3 {
+        assert!(store.reseal().await.unwrap().unused.is_empty(), "look {look}");
+        fixture.clock.advance(HOUR);
+    }
 }
 
 /// Each of them is more than is looked at in one go; between them lie some that are small, or not there.
@@ -122,7 +178,7 @@ async fn values_that_are_sealed_anew_one_at_a_time_are_all_reached(fixture: Fixt
     }
     let both = SealKeys::new(&[2; 32], &[[1; 32]]);
     let store = fixture.try_open(both).await.unwrap();
-    store.reseal().await.unwrap();
+    seal_anew(&fixture, &store).await;
     drop(store);
     let store = fixture.try_open(key(2)).await.unwrap();
     for (signing, payload) in payloads {
