@@ -156,6 +156,8 @@ async fn claims_that_do_not_hold_are_refused() {
         (changed("exp", json!(START * 1_000)), Refusal::Date),
         (changed("iat", json!(1e300)), Refusal::Date),
         (changed("exp", json!(u64::MAX)), Refusal::Date),
+        (changed("exp", json!(253_402_300_800_i64)), Refusal::Date),
+        (changed("nbf", json!(253_402_300_799_i64)), Refusal::NotYet),
         (changed("nbf", json!(START + 31)), Refusal::NotYet),
         (changed("iat", json!(START + 3_600)), Refusal::NotYet),
         (changed("sub", json!("")), Refusal::Subject),
@@ -189,6 +191,17 @@ async fn dates_may_have_a_fraction_which_counts_for_nothing() {
     assert!(publisher.issuers.identify(&token).await.is_ok(), "within the leeway");
     publisher.clock.advance(Duration::from_secs(1));
     assert_eq!(publisher.refusal(&token).await, Refusal::Expired);
+}
+
+/// Such as .NET's `DateTime.MaxValue`, with its fraction.
+#[tokio::test]
+async fn a_token_for_good_ends_with_the_year_9999() {
+    let pair = Pair::rsa("one");
+    let publisher = Publisher::start(&[&pair]).await;
+    for date in ["253402300799", "253402300799.9999"] {
+        let token = pair.token(&changed("exp", serde_json::from_str(date).unwrap()));
+        assert!(publisher.issuers.identify(&token).await.is_ok(), "{date}");
+    }
 }
 
 /// RFC 8725, 2.1 and 3.1: what the token says of its algorithm decides nothing.

@@ -12,6 +12,9 @@ use super::{Refusal, Settings, keys::PublicKey};
 /// How far two clocks may be apart.
 const LEEWAY_S: i64 = 30;
 
+/// The last second of the year 9999, which issuers write for never. A `Timestamp` ends a day before it.
+const LAST_S: u64 = 253_402_300_799;
+
 /// Longest subject that is looked at; OIDC Core 1.0, section 2, says 255.
 const SUBJECT_LIMIT: usize = 255;
 
@@ -76,8 +79,11 @@ fn decode<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, Refusal> {
 /// year 9999 is none, such as milliseconds.
 fn seconds(date: f64) -> Result<i64, Refusal> {
     let since_1970 = Duration::try_from_secs_f64(date).map_err(|_| Refusal::Date)?;
-    let at = Timestamp::UNIX_EPOCH.checked_add(since_1970).map_err(|_| Refusal::Date)?;
-    Ok(at.as_second())
+    let seconds = since_1970.as_secs();
+    if seconds > LAST_S {
+        return Err(Refusal::Date);
+    }
+    i64::try_from(seconds).map_err(|_| Refusal::Date)
 }
 
 /// Checks a token whole and answers its subject.
