@@ -167,8 +167,9 @@ fn brand() -> Value {
 
 fn account() -> Value {
     maybe(json!({ "type": "string", "minLength": 1, "maxLength": MAX_ACCOUNT, "pattern": something(),
-        "description": "Id or name; null: the user's default, or what a customer chooses. A sender that is connected to another \
-                        account than this one acts no more until its connect link is opened again" }))
+        "description": "Id or name, better the id: a name fits no more once the account is renamed; null: the user's default, or \
+                        what a customer chooses. A sender that is connected to another account than this one acts no more \
+                        until its connect link is opened again" }))
 }
 
 /// A line that DocuSign takes for one: without what its pages could take for markup.
