@@ -70,6 +70,7 @@
 //! | `POST …/void` | 1 |
 //! | `POST …/refresh`, or a return before its event | 1, at most once in 15 minutes; a return's is made up for by then |
 //! | `POST …/purge` | 1, and one check if its event does not come |
+//! | events that do not say whose part has ended, or why, if no others do | 1 for all of a sender at a time, up to 100 |
 //! | `GET …/documents/…` | 1, then none for `documents.keep` |
 //! | `GET …/evidence` | 2, less what is kept |
 //! | `ANY …/esign/…` (passed through) | 1; 2 if the token had died |

@@ -32,7 +32,7 @@
 //! | messages kept about one envelope | all that were accepted, until they are taken in and `store.retention` is over |
 //! | messages about one envelope in memory at once | 32 ([`INBOUND_PAGE`](crate::store::INBOUND_PAGE)) |
 //! | envelopes remembered whose signing we do not know yet | 1,000, for about an hour |
-//! | news of a signer without saying of whom, while we find out | 1,000, for up to 16 minutes; of an end that does not say who or why for 5 s and one check, and for up to a minute while somebody else's is under way |
+//! | news of a signer without saying of whom, and of an end that does not say who or why, while we find out | 1,000, for 5 s and one list, and for up to a minute more while a check is under way |
 //!
 //! Source: developers.docusign.com, platform/webhooks/connect (JSON SIM event model, event triggers,
 //! validation and security), and `connect.schema-v2.json` of docusign/OpenAPI-Specifications.

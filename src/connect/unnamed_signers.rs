@@ -2,16 +2,16 @@
 //!
 //! An account's own configuration may leave the recipients out of its messages, and of those who fill the
 //! role of a template the number that is left says nothing. Mostly a second message brings the same news
-//! with the recipients, a moment before or after. If none does, the upstream is asked, within what it allows
-//! (rule B3). Forgetting this (the process died, or there was too much of it) costs time only: the end of
-//! the envelope tells of everyone, and reconciliation asks about quiet signings.
+//! with the recipients, a moment before or after. If none does, the upstream is asked, by a list: the check of
+//! an interval (rule B3) may be spent. Forgetting this (the process died, or there was too much of it) costs time
+//! only: the end of the envelope tells of everyone, and reconciliation asks about quiet signings.
 //!
 //! The completion of an envelope does so, too, if nobody was taken off it: it says that all have signed who were left.
 //! Of several signers one who is not known to have signed may be gone, so that the same is done first. So it is with the
 //! end of an envelope that somebody has declined, while it is not known who; and with a void that does not say why, for it
-//! may be an expiry. But the end is the news that is waited for: where the upstream cannot be asked now, and is not being
-//! asked by anybody else, it is taken in as it was told. And nothing tells of it again: it stays in the inbox until then,
-//! so that what a stop or the store prevents is done by the next round, of this daemon or another (rule F3).
+//! may be an expiry. But the end is the news that is waited for: where the upstream cannot be asked now, it is taken in as
+//! it was told. And nothing tells of it again: it stays in the inbox until then, so that what a stop or the store prevents
+//! is done by the next round, of this daemon or another (rule F3).
 
 use std::{
     collections::HashSet,
@@ -31,8 +31,6 @@ use crate::{
 
 /// The wait for another message that says more.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The longest wait for the next check: an interval of the upstream's (rule B3), and a little.
-const MAX_WAIT: Duration = Duration::from_secs(16 * 60);
 /// News that is seen to at once.
 pub(super) const MAX_UNCLEAR: usize = 1_000;
 
@@ -148,27 +146,19 @@ impl Inbox {
 
     /// Waits for another message that says more, and asks the upstream if there is none.
     async fn ask(&self, envelope: &EnvelopeId, unclear: &Message, at: Timestamp) -> Result<Heard, Error> {
-        let mut wait = PATIENCE;
         loop {
             tokio::select! {
                 () = self.parts.life.stopping().cancelled_owned() => return Ok(Heard::Stopped),
-                () = self.parts.clock.sleep(wait) => {}
+                () = self.parts.clock.sleep(PATIENCE) => {}
             }
             if self.is_cleared(envelope, unclear).await? {
                 return Ok(Heard::Another);
             }
-            let again_at = self.parts.signings.ask_about_one(envelope, at).await?;
-            wait = if unclear.ends() {
-                // A return's check, or another daemon's: what is left out is in its answer.
-                if !self.parts.signings.is_being_checked(envelope).await? {
-                    return Ok(Heard::NoOther);
-                }
-                PATIENCE
-            } else {
-                let Some(later) = again_at else { return Ok(Heard::NoOther) };
-                let until = later.duration_since(self.parts.clock.now());
-                Duration::try_from(until).unwrap_or_default().clamp(PATIENCE, MAX_WAIT)
-            };
+            // A return's check, say: what is left out may be in its answer.
+            if !self.parts.signings.is_being_checked(envelope).await? {
+                self.parts.signings.ask_about_one(envelope, at).await?;
+                return Ok(Heard::NoOther);
+            }
         }
     }
 }

@@ -38,6 +38,7 @@ mod look_ups;
 mod nonce;
 mod owners;
 mod preflight;
+mod questions;
 mod reconcile;
 mod recover;
 mod repeat;
@@ -129,6 +130,8 @@ struct Parts {
     clicks: click_limit::ClickLimit,
     /// Places for those who wait for news.
     waiting: Places<CallerName>,
+    /// What is to be asked because events left it out.
+    questions: questions::Questions,
 }
 
 impl Signings {
@@ -149,6 +152,7 @@ impl Signings {
             last_view: Mutex::default(),
             clicks: click_limit::ClickLimit::default(),
             waiting: Places::new(MAX_WAITING, MAX_WAITING_OF_ONE),
+            questions: questions::Questions::default(),
             settings,
         };
         Self { parts: Arc::new(parts) }

@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     budget::Now,
     clock::{earlier, later},
-    domain::{EnvelopeId, Moment, MomentKind, SenderName, Signing},
+    domain::{SenderName, Signing},
     esign::{self, MAX_LISTED, Since},
-    signing::{AT_LEISURE, Error, Signings, recover::by_sender},
+    signing::{Error, Signings, recover::by_sender},
     store::Durability,
     telemetry::chain,
 };
@@ -230,39 +230,6 @@ impl Signings {
             }
         }
         Ok(if is_all_others { 0 } else { found })
-    }
-
-    /// Asks how an envelope stands, because an event at that time said that somebody's part has ended, and
-    /// not whose. Answers when to ask again, if the polling interval allows no check now (rule B3).
-    pub async fn ask_about_one(
-        &self,
-        envelope: &EnvelopeId,
-        event_at: Timestamp,
-    ) -> Result<Option<Timestamp>, Error> {
-        let record = self.parts.store.signing_by_envelope(envelope).await?;
-        // A check after the event has told of it already.
-        let is_news = |signing: &Signing| {
-            !signing.status.is_terminal() && signing.checked_at.is_none_or(|checked| checked <= event_at)
-        };
-        let Some(record) = record.filter(|record| is_news(&record.signing)) else { return Ok(None) };
-        match self.check(&record.signing, envelope, self.at_leisure()).await {
-            Ok(_) => Ok(None),
-            Err(Error::PollingBudget { retry_at }) => Ok(Some(retry_at)),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Whether a check of an open envelope, by whomever, may be under way: its answer is still to be taken in.
-    pub async fn is_being_checked(&self, envelope: &EnvelopeId) -> Result<bool, Error> {
-        let record = self.parts.store.signing_by_envelope(envelope).await?;
-        let Some(signing) = record.map(|record| record.signing) else { return Ok(false) };
-        let Some(began) = signing.checked_at.filter(|_| !signing.status.is_terminal()) else {
-            return Ok(false);
-        };
-        let answers = |moment: &Moment| moment.what == MomentKind::Checked && moment.at >= began;
-        // Also one that began "in the future": clocks of daemons differ, and ours may have been set back.
-        let is_lately = self.parts.clock.now().duration_since(began).unsigned_abs() < AT_LEISURE;
-        Ok(is_lately && !signing.history.iter().any(answers))
     }
 
     /// Asks about a sender's signings by one list; answers about how many.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use countersign::domain::{EventKind, MomentKind};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -202,37 +203,126 @@ async fn f1_an_event_that_does_not_say_whom_is_not_believed_of_somebody_else() {
     assert_eq!(asked.iter().filter(|line| line.starts_with("GET /restapi")).count(), 1, "{asked:?}");
 }
 
+/// Pushes a message as an account's own configuration may send it: without the envelope.
+async fn push_bare(daemon: &TestDaemon, name: &str, envelope: &Value, recipient: Option<&str>) {
+    let mut message = json!({"event": name, "generatedDateTime": "2026-06-01T12:00:01.0000000Z",
+        "data": {"envelopeId": envelope}});
+    if let Some(recipient) = recipient {
+        message["data"]["recipientId"] = json!(recipient);
+    }
+    let url = format!("{}/in/docusign/events", daemon.public.as_ref().unwrap());
+    let body = serde_json::to_vec(&message).unwrap();
+    let digest = digest(daemon, &body);
+    assert_eq!(push(daemon, &url, &[("x-docusign-signature-1", &digest)], body).await, StatusCode::OK);
+}
+
+async fn expire(daemon: &TestDaemon, envelope: &Value) {
+    let expire = format!("envelopes/{}/expire", envelope.as_str().unwrap());
+    daemon.control(Method::POST, &expire, &json!({})).await;
+}
+
+/// What the upstream was asked.
+async fn asked(daemon: &TestDaemon) -> Vec<String> {
+    daemon.requests().await.into_iter().filter(|line| line.starts_with("GET /restapi")).collect()
+}
+
 /// All that comes through is the word of the account's own configuration, which tells that it ended, and neither why nor
-/// by whom.
+/// by whom; also while the check of the interval is spent.
 #[tokio::test]
 async fn f1_what_an_end_does_not_say_is_looked_up() {
-    for (name, status, signer) in
-        [("envelope-voided", "expired", "ready"), ("envelope-declined", "declined", "declined")]
-    {
+    for (name, status, signer, is_checked) in [
+        ("envelope-voided", "expired", "ready", false),
+        ("envelope-voided", "expired", "ready", true),
+        ("envelope-declined", "declined", "declined", false),
+        ("envelope-declined", "declined", "declined", true),
+    ] {
         let daemon = TestDaemon::builder().public().start().await;
         let made = daemon.create("order-1", &unopened()).await;
         let (path, envelope) = (format!("/v1/signings/{}", made.id()), &made.body["provider"]["envelope_id"]);
-        let url = format!("{}/in/docusign/events", daemon.public.as_ref().unwrap());
+        if is_checked {
+            let checked = daemon.post(&format!("{path}/refresh"), &json!({})).await;
+            assert_eq!(checked.status, StatusCode::OK, "{}", checked.text);
+            daemon.clock.advance(Duration::from_secs(60));
+        }
         daemon.fault(&json!({"fault": "event_bad_signature"})).await;
         if status == "expired" {
-            let expire = format!("envelopes/{}/expire", envelope.as_str().unwrap());
-            daemon.control(Method::POST, &expire, &json!({})).await;
+            expire(&daemon, envelope).await;
         } else {
             daemon.act(0, "decline", &json!({})).await;
         }
         daemon.forget_requests().await;
-        let message = json!({"event": name, "generatedDateTime": "2026-06-01T12:00:01.0000000Z",
-            "data": {"envelopeId": envelope}});
-        let body = serde_json::to_vec(&message).unwrap();
-        let digest = digest(&daemon, &body);
-        assert_eq!(push(&daemon, &url, &[("x-docusign-signature-1", &digest)], body).await, StatusCode::OK);
+        push_bare(&daemon, name, envelope, None).await;
         daemon.run_clock("the end", async || daemon.get(&path).await.body["status"] != "open").await;
         let read = daemon.get(&path).await;
         let stands = [&read.body["status"], &read.body["signers"][0]["status"]];
         assert_eq!(stands, [status, signer], "{}", read.text);
-        let asked = daemon.requests().await;
-        assert_eq!(asked.iter().filter(|line| line.starts_with("GET /restapi")).count(), 1, "{asked:?}");
+        let asked = asked(&daemon).await;
+        assert_eq!(asked.len(), 1, "{asked:?}");
     }
+}
+
+/// The first of two has signed, and has been asked about, when the second declines.
+#[tokio::test]
+async fn f1_a_second_event_that_does_not_say_whom_is_looked_up_in_the_same_quarter_of_an_hour() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &reversed_order()).await;
+    let (path, envelope) = (format!("/v1/signings/{}", made.id()), &made.body["provider"]["envelope_id"]);
+    daemon.fault(&json!({"fault": "event_bad_signature"})).await;
+    let act = async |recipient: &str, action: &str| {
+        let signers = daemon.control(Method::GET, "signers", &Value::Null).await;
+        let all = signers["signers"].as_array().unwrap();
+        let id = all.iter().find(|one| one["recipient_id"] == recipient).unwrap()["id"].as_str().unwrap();
+        daemon.control(Method::POST, &format!("signers/{id}/{action}"), &json!({})).await;
+    };
+    let stands = async |at: usize, status: &str| {
+        let read = daemon.get(&path).await;
+        read.body["signers"][at]["status"] == status
+    };
+    act("1", "sign").await;
+    push_bare(&daemon, "recipient-completed", envelope, Some("1")).await;
+    daemon.run_clock("the client's signature", async || stands(1, "signed").await).await;
+    act("2", "decline").await;
+    daemon.forget_requests().await;
+    push_bare(&daemon, "recipient-declined", envelope, Some("2")).await;
+    push_bare(&daemon, "envelope-declined", envelope, None).await;
+    daemon.run_clock("the end", async || daemon.get(&path).await.body["status"] != "open").await;
+    assert!(stands(0, "declined").await, "{}", daemon.get(&path).await.text);
+    let history = daemon.record(made.id().parse().unwrap()).await.signing.history;
+    let told: Vec<_> = history.into_iter().map(|moment| moment.what).collect();
+    let by_whom_and_end = [EventKind::SignerDeclined, EventKind::SigningDeclined].map(MomentKind::Event);
+    assert!(told.ends_with(&by_whom_and_end), "{told:?}");
+    // Whatever else was to be asked has been told.
+    daemon.pass(Duration::from_secs(1), 60).await;
+    let asked = asked(&daemon).await;
+    assert_eq!(asked.len(), 1, "{asked:?}");
+}
+
+/// Somebody calls many off at once, or many end on the same day.
+#[tokio::test]
+async fn b2_what_many_ends_do_not_say_is_asked_by_a_list() {
+    const ENDS: usize = 8;
+    let daemon = TestDaemon::builder().public().start().await;
+    daemon.fault(&json!({"fault": "event_bad_signature"})).await;
+    let mut envelopes = Vec::new();
+    for number in 0..ENDS {
+        let made = daemon.create(&format!("order-{number}"), &unopened()).await;
+        envelopes.push(made.body["provider"]["envelope_id"].clone());
+        expire(&daemon, envelopes.last().unwrap()).await;
+    }
+    daemon.forget_requests().await;
+    // The first list is under way while the others fall due.
+    let slow = json!({"fault": "delay", "method": "GET", "path": "/envelopes", "delay_ms": 300, "count": 1});
+    daemon.fault(&slow).await;
+    for envelope in &envelopes {
+        push_bare(&daemon, "envelope-voided", envelope, None).await;
+    }
+    let all = async || {
+        let listed = daemon.get("/v1/signings?status=expired").await;
+        listed.body["data"].as_array().unwrap().len() == ENDS
+    };
+    daemon.run_clock_slowly("all ends", all).await;
+    let asked = asked(&daemon).await;
+    assert!(asked.len() <= 2, "{asked:?}");
 }
 
 #[tokio::test]

@@ -470,14 +470,13 @@ async fn f1_a_check_that_is_under_way_tells_who_has_signed_before_a_completion_d
     take_off_the_second(&daemon, &made).await;
     daemon.fault(&json!({"fault": "event_bad_signature"})).await;
     daemon.act(0, "sign", &json!({})).await;
-    let envelope = made.body["provider"]["envelope_id"].as_str().unwrap();
-    daemon.fault(&json!({"fault": "delay", "method": "GET", "path": envelope, "delay_ms": 1_000})).await;
+    daemon.fault(&json!({"fault": "delay", "method": "GET", "path": "/envelopes", "delay_ms": 1_000})).await;
     daemon.forget_requests().await;
     for second in [0, 1] {
         let generated_at = daemon.clock.now() + SignedDuration::from_secs(second);
         tell_of_the_end(&daemon, &made, generated_at).await;
     }
-    let asked = async || daemon.requests().await.iter().any(|line| line.ends_with(envelope));
+    let asked = async || daemon.requests().await.iter().any(|line| line.starts_with("GET /restapi"));
     daemon.run_clock_slowly("the question", asked).await;
     // Longer than a list would be waited for once more.
     daemon.clock.advance(Duration::from_secs(6));
