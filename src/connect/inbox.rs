@@ -215,7 +215,7 @@ impl Inbox {
             self.unknown(|unknown, now| unknown.remember(envelope.clone(), now));
             return Ok(Fate::Taken);
         };
-        let (is_over, signers) = (record.signing.status.is_terminal(), &record.signing.signers);
+        let (is_over, signers) = (record.signing.tells_its_end(), &record.signing.signers);
         let (facts, left) = (message.facts(signers), message.left(signers));
         let (is_unclear, ends) = (!is_over && message.is_unclear(signers), message.ends());
         if is_unclear && self.find_out(envelope, message, inbound.identity) {

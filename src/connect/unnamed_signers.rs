@@ -11,7 +11,8 @@
 //! end of an envelope that somebody has declined, while it is not known who; and with a void that does not say why, for it
 //! may be an expiry. But the end is the news that is waited for: where the upstream cannot be asked now, it is taken in as
 //! it was told. And nothing tells of it again: it stays in the inbox until then, so that what a stop or the store prevents
-//! is done by the next round, of this daemon or another (rule F3).
+//! is done by the next round, of this daemon or another (rule F3). Who has declined is asked about after that end, too, if
+//! their own message comes then.
 
 use std::{
     collections::HashSet,

@@ -359,6 +359,13 @@ impl Signing {
             .min_by_key(|signer| signer.order)
     }
 
+    /// Whether it has come to its end, and it is known who has declined it, if somebody has.
+    pub fn tells_its_end(&self) -> bool {
+        let has_declined = |signer: &Signer| signer.status == SignerStatus::Declined;
+        self.status.is_terminal()
+            && (self.status != SigningStatus::Declined || self.signers.iter().any(has_declined))
+    }
+
     /// The place in the order of those whose turn it is, as far as our own signers tell.
     fn turn(&self) -> Option<u32> {
         let missing = self.signers.iter().filter(|signer| signer.status != SignerStatus::Signed);

@@ -135,11 +135,11 @@ impl Signings {
         Ok(())
     }
 
-    /// The signing of an open envelope of which no answer has told since the event.
+    /// The signing of an envelope of which no answer has told since the event, unless its end is known.
     async fn untold(&self, envelope: &EnvelopeId, event_at: Timestamp) -> Result<Option<Signing>, Error> {
         let record = self.parts.store.signing_by_envelope(envelope).await?;
         let is_untold = |signing: &Signing| {
-            !signing.status.is_terminal() && told_at(signing).is_none_or(|told| told <= event_at)
+            !signing.tells_its_end() && told_at(signing).is_none_or(|told| told <= event_at)
         };
         Ok(record.map(|record| record.signing).filter(is_untold))
     }

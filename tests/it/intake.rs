@@ -297,6 +297,24 @@ async fn f1_a_second_event_that_does_not_say_whom_is_looked_up_in_the_same_quart
     assert_eq!(asked.len(), 1, "{asked:?}");
 }
 
+/// The upstream cannot be asked when the end is told, and the signer's own message comes after it.
+#[tokio::test]
+async fn f1_who_has_declined_is_looked_up_after_the_end_if_it_could_not_be_before() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &unopened()).await;
+    let (path, envelope) = (format!("/v1/signings/{}", made.id()), &made.body["provider"]["envelope_id"]);
+    daemon.fault(&json!({"fault": "event_bad_signature"})).await;
+    daemon.act(0, "decline", &json!({})).await;
+    let down = json!({"fault": "status", "status": 503, "method": "GET", "path": "/envelopes", "count": 1});
+    daemon.fault(&down).await;
+    push_bare(&daemon, "envelope-declined", envelope, None).await;
+    daemon.run_clock("the end", async || daemon.get(&path).await.body["status"] == "declined").await;
+    let signer = async || daemon.get(&path).await.body["signers"][0]["status"].clone();
+    assert_eq!(signer().await, "ready", "nobody has said who");
+    push_bare(&daemon, "recipient-declined", envelope, Some("1")).await;
+    daemon.run_clock("who has declined", async || signer().await == "declined").await;
+}
+
 /// Somebody calls many off at once, or many end on the same day.
 #[tokio::test]
 async fn b2_what_many_ends_do_not_say_is_asked_by_a_list() {
