@@ -76,7 +76,8 @@
 //! | `ANY …/esign/…` (passed through) | 1; 2 if the token had died |
 //!
 //! Cold, a sender costs one token exchange and one userinfo more, a template one read of its roles, and
-//! SMS one list of workflows; each once.
+//! SMS one list of workflows; each once. A sender in use whose account is left to its user's default costs one
+//! userinfo an hour.
 //!
 #![doc = include_str!("failures.md")]
 

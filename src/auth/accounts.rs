@@ -13,7 +13,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::Mutex;
 
 use super::{
-    Auth, Sender,
+    AccessToken, Auth, Sender,
     consent::{self, Consent, ConsentBy, ConsentUrls},
     consent_state::ConsentState,
     error::{Error, Kind},
@@ -107,6 +107,28 @@ impl Auth {
         let known = self.fetch_user(name, None).await?;
         self.user_of(&sender).known.store(Some(Arc::clone(&known)));
         Ok(known.info.clone())
+    }
+
+    /// The senders in use that act in the account which was their user's default when they first acted, sorted.
+    pub fn in_default_accounts(&self) -> Vec<Arc<str>> {
+        let senders = self.inner.senders.load();
+        let act_so =
+            senders.values().filter(|sender| sender.acts_in.get().is_some() && sender.live().is_some());
+        let mut names: Vec<_> = act_so.map(|sender| Arc::clone(&sender.name)).collect();
+        names.sort();
+        names
+    }
+
+    /// Looks whether the account that the sender acts in still is its user's default, and warns if it is not. It asks
+    /// with the token that is there, which is no use of it: a sender that nobody needs comes to rest all the same.
+    pub async fn look_at_default(&self, name: &str) -> Result<(), Arc<Error>> {
+        let sender = self.sender(name)?;
+        let Some(token) = sender.live().and_then(|live| live.peek()) else { return Ok(()) };
+        let known = self.learned(self.ask_with(&token).await.map_err(Arc::new)?);
+        // Who left the account is refused at the next call, which tells it and looks again.
+        let _ = self.place(&sender, &known.info);
+        self.user_of(&sender).known.store(Some(known));
+        Ok(())
     }
 
     /// The account that the sender's settings name by its id, or that was connected, if either is so. Asks nobody.
@@ -297,10 +319,7 @@ impl Auth {
         old: Option<Arc<KnownUser>>,
     ) -> Result<Arc<KnownUser>, Arc<Error>> {
         match self.ask_user(name).await {
-            Ok(info) => {
-                let asked_at = self.inner.clock.uptime();
-                Ok(Arc::new(KnownUser { info, asked_at, stale_at: asked_at + USER_INFO_LIFE }))
-            }
+            Ok(info) => Ok(self.learned(info)),
             Err(error) => {
                 // An outage does not take away what was known.
                 let old = old.filter(|_| error.kind() == Kind::Transient).ok_or(error)?;
@@ -311,16 +330,20 @@ impl Auth {
         }
     }
 
+    /// What was answered a moment ago.
+    fn learned(&self, info: UserInfo) -> Arc<KnownUser> {
+        let asked_at = self.inner.clock.uptime();
+        Arc::new(KnownUser { info, asked_at, stale_at: asked_at + USER_INFO_LIFE })
+    }
+
     /// One call, and after a 401 one forced refresh and one replay (rule T7).
     async fn ask_user(&self, name: &str) -> Result<UserInfo, Arc<Error>> {
         let mut is_replay = false;
         loop {
             let token = self.token(name).await?;
-            let sent = self.inner.clock.uptime();
-            let reply = user_info::fetch(&self.inner.client, &self.inner.server, token.header()).await;
-            self.inner.offset.observe(sent, reply.date);
-            if !matches!(reply.result, Err(Error::TokenRefused { .. })) {
-                return reply.result.map_err(Arc::new);
+            let answer = self.ask_with(&token).await;
+            if !matches!(answer, Err(Error::TokenRefused { .. })) {
+                return answer.map_err(Arc::new);
             }
             // The second one as well: nobody is to try it again.
             self.retire(name, token.generation());
@@ -329,5 +352,12 @@ impl Auth {
             }
             is_replay = true;
         }
+    }
+
+    async fn ask_with(&self, token: &AccessToken) -> Result<UserInfo, Error> {
+        let sent = self.inner.clock.uptime();
+        let reply = user_info::fetch(&self.inner.client, &self.inner.server, token.header()).await;
+        self.inner.offset.observe(sent, reply.date);
+        reply.result
     }
 }

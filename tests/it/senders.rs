@@ -271,6 +271,35 @@ async fn member(daemon: &TestDaemon, account: &str, is_member: bool) {
     daemon.control(Method::POST, "users", &body).await;
 }
 
+/// Has the second account be the default of the user of "system", who stays a member of the first.
+async fn make_second_the_default(daemon: &TestDaemon, first: &str) {
+    member(daemon, first, false).await;
+    member(daemon, SECOND_ACCOUNT, false).await;
+    member(daemon, SECOND_ACCOUNT, true).await;
+    member(daemon, first, true).await;
+}
+
+#[tokio::test]
+async fn a_default_that_changed_is_looked_for_by_itself_and_moves_no_sender() {
+    let daemon = TestDaemon::start().await;
+    let first = daemon.emulator.ready().account_id.clone();
+    make_second_the_default(&daemon, &first).await;
+    daemon.forget_requests().await;
+    // Nobody uses the sender. Its token is renewed after half an hour, and good when it is looked.
+    daemon.clock.advance(Duration::from_secs(34 * 60));
+    daemon.until("another token", async || daemon.mints().await > 0).await;
+    let renewed =
+        async || daemon.parts().auth.status("system").unwrap().runway > Duration::from_secs(40 * 60);
+    daemon.until("its use", renewed).await;
+    let looks = async || daemon.answered("/oauth/userinfo", 200).await;
+    assert_eq!(looks().await, 0);
+    daemon.clock.advance(Duration::from_secs(27 * 60));
+    daemon.until("the look", async || looks().await > 0).await;
+    let made = daemon.create("after", &order()).await;
+    assert_eq!(made.body["provider"]["account_id"], first.as_str(), "{}", made.text);
+    assert_eq!(looks().await, 1, "what it learned is remembered");
+}
+
 #[tokio::test]
 async fn a_sender_whose_account_is_not_named_moves_to_no_other_while_the_daemon_runs() {
     let mut daemon = TestDaemon::start().await;
@@ -279,10 +308,7 @@ async fn a_sender_whose_account_is_not_named_moves_to_no_other_while_the_daemon_
     assert_eq!(made.body["provider"]["account_id"], first.as_str(), "{}", made.text);
 
     // Another default.
-    member(&daemon, &first, false).await;
-    member(&daemon, SECOND_ACCOUNT, false).await;
-    member(&daemon, SECOND_ACCOUNT, true).await;
-    member(&daemon, &first, true).await;
+    make_second_the_default(&daemon, &first).await;
     daemon.clock.advance(Duration::from_secs(61));
     let check = daemon.post("/v1/senders/system/check", &json!({})).await;
     let found = check.body["checks"].as_array().unwrap().last().unwrap().clone();

@@ -204,6 +204,13 @@ impl TokenCache {
         self.shared.ready(self.shared.around.clock.uptime())
     }
 
+    /// The token that is there, if it can be used yet, for whoever only looks: it keeps nothing from becoming idle.
+    pub fn peek(&self) -> Option<AccessToken> {
+        let now = self.shared.around.clock.uptime();
+        let current = self.shared.current.get().filter(|token| now < token.schedule.usable_until);
+        current.map(AccessToken::from)
+    }
+
     /// The token, for a caller with so much time. Waits only if there is none, or shortly in its last minutes: a mint
     /// that is held back for longer, because tokens were refused one after the other, is not waited for.
     pub async fn token_within(&self, time: Duration) -> Result<AccessToken, Miss> {
