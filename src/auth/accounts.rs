@@ -133,7 +133,27 @@ impl Auth {
 
     /// The account that the sender's settings name by its id, or that was connected, if either is so. Asks nobody.
     pub fn named_account(&self, name: &str) -> Option<uuid::Uuid> {
-        self.sender(name).ok()?.account.id()
+        self.sender(name).ok()?.account.load().id()
+    }
+
+    /// Has a sender act in the account that is meant from now on, by the tokens that it has: what is known of those, and
+    /// of its consent, stands. Asks nobody; what is known of its user tells whether it may, or else the next call.
+    pub fn act_in(&self, name: &str, meant: AccountChoice) {
+        let Ok(sender) = self.sender(name) else { return };
+        let known = self.user_of(&sender).known.load_full();
+        let wrong = match (meant.contradiction(), known) {
+            (Some(reason), _) => Some(Arc::new(Error::NotInAccount(reason))),
+            (None, Some(known)) => self.placed(known.info.choose(&meant)).err(),
+            // A name alone tells nothing: what was wrong is so until somebody has asked.
+            (None, None) if meant.is_by_name() => {
+                sender.misplaced.load().as_ref().map(|it| Arc::clone(&it.0))
+            }
+            (None, None) => None,
+        };
+        sender.account.store(Arc::new(meant));
+        // Who asked for its account before this sees that the answer counts no more.
+        sender.edition.store(self.inner.numbers.fetch_add(1, Ordering::Relaxed), Ordering::Release);
+        self.note(&sender, wrong);
     }
 
     /// The account that the sender acts in: the one that its settings mean. Where they leave that to the user's default,
@@ -146,11 +166,14 @@ impl Auth {
             // Somebody may have mended it since.
             placed = self.place(&sender, &self.user_info(name).await?);
         }
-        // What is wrong with the pairing is in the status until it is not, with the time at which that began.
-        let began = || sender.misplaced.load().as_ref().map_or_else(|| self.inner.clock.uptime(), |it| it.1);
-        let misplaced = placed.as_ref().err().map(|error| Arc::new((Arc::clone(error), began())));
-        sender.misplaced.store(misplaced);
+        self.note(&sender, placed.as_ref().err().cloned());
         placed
+    }
+
+    /// What is wrong with the pairing is in the status until it is not, with the time at which that began.
+    fn note(&self, sender: &Sender, wrong: Option<Arc<Error>>) {
+        let began = || sender.misplaced.load().as_ref().map_or_else(|| self.inner.clock.uptime(), |it| it.1);
+        sender.misplaced.store(wrong.map(|error| Arc::new((error, began()))));
     }
 
     /// What is known of the sender's user has led to a refusal: it is asked for again by whoever needs it next, once a
@@ -167,8 +190,9 @@ impl Auth {
 
     /// The account that the sender acts in. A default is taken once: what was made there can be opened from no other.
     fn place(&self, sender: &Sender, info: &UserInfo) -> Result<Account, Arc<Error>> {
-        if sender.account != AccountChoice::Default {
-            return self.placed(info.choose(&sender.account));
+        let meant = sender.account.load_full();
+        if *meant != AccountChoice::Default {
+            return self.placed(info.choose(&meant));
         }
         let first = if let Some(first) = sender.acts_in.get() {
             *first

@@ -130,7 +130,7 @@ struct Inner {
     options: Options,
     witnesses: Witnesses,
     generations: Arc<AtomicU64>,
-    /// Counts the senders that ever were.
+    /// Counts the senders that ever were, and the changes of their accounts.
     numbers: AtomicU64,
     senders: ArcSwap<HashMap<Arc<str>, Arc<Sender>>>,
     /// Held while `senders` is replaced.
@@ -153,7 +153,10 @@ struct Sender {
     /// Of every sender another, also of one that takes another's name: it may act as someone else.
     number: u64,
     impersonation: Option<Impersonation>,
-    account: AccountChoice,
+    /// The account that is meant. What a customer connected may later be meant to be another.
+    account: ArcSwap<AccountChoice>,
+    /// Its number, or another one since it is meant to act in another account.
+    edition: AtomicU64,
     /// Where it first acted, if that is left to its user's default account.
     acts_in: OnceLock<uuid::Uuid>,
     /// Whether the user's default was another account than that when it was last looked at.
@@ -180,7 +183,8 @@ impl Sender {
     /// Stays where the one acts that it replaces, if both leave that to the default account of the same user.
     fn stay_with(&self, before: &Self) {
         let who = |sender: &Self| sender.impersonation.as_ref().map(|who| (who.integration_key, who.user_id));
-        let is_left_open = |sender: &Self| sender.account == AccountChoice::Default && who(sender).is_some();
+        let is_left_open =
+            |sender: &Self| **sender.account.load() == AccountChoice::Default && who(sender).is_some();
         if is_left_open(self)
             && is_left_open(before)
             && who(self) == who(before)

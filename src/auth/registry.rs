@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -174,12 +174,14 @@ impl Auth {
     pub fn impersonation(&self, name: &str) -> Option<Impersonation> {
         let sender = self.inner.senders.load().get(name)?.clone();
         let keys = sender.ring()?.sources().to_vec();
-        Some(Impersonation { keys, ..sender.impersonation.clone()? })
+        let account = AccountChoice::clone(&sender.account.load());
+        Some(Impersonation { keys, account, ..sender.impersonation.clone()? })
     }
 
-    /// The number of a sender: another of the same name has another.
-    pub fn number(&self, name: &str) -> Option<u64> {
-        self.inner.senders.load().get(name).map(|sender| sender.number)
+    /// Which sender it is, and in which account: another of the same name has another, and so has the same one once it
+    /// is meant to act in another account.
+    pub fn edition(&self, name: &str) -> Option<u64> {
+        self.inner.senders.load().get(name).map(|sender| sender.edition.load(Ordering::Acquire))
     }
 
     /// Mints once as somebody who is no sender yet, and looks whether they are in the account: what comes of it
@@ -201,13 +203,15 @@ impl Auth {
 
     fn sender_with(&self, name: &str, source: Arc<dyn TokenSource>, account: AccountChoice) -> Sender {
         let now = self.inner.clock.uptime();
+        let number = self.inner.numbers.fetch_add(1, Ordering::Relaxed);
         let wrong =
             account.contradiction().map(|reason| Arc::new((Arc::new(Error::NotInAccount(reason)), now)));
         Sender {
             name: Arc::from(name),
-            number: self.inner.numbers.fetch_add(1, Ordering::Relaxed),
+            number,
             impersonation: None,
-            account,
+            account: ArcSwap::from_pointee(account),
+            edition: AtomicU64::new(number),
             acts_in: OnceLock::new(),
             default_is_other: AtomicBool::new(false),
             misplaced: ArcSwapOption::new(wrong),

@@ -227,7 +227,7 @@ impl Auth {
             (Error::UserUnknown(_), Some(who)) => {
                 let id = uuid::Uuid::from(who.user_id);
                 let is_known = self.inner.users.iter().any(|(_, user)| user.has_account(id));
-                let is_meant = senders.values().any(|other| other.account.id() == Some(id));
+                let is_meant = senders.values().any(|other| other.account.load().id() == Some(id));
                 if is_known || is_meant { Arc::new(Error::UserIsAccount) } else { error }
             }
             _ => error,

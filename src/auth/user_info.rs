@@ -86,6 +86,15 @@ impl AccountChoice {
         is_another.then(|| NotInAccount::NotAllowed { connected: id.to_string(), only: only.to_string() })
     }
 
+    /// Whether nobody knows which it is, or whether it may be, before the user's accounts are known.
+    pub(super) fn is_by_name(&self) -> bool {
+        match self {
+            Self::Connected { only, .. } => only.is_by_name(),
+            Self::Default | Self::Id(_) => false,
+            Self::Name(_) => true,
+        }
+    }
+
     fn allows(&self, account: &Account) -> bool {
         match self {
             Self::Connected { id, .. } | Self::Id(id) => account.id == *id,

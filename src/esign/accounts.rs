@@ -101,14 +101,14 @@ impl Client {
 
     async fn learn(&self, sender: &SenderName) -> Result<Arc<Acting>, Error> {
         loop {
-            let number = self.auth.number(sender.as_str());
+            let edition = self.auth.edition(sender.as_str());
             // `user_info` coalesces those who ask at once, and remembers; the second call is a look-up.
             let account = self.auth.account(sender.as_str()).await?;
             let user = self.auth.user_info(sender.as_str()).await?;
             let acting = Arc::new(Acting::new(sender.clone(), account.id, user.user_id, &account.base_uri));
             let mut senders = self.senders.write().unwrap_or_else(PoisonError::into_inner);
-            // It may act as somebody else since we asked: who changes that has us forget it, before or after this.
-            if self.auth.number(sender.as_str()) == number {
+            // It may act as somebody else or elsewhere since we asked: who changes that has us forget it, before or after this.
+            if self.auth.edition(sender.as_str()) == edition {
                 senders.insert(sender.clone(), Arc::clone(&acting));
                 return Ok(acting);
             }

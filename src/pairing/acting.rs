@@ -92,6 +92,20 @@ impl Pairings {
         failed
     }
 
+    /// Has connected senders act only in the account that may be connected by now, by the tokens that they have: what is
+    /// wrong with a connection stays known.
+    pub(super) fn act_where_allowed(&self, names: &[SenderName]) {
+        for name in names {
+            let (Ok(connectable), Some(paired)) = (self.connectable(name.as_str()), self.paired(name)) else {
+                continue;
+            };
+            // What acts has been read so before.
+            if let Ok(account) = Uuid::try_parse(paired.account.as_str()) {
+                self.inner.given.auth.act_in(name.as_str(), connected(&connectable, account));
+            }
+        }
+    }
+
     fn by_pairing(&self, connectable: &Connectable, name: &SenderName, paired: &Paired) -> Result<By, Error> {
         let unusable = || Error::NoAccount(None);
         let account = Uuid::try_parse(paired.account.as_str()).map_err(|_| unusable())?;

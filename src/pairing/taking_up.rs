@@ -12,7 +12,7 @@ use super::{
     defined::{AllMade, DEFINES, Made, Pattern, row_name},
 };
 use crate::{
-    auth::{Impersonation, consent::Consent, user_info::AccountChoice},
+    auth::{Impersonation, user_info::AccountChoice},
     domain::SenderName,
     store::SenderRecord,
 };
@@ -99,7 +99,7 @@ impl Pairings {
         }
         self.insert_made(&taken);
         self.unpaired(unpaired);
-        Box::pin(self.act_where_allowed(&repinned)).await;
+        self.act_where_allowed(&repinned);
         let unusable = self.inner.given.auth.register_each(by_key).await;
         for (name, error) in &unusable {
             tracing::error!(sender = %name, %error, "a made sender has no usable key");
@@ -108,22 +108,6 @@ impl Pairings {
         self.forget_made(&unusable);
         for name in taken.keys() {
             (self.inner.given.on_change)(name);
-        }
-    }
-
-    /// Has connected senders act only in the account that may be connected by now, with the same consent.
-    async fn act_where_allowed(&self, names: &[SenderName]) {
-        let auth = &self.inner.given.auth;
-        let is_granted = |name: &&SenderName| {
-            auth.status(name.as_str()).is_ok_and(|status| status.consent == Consent::Granted)
-        };
-        let granted: Vec<&SenderName> = names.iter().filter(is_granted).collect();
-        let to_act = |name: &SenderName| {
-            Some((self.connectable(name.as_str()).ok()?, name.clone(), self.paired(name)?))
-        };
-        self.take_up_each(names.iter().filter_map(to_act).collect()).await;
-        for name in granted {
-            auth.proven(name.as_str());
         }
     }
 

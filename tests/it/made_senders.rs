@@ -289,7 +289,7 @@ async fn a_connected_sender_acts_in_no_account_but_the_one_that_its_maker_allows
         let path = "/v1/senders/shop/esign/templates";
         call_as(&daemon, VENDOR_KEY, Method::GET, path, Value::Null).await
     };
-    // Often enough for its token: each change of the account costs another one.
+    // Often enough for its token.
     let acts = async || {
         for _ in 0..3 {
             let read = templates().await;
@@ -304,16 +304,16 @@ async fn a_connected_sender_acts_in_no_account_but_the_one_that_its_maker_allows
         changed.body
     };
     acts().await;
+    let tokens = daemon.mints().await;
     for another in [ANOTHER, "Countersign Emulator Labs"] {
         let changed = allow(json!(another)).await;
         let refused = templates().await;
         assert_eq!(refused.code(), "sender_not_in_account", "{}", refused.text);
         let detail = refused.body["detail"].as_str().unwrap();
         assert!(detail.contains(CONNECTED) && detail.contains(another), "{detail}");
-        if another == ANOTHER {
-            assert_eq!(changed["state"], "not_ready", "at once, where nobody need be asked: {changed}");
-            assert_eq!(changed["last_error"]["code"], "sender_not_in_account", "{changed}");
-        }
+        assert_eq!(changed["state"], "not_ready", "at once, where nobody need be asked: {changed}");
+        assert_eq!(changed["last_error"]["code"], "sender_not_in_account", "{changed}");
+        assert!(changed["last_error"]["detail"].as_str().unwrap().contains(another), "{changed}");
         let path = "/v1/senders/shop/check";
         let check = call_as(&daemon, VENDOR_KEY, Method::POST, path, json!({})).await;
         let found = check.body["checks"].as_array().unwrap().last().unwrap().clone();
@@ -326,6 +326,21 @@ async fn a_connected_sender_acts_in_no_account_but_the_one_that_its_maker_allows
     let named = allow(json!("Somebody Else Inc")).await;
     assert_eq!(named["state"], "ready", "it is the one: {named}");
     acts().await;
+    assert_eq!(daemon.mints().await, tokens, "it goes on with the token that it has");
+    let told = async || {
+        let listed = call_as(&daemon, VENDOR_KEY, Method::GET, "/v1/events", Value::Null).await.body;
+        let is_it = |event: &Value| event["type"] == "sender.recovered" && event["data"]["name"] == "shop";
+        listed["data"].as_array().unwrap().iter().any(is_it)
+    };
+    for wrong in ["Somebody Else Inc.", "Somebody Els Inc"] {
+        let changed = allow(json!(wrong)).await;
+        assert_eq!(changed["state"], "not_ready", "{changed}");
+        assert!(changed["last_error"]["detail"].as_str().unwrap().contains(wrong), "{changed}");
+        daemon.pass(std::time::Duration::from_secs(1), 5).await;
+        assert!(!told().await, "{wrong} mends nothing");
+    }
+    allow(json!("Somebody Else Inc")).await;
+    daemon.run_clock("the event", async || told().await).await;
 }
 
 #[tokio::test]

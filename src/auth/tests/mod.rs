@@ -141,6 +141,39 @@ async fn those_who_ask_for_a_user_at_once_share_one_call() {
 }
 
 #[tokio::test]
+async fn a_sender_that_is_to_act_elsewhere_keeps_its_token_and_what_is_wrong_with_it() {
+    const OTHER: &str = "00000000-0000-0000-0000-000000000001";
+    let daemon = Daemon::start(0).await;
+    daemon.register_one_key().await;
+    let id = uuid::Uuid::parse_str("fe0b61a3-3b9b-4b36-84cc-aa40c8d0ad61").unwrap();
+    let allow = |only: &str| {
+        let only = Box::new(AccountChoice::parse(Some(only)));
+        daemon.auth.act_in("system", AccountChoice::Connected { id, only });
+    };
+    let wrong = || daemon.auth.status("system").unwrap().misplaced.map(|it| it.error.in_full());
+    // Nobody knows the user's accounts yet.
+    allow(OTHER);
+    assert!(wrong().unwrap().contains(OTHER));
+    allow("Elsewhere");
+    assert!(wrong().is_some(), "what was wrong is, until somebody has asked");
+    daemon.auth.account("system").await.unwrap_err();
+    assert!(wrong().unwrap().contains("Elsewhere"));
+    allow("NewCo");
+    assert_eq!(wrong(), None);
+    daemon.auth.account("system").await.unwrap();
+    allow("OldCo");
+    assert!(wrong().unwrap().contains("OldCo"), "known at once by now");
+    assert_eq!((daemon.server.exchanges(), daemon.server.user_infos.load(Ordering::SeqCst)), (1, 1));
+
+    // What keeps it from tokens stays known as well.
+    *daemon.server.has_consent.lock().unwrap() = false;
+    daemon.after(2_000, "the refusal", |status| status.failure.is_some()).await;
+    allow("NewCo");
+    let status = daemon.auth.status("system").unwrap();
+    assert_eq!((status.failure.is_some(), status.consent), (true, Consent::Missing));
+}
+
+#[tokio::test]
 async fn t8_hostile_answers_over_the_wire_give_a_problem_and_no_token() {
     let daemon = Daemon::start(0).await;
     daemon.register_one_key().await;
