@@ -141,52 +141,58 @@ impl Signings {
             other => return say(tell, other),
         };
         if let Some(view) = until.hold(&*self.parts.clock, coming.as_mut()).await {
-            let told = self.added(&job, view, lease, made).await;
-            return say(tell, Told::Ended(told));
+            let told = self.added(&job, view, &lease).await.unwrap_or(made);
+            return say(tell, Told::Ended(Ok(told)));
         }
-        say(tell, Told::Ended(Ok(made.clone())));
+        say(tell, Told::Ended(Ok(made)));
         let view = coming.await;
-        if let Err(error) = self.added(&job, view, lease, made).await {
-            tracing::warn!(signing.id = %job.signing.id, error = %chain(&error), "a first view that came late is not kept");
+        self.added(&job, view, &lease).await;
+    }
+
+    /// Adds what came of the view to a signing that is written down, and answers what it is told with. None: it is told as
+    /// it was. A view that cannot be written down is had again by whoever asks next.
+    async fn added(&self, job: &Job, view: FirstView, lease: &LiveView) -> Option<Created> {
+        let id = job.signing.id;
+        match self.add(job, view, lease).await {
+            Ok(told) => told,
+            Err(error) => {
+                tracing::warn!(signing.id = %id, error = %chain(&error), "a first view that took its time is not kept");
+                self.release(id, lease).await;
+                None
+            }
         }
     }
 
-    /// Adds what came of the view to a signing that is written down: to its timeline, and to the answer that is kept. One
-    /// that another has replaced by now opens nothing, and is told to nobody.
-    async fn added(
-        &self,
-        job: &Job,
-        view: FirstView,
-        lease: LiveView,
-        made: Created,
-    ) -> Result<Created, Error> {
+    /// Adds it to the timeline, and to the answer that is kept. One that another has replaced by now opens nothing, and is
+    /// told to nobody.
+    async fn add(&self, job: &Job, view: FirstView, lease: &LiveView) -> Result<Option<Created>, Error> {
         let id = job.signing.id;
         let view = match view {
             FirstView::Minted(view) => view,
             FirstView::Denied { signer, asked_at, trace } => {
                 self.deny_turn((id, signer), SignerStatus::Ready, asked_at, trace).await;
                 self.release(id, lease).await;
-                return Ok(made);
+                return Ok(None);
             }
             FirstView::Coming(_) | FirstView::None => {
                 self.release(id, lease).await;
-                return Ok(made);
+                return Ok(None);
             }
         };
         let mut is_last = false;
         self.change(id, Durability::Flushed, |signing, now| {
             let live = signing.live_view.as_ref().filter(|_| signing.status == SigningStatus::Open);
-            is_last = live.is_some_and(|live| is_same(live, &lease));
+            is_last = live.is_some_and(|live| is_same(live, lease));
             signing.remember(now, MomentKind::ViewMinted, Some(view.signer), view.trace.clone());
             Ok(Vec::new())
         })
         .await?;
         if !is_last {
-            return Ok(made);
+            return Ok(None);
         }
         let expires_at = later(view.asked_at, VIEW_LIFE);
         let shown = ShownView { signer: view.signer, url: view.url, expires_at };
-        self.keep_answer(id, &[shown], job.links.clone(), false).await
+        self.keep_answer(id, &[shown], job.links.clone(), false).await.map(Some)
     }
 }
 

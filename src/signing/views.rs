@@ -223,7 +223,7 @@ impl Signings {
                     let trace = error.trace().map(str::to_owned);
                     self.deny_turn((id, signer), known, asked_at, trace).await;
                 }
-                if let Some(lease) = lease {
+                if let Some(lease) = &lease {
                     self.release(id, lease).await;
                 }
                 Err(error)
@@ -274,7 +274,7 @@ impl Signings {
                     let (this, id) = (self.clone(), signing.id);
                     self.parts
                         .life
-                        .spawn_work("release a lease", async move { this.release(id, lease).await });
+                        .spawn_work("release a lease", async move { this.release(id, &lease).await });
                     return Err(error);
                 }
             }
@@ -298,9 +298,9 @@ impl Signings {
 
     /// A view that could not be minted must not lock the signer out. If that cannot be written down, the lease
     /// ends by itself; why there is no view is what the visitor must hear.
-    pub(super) async fn release(&self, id: SigningId, lease: LiveView) {
+    pub(super) async fn release(&self, id: SigningId, lease: &LiveView) {
         let freed = self.change(id, Durability::Flushed, |signing, _| {
-            signing.live_view = signing.live_view.take().filter(|view| !is_same(view, &lease));
+            signing.live_view = signing.live_view.take().filter(|view| !is_same(view, lease));
             Ok(Vec::new())
         });
         if let Err(error) = freed.await {

@@ -471,6 +471,31 @@ async fn e3_a_first_view_that_takes_its_time_is_added_when_it_comes() {
     daemon.broke_no_rule().await;
 }
 
+/// A store that has a bad moment over a view makes the signing no failure: it is told without one, and none is in the way.
+#[tokio::test]
+async fn a_first_view_that_cannot_be_written_down_costs_the_view_and_not_the_signing() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let slow = json!({"fault": "delay", "delay_ms": 1_500, "method": "POST", "path": "/views/recipient", "count": 1});
+    daemon.fault(&slow).await;
+    let store = rusqlite::Connection::open(daemon.store_file()).unwrap();
+    let refuse = "CREATE TRIGGER refuse BEFORE UPDATE ON signings WHEN NEW.answer IS NOT NULL \
+                  BEGIN SELECT RAISE(ABORT, 'no'); END";
+    store.execute_batch(refuse).unwrap();
+    let body = order();
+    let meanwhile = async {
+        daemon.until("the view to be asked for", async || views_of(&daemon).await == 1).await;
+        daemon.clock.advance(Duration::from_secs(1));
+    };
+    let (made, ()) = tokio::join!(daemon.create("order-1", &body), meanwhile);
+    assert_eq!((made.status, &made.body["status"]), (StatusCode::CREATED, &json!("open")), "{}", made.text);
+    assert_eq!(made.body["signers"][0]["view"], json!(null), "{}", made.text);
+    assert_eq!(daemon.record(made.id().parse().unwrap()).await.signing.live_view, None);
+    store.execute_batch("DROP TRIGGER refuse").unwrap();
+    let again = daemon.create("order-1", &body).await;
+    assert_eq!((again.status, again.id()), (StatusCode::CREATED, made.id()), "{}", again.text);
+    assert!(again.body["signers"][0]["view"]["url"].is_string(), "{}", again.text);
+}
+
 /// How many views DocuSign was asked for.
 async fn views_of(daemon: &TestDaemon) -> usize {
     daemon.requests().await.iter().filter(|line| line.ends_with("/views/recipient")).count()
