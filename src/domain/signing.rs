@@ -228,7 +228,8 @@ impl Failure {
 /// A recipient view that may be open: the lease that keeps a second click from ending it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveView {
-    /// Whether a click on a link opened it, and not the caller, who may never have used it.
+    /// Whether it counts as open: a click on a link opened it, and not the caller, who may never have used it; or it is not
+    /// here yet, and another must not be made before it.
     pub clicked: bool,
     /// Whose view.
     pub signer: SignerId,

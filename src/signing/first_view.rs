@@ -1,6 +1,9 @@
 //! The view that is asked for right after the create. One that comes soon is written down together with its envelope, in
 //! one answer. One that takes its time must not hide the envelope, which exists: that is written down first, so that its
-//! events are sent, its links work and it can be called off, and the view is added when it comes.
+//! events are sent, its links lead to it and it can be called off, and the view is added when it comes.
+//!
+//! DocuSign makes it at a moment that we do not know, and then ends the session of whoever is at another one. So until it is
+//! there, or surely will not be, nobody has another made: not by a click, nor by a call of the caller (rule L2).
 //!
 //! A view that cannot be had is no failure of the create. It must never take the place of one that was made meanwhile.
 
@@ -19,10 +22,10 @@ use crate::{
     esign::{self, Created as CreatedEnvelope},
     objects::show::ShownView,
     signing::{
-        Error, Signings,
+        AT_LEISURE, Error, Signings,
         attempt::Outcome,
         create::{Created, Job, Told},
-        views::{Minting, Opener, VIEW_LIFE, fresh, is_same},
+        views::{Minting, Opener, VIEW_LIFE, fresh, is_same, live_view},
     },
     store::Durability,
     telemetry::chain,
@@ -34,7 +37,7 @@ const SOON: Duration = Duration::from_secs(1);
 /// What came of the view that is asked for right after the create.
 #[derive(Debug)]
 pub(super) enum FirstView {
-    /// It is not here yet. With this lease nobody who asks for no view in particular has another made meanwhile.
+    /// It is not here yet. With this lease nobody has another made meanwhile.
     Coming(LiveView),
     /// The upstream made none, asked at that time by its clock: others sign before this signer.
     Denied { signer: SignerId, asked_at: Timestamp, trace: Option<String> },
@@ -86,7 +89,7 @@ impl Signings {
             let view = soon.hold(clock, coming.as_mut()).await;
             let Some(view) = view else {
                 let made = (account, created.clone());
-                let lease = fresh(signer.id, minting.at, Opener::Caller);
+                let lease = coming_lease(signer.id, minting.at);
                 // Rare and large: boxed, so that every create need not have room for it.
                 Box::pin(self.add_later(job.clone(), made, lease, coming, until, tell.take())).await;
                 return None;
@@ -183,6 +186,9 @@ impl Signings {
         self.change(id, Durability::Flushed, |signing, now| {
             let live = signing.live_view.as_ref().filter(|_| signing.status == SigningStatus::Open);
             is_last = live.is_some_and(|live| is_same(live, lease));
+            if is_last {
+                signing.live_view = Some(fresh(view.signer, view.at, Opener::Caller));
+            }
             signing.remember(now, MomentKind::ViewMinted, Some(view.signer), view.trace.clone());
             Ok(Vec::new())
         })
@@ -199,6 +205,17 @@ impl Signings {
 /// The signer for whom a view is asked for right after the create, if the draft wants one.
 pub(super) fn viewer(job: &Job) -> Option<&Signer> {
     job.signing.signers.iter().min_by_key(|signer| signer.order).filter(|_| job.draft.view)
+}
+
+/// The lease of a view that is asked for and not here yet, from its first moment on: no call for it takes longer. It counts
+/// as opened, because whoever had another made would be thrown out of that one when this one is made.
+pub(super) fn coming_lease(signer: SignerId, asked_at: Timestamp) -> LiveView {
+    LiveView { clicked: true, signer, minted_at: asked_at, until: later(asked_at, AT_LEISURE) }
+}
+
+/// The view of a signing that is asked for and not here yet: no other lease is so short.
+pub(super) fn coming_view(signing: &Signing, now: Timestamp) -> Option<&LiveView> {
+    live_view(signing, now).filter(|view| **view == coming_lease(view.signer, view.minted_at))
 }
 
 /// Tells the caller, if they have not been told yet; they may have hung up.

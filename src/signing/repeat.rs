@@ -12,6 +12,7 @@ use crate::{
     signing::{
         Error, LOOK_FOR_OTHERS, MAX_CONFLICTS, Save, Signings,
         create::{Ask, Created, GRACE, Job},
+        first_view::coming_view,
         is_settled,
         views::Opener,
     },
@@ -203,7 +204,8 @@ impl Signings {
         let mut watcher = self.parts.hub.watch(id);
         let until = Deadline::within(&*self.parts.clock, PATIENCE_WITH_ANOTHER);
         while let Ok(record) = self.record(id).await {
-            let is_opened = record.signing.live_view.is_none_or(|view| view.clicked);
+            let is_coming = coming_view(&record.signing, self.parts.clock.now()).is_some();
+            let is_opened = !is_coming && record.signing.live_view.is_none_or(|view| view.clicked);
             let is_over = until.left(self.parts.clock.uptime()).is_zero();
             if record.answer.is_some() || is_opened || is_over {
                 return;

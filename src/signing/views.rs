@@ -22,7 +22,11 @@ use crate::{
     },
     esign::{self, RejectionKind, ViewRequest},
     objects::show::ShownView,
-    signing::{Error, LinkState, MAX_CONFLICTS, ReturnTarget, Signings, create::is_outage},
+    signing::{
+        Error, LinkState, MAX_CONFLICTS, ReturnTarget, Signings,
+        create::is_outage,
+        first_view::{coming_lease, coming_view},
+    },
     store::{Durability, Record, Work},
     telemetry::{chain, metrics::ViewResult},
 };
@@ -81,7 +85,7 @@ pub(super) struct Minting {
 /// Who wants a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opener {
-    /// The caller, who decides for themselves and may replace a view they were given.
+    /// The caller, who decides for themselves and may replace a view they were given, once it is there.
     Caller,
     /// A click on a link, which must not throw out a signer at work.
     Click,
@@ -263,7 +267,10 @@ impl Signings {
                 return Err(Error::TooOften { retry_after });
             }
             let mut signing = record.signing;
-            let lease = fresh(signer, self.name_of_view(), opener);
+            let name = self.name_of_view();
+            // That of a late answer may come when nobody waits for it any more, and then ends another that was made since.
+            let is_late = opener == Opener::Late;
+            let lease = if is_late { coming_lease(signer, name) } else { fresh(signer, name, opener) };
             signing.live_view = Some(lease.clone());
             match self.save(&mut signing, record.version, Vec::new(), record.work, Durability::Flushed).await
             {
@@ -449,7 +456,7 @@ pub(super) fn is_same(one: &LiveView, other: &LiveView) -> bool {
 
 /// The view of a signing that may be open now. None lives for longer than its life from any moment on: a lease that
 /// does was written by a clock that has been set back since.
-fn live_view(signing: &Signing, now: Timestamp) -> Option<&LiveView> {
+pub(super) fn live_view(signing: &Signing, now: Timestamp) -> Option<&LiveView> {
     let longest = later(now, LONGEST_LEASE);
     signing.live_view.as_ref().filter(|view| view.until > now && view.until <= longest)
 }
@@ -479,7 +486,7 @@ fn may_open(signing: &Signing, signer: SignerId, opener: Opener, now: Timestamp)
         }
     }
     let in_the_way = match opener {
-        Opener::Caller => None,
+        Opener::Caller => coming_view(signing, now),
         Opener::Click => view_in_use(signing, now),
         Opener::Late => live_view(signing, now),
     };
@@ -508,5 +515,22 @@ mod tests {
         signing.signers[0].status = SignerStatus::InSession;
         signing.signers[1].status = SignerStatus::Ready;
         assert!(may(&signing, Opener::Click));
+    }
+
+    #[test]
+    fn l2_nobody_has_a_view_made_while_another_is_on_its_way() {
+        let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+        let (signer, now) = (signing.signers[0].id, signing.created_at);
+        let lease = coming_lease(signer, now);
+        signing.live_view = Some(lease.clone());
+        for opener in [Opener::Caller, Opener::Click, Opener::Late] {
+            let refused = may_open(&signing, signer, opener, now);
+            assert!(matches!(refused, Err(Error::ViewLive { until }) if until == lease.until), "{opener:?}");
+            assert!(may_open(&signing, signer, opener, lease.until).is_ok(), "{opener:?}: it is over");
+        }
+        for opener in [Opener::Caller, Opener::Click, Opener::Late] {
+            signing.live_view = Some(fresh(signer, now, opener));
+            assert!(may_open(&signing, signer, Opener::Caller, now).is_ok(), "{opener:?}: it is there");
+        }
     }
 }

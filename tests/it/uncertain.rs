@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
-    harness::{CALLER_KEY, TestDaemon, order},
+    harness::{CALLER_KEY, Reply, TestDaemon, order},
     visitors::{link_of, location, location_of},
 };
 
@@ -424,12 +424,12 @@ async fn an_envelope_is_open_while_its_first_view_is_waited_for() {
     let (made, ()) = tokio::join!(daemon.create_with("order-1", &body, &headers), meanwhile);
     assert_eq!((made.status, &made.body["status"]), (StatusCode::CREATED, &json!("open")), "{}", made.text);
     assert_eq!(made.body["signers"][0]["view"], json!(null), "{}", made.text);
-    let page = daemon.look(&link_of(&made, 0)).await;
-    assert!(page.text.contains("ready to sign"), "{}", page.text);
     // There will be none: whoever asks again has one made.
     let id = made.id().parse().unwrap();
     let is_free = async || daemon.record(id).await.signing.live_view.is_none();
     daemon.until("the lease to end", is_free).await;
+    let page = daemon.look(&link_of(&made, 0)).await;
+    assert!(page.text.contains("ready to sign"), "{}", page.text);
     let again = daemon.create("order-1", &body).await;
     assert_eq!((again.status, again.id()), (StatusCode::CREATED, made.id()), "{}", again.text);
     assert!(again.body["signers"][0]["view"]["url"].is_string(), "{}", again.text);
@@ -466,9 +466,43 @@ async fn e3_a_first_view_that_takes_its_time_is_added_when_it_comes() {
         assert_eq!(views_of(&daemon).await, 1, "{key}");
         let timeline = daemon.get(&format!("/v1/signings/{}/timeline", made.id())).await.text;
         assert_eq!(timeline.matches("view_minted").count(), 1, "{timeline}");
+        let clicked = daemon.click(&link_of(&made, 0)).await;
+        assert_eq!(clicked.status, StatusCode::SEE_OTHER, "{key}: nobody has opened it: {}", clicked.text);
     }
     assert_eq!(daemon.envelopes().await, 2);
     daemon.broke_no_rule().await;
+}
+
+/// DocuSign may finish it at any moment, and would end the session of whoever had another made meanwhile.
+#[tokio::test]
+async fn l2_while_a_first_view_is_on_its_way_nobody_has_another_made() {
+    let daemon = TestDaemon::builder().public().start().await;
+    daemon.fault(&json!({"fault": "stall", "method": "POST", "path": "/views/recipient", "count": 1})).await;
+    let made = told_before_the_view(&daemon, "order-1", &order()).await;
+    let link = link_of(&made, 0);
+    let page = daemon.look(&link).await;
+    assert!(page.text.contains("Already open"), "{}", page.text);
+    let clicked = daemon.click(&link).await;
+    assert_eq!(clicked.status, StatusCode::CONFLICT, "{}", clicked.text);
+    assert!(clicked.text.contains("Already open"), "{}", clicked.text);
+    let views = format!("/v1/signings/{}/signers/{}/views", made.id(), made.signer());
+    let asked = daemon.post(&views, &json!({})).await;
+    assert_eq!((asked.status, asked.code()), (StatusCode::CONFLICT, "signer_not_ready"), "{}", asked.text);
+    assert_eq!(views_of(&daemon).await, 1);
+}
+
+/// A create whose caller is told, after 2 s, that the envelope is open and its first view is not here yet.
+async fn told_before_the_view(daemon: &TestDaemon, key: &str, body: &Value) -> Reply {
+    let before = views_of(daemon).await;
+    let meanwhile = async {
+        daemon.until("the view to be asked for", async || views_of(daemon).await > before).await;
+        daemon.clock.advance(Duration::from_secs(2));
+    };
+    let headers = [("prefer", "wait=2")];
+    let (made, ()) = tokio::join!(daemon.create_with(key, body, &headers), meanwhile);
+    assert_eq!((made.status, &made.body["status"]), (StatusCode::CREATED, &json!("open")), "{}", made.text);
+    assert_eq!(made.body["signers"][0]["view"], json!(null), "{}", made.text);
+    made
 }
 
 /// A store that has a bad moment over a view makes the signing no failure: it is told without one, and none is in the way.
