@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 
 use crate::{
     budget::Deadline,
-    domain::{CallerName, Private, Signing, SigningId, SigningStatus},
+    domain::{CallerName, Private, SignerId, Signing, SigningId, SigningStatus},
     esign,
     objects::show::{self, ShownLink},
     signing::{
@@ -14,13 +15,13 @@ use crate::{
         create::{Ask, Created, GRACE, Job},
         first_view::coming_view,
         is_settled,
-        views::Opener,
+        views::{Opener, live_view, view_in_use},
     },
     store::{Digest, Durability, KeptAnswer, Payload, Record, Version, Work},
     telemetry::chain,
 };
 
-/// How long one of two late answers waits for the view that the other is having.
+/// How long a late answer waits for the view that another answer is having.
 const PATIENCE_WITH_ANOTHER: Duration = Duration::from_secs(5);
 /// How long a repeated call waits for the first one.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -138,7 +139,7 @@ impl Signings {
     }
 
     /// The answer to a create that was settled out of the caller's sight. It is kept, so that the next
-    /// call with the key gets the same.
+    /// call with the key gets the same; but not without a view while one may be on its way, which would be lost.
     pub(super) async fn answer_late(
         &self,
         record: Record,
@@ -157,61 +158,123 @@ impl Signings {
             return Err(Error::Failed { failure, signing: id, replayed });
         }
         let this = self.clone();
-        // A caller who hangs up finds the answer kept, with the view that was minted for it.
+        // A caller who hangs up finds the answer kept.
         let answered = async move {
-            let view =
-                if view { Box::pin(this.late_view(&record.signing, &links, until)).await } else { None };
-            this.keep_answer(id, view.as_slice(), links, replayed).await
+            let signing = record.signing;
+            match signing.next_signer().filter(|_| view).map(|signer| signer.id) {
+                Some(signer) => Box::pin(this.with_late_view(&signing, signer, links, replayed, until)).await,
+                None if coming_view(&signing, this.parts.clock.now()).is_some() => {
+                    Err(Error::InProgress { signing: id, retry_after: ASK_AGAIN })
+                }
+                None => this.keep_answer(id, &[], links, replayed).await,
+            }
         };
         self.aside("a late answer", Box::pin(answered)).await
     }
 
-    /// A view for a late answer, if there is somebody to sign and nobody at it. The caller asks for one when they
+    /// A late answer with a view for a signer, if nobody is at one. The caller asks for one when they
     /// need it; waiting for it must not cost them the answer.
-    async fn late_view(
+    async fn with_late_view(
         &self,
         signing: &Signing,
-        links: &[ShownLink],
+        signer: SignerId,
+        links: Vec<ShownLink>,
+        replayed: bool,
         until: Deadline,
-    ) -> Option<show::ShownView> {
-        let (id, signer) = (signing.id, signing.next_signer()?.id);
-        let link = links.iter().find(|shown| shown.link.signer == signer).map(|shown| shown.link.id);
+    ) -> Result<Created, Error> {
+        let id = signing.id;
         let left = until.left(self.parts.clock.uptime()).max(GRACE);
         let within = Deadline::within(&*self.parts.clock, left);
-        let (this, caller) = (self.clone(), signing.caller.clone());
-        let opened = self.aside("a view for a late answer", async move {
-            this.open_view(&caller, id, signer, Opener::Late, link, this.at_leisure()).await
-        });
         let late = async {
-            let opened = opened.await;
-            if matches!(opened, Err(Error::ViewLive { .. })) {
-                self.answered_meanwhile(id).await;
+            let answered = self.late_view(signing, signer, &links, replayed).await;
+            if matches!(answered, Err(Error::ViewLive { .. })) && self.came_to_nothing(id).await {
+                return self.late_view(signing, signer, &links, replayed).await;
             }
-            opened
+            answered
         };
         // Rare and large: boxed, so that every create need not have room for it.
         let late = within.hold(&*self.parts.clock, Box::pin(late)).await;
-        let late = late.unwrap_or_else(|| Err(esign::Error::Deadline.into()));
-        late.inspect_err(
-            |error| tracing::warn!(signing.id = %id, error = %chain(error), "no view for a late answer"),
-        )
-        .ok()
+        let error = match late.unwrap_or_else(|| Err(esign::Error::Deadline.into())) {
+            Ok(made) => return Ok(made),
+            Err(error) => error,
+        };
+        tracing::warn!(signing.id = %id, error = %chain(&error), "no view for a late answer");
+        match error {
+            // There may be one that is not written down.
+            Error::BrokenOff { .. } | Error::Store(_) => Err(error),
+            Error::Upstream(esign::Error::Deadline) | Error::ViewLive { .. } => {
+                self.answer_for_now(id, links, replayed).await
+            }
+            _ => self.keep_answer(id, &[], links, replayed).await,
+        }
     }
 
-    /// A view is out that was not opened. Another answer to the same create may be having it: then that answer is
-    /// the one that is kept, and this waits for it a while.
-    async fn answered_meanwhile(&self, id: SigningId) {
+    /// Has a view made and keeps the answer with it, in a task of its own: when the time of whoever asked for it is over,
+    /// it is there for the same call, made again.
+    async fn late_view(
+        &self,
+        signing: &Signing,
+        signer: SignerId,
+        links: &[ShownLink],
+        replayed: bool,
+    ) -> Result<Created, Error> {
+        let (this, id, caller, links) = (self.clone(), signing.id, signing.caller.clone(), links.to_vec());
+        let link = links.iter().find(|shown| shown.link.signer == signer).map(|shown| shown.link.id);
+        let had = async move {
+            let view = this.open_view(&caller, id, signer, Opener::Late, link, this.at_leisure()).await?;
+            this.keep_answer(id, &[view], links, replayed).await
+        };
+        self.aside("a view for a late answer", Box::pin(had)).await
+    }
+
+    /// A view is on its way, or out and not opened. The first call, or another answer to the same create, may be having it:
+    /// then that answer is the one that is kept, and this waits for it a while. Answers whether there is none after all, so
+    /// that one can be made.
+    async fn came_to_nothing(&self, id: SigningId) -> bool {
         let mut watcher = self.parts.hub.watch(id);
         let until = Deadline::within(&*self.parts.clock, PATIENCE_WITH_ANOTHER);
         while let Ok(record) = self.record(id).await {
-            let is_coming = coming_view(&record.signing, self.parts.clock.now()).is_some();
-            let is_opened = !is_coming && record.signing.live_view.is_none_or(|view| view.clicked);
-            let is_over = until.left(self.parts.clock.uptime()).is_zero();
-            if record.answer.is_some() || is_opened || is_over {
-                return;
+            let now = self.parts.clock.now();
+            if record.answer.is_some() || is_taken(&record.signing, now) {
+                return false;
+            }
+            if live_view(&record.signing, now).is_none() {
+                return true;
+            }
+            if until.left(self.parts.clock.uptime()).is_zero() {
+                return false;
             }
             watcher.changed_within(&*self.parts.clock, LOOK_FOR_OTHERS).await;
         }
+        false
+    }
+
+    /// What can be told while a view may still be added to the answer, which is not kept so: the same call, made again, is
+    /// told what became of it. Where the view is on its way, that call is still running.
+    async fn answer_for_now(
+        &self,
+        id: SigningId,
+        links: Vec<ShownLink>,
+        replayed: bool,
+    ) -> Result<Created, Error> {
+        let Record { signing, answer, .. } = self.record(id).await?;
+        if let Some(answer) = answer {
+            return Ok(Created::Made { signing: id, body: answer.body.into_inner(), replayed });
+        }
+        let now = self.parts.clock.now();
+        if is_taken(&signing, now) {
+            return self.keep_answer(id, &[], links, replayed).await;
+        }
+        if replayed && coming_view(&signing, now).is_some() {
+            return Err(Error::InProgress { signing: id, retry_after: ASK_AGAIN });
+        }
+        let fresh = if links.is_empty() { self.new_links(&signing, now) } else { Vec::new() };
+        for shown in &fresh {
+            self.parts.store.add_link(shown.link.clone()).await?;
+        }
+        let shown = if links.is_empty() { &fresh } else { &links };
+        let body = show::signing(&signing, &[], shown);
+        Ok(Created::Made { signing: id, body, replayed })
     }
 
     /// Keeps the answer of a create, with what it hands out, unless another was kept before.
@@ -248,4 +311,9 @@ impl Signings {
         }
         Err(Error::conflict())
     }
+}
+
+/// Whether somebody is at a view, or may be: then no answer waits for it.
+fn is_taken(signing: &Signing, now: Timestamp) -> bool {
+    view_in_use(signing, now).is_some() && coming_view(signing, now).is_none()
 }

@@ -491,6 +491,108 @@ async fn l2_while_a_first_view_is_on_its_way_nobody_has_another_made() {
     assert_eq!(views_of(&daemon).await, 1);
 }
 
+/// Else the answer without it would be that of the key, and the view nobody's: not even of the caller who waits for it.
+#[tokio::test]
+async fn e3_what_is_told_while_a_first_view_is_on_its_way_is_not_kept() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let slow = json!({"fault": "delay", "delay_ms": 4_000, "method": "POST", "path": "/views/recipient", "count": 1});
+    daemon.fault(&slow).await;
+    let body = order();
+    let meanwhile = async {
+        daemon.until("the view to be asked for", async || views_of(&daemon).await == 1).await;
+        daemon.clock.advance(Duration::from_secs(1));
+        let is_open = async || daemon.get("/v1/signings?status=open").await.body["data"][0].is_object();
+        daemon.until("it to be open", is_open).await;
+        repeated(&daemon, "order-1", &body).await
+    };
+    let headers = [("prefer", "wait=60")];
+    let (made, early) = tokio::join!(daemon.create_with("order-1", &body, &headers), meanwhile);
+    assert_eq!(
+        (early.status, early.code()),
+        (StatusCode::CONFLICT, "idempotency_in_progress"),
+        "{}",
+        early.text
+    );
+    assert_eq!(early.headers["retry-after"], "2");
+    assert_eq!((made.status, &made.body["status"]), (StatusCode::CREATED, &json!("open")), "{}", made.text);
+    assert!(made.body["signers"][0]["view"]["url"].is_string(), "{}", made.text);
+    assert_eq!(daemon.create("order-1", &body).await.text, made.text);
+    assert_eq!(views_of(&daemon).await, 1);
+    daemon.broke_no_rule().await;
+}
+
+#[tokio::test]
+async fn e3_a_repeat_that_waits_for_a_first_view_that_fails_has_another_made() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let hangs = json!({"fault": "stall", "delay_ms": 2_000, "method": "POST", "path": "/views/recipient", "count": 1});
+    daemon.fault(&hangs).await;
+    let body = order();
+    let made = told_before_the_view(&daemon, "order-1", &body).await;
+    // The clock stands still: it waits until there is none.
+    let again = daemon.create("order-1", &body).await;
+    assert_eq!((again.status, again.id()), (StatusCode::CREATED, made.id()), "{}", again.text);
+    assert!(again.body["signers"][0]["view"]["url"].is_string(), "{}", again.text);
+    assert_eq!(daemon.create("order-1", &body).await.text, again.text);
+    daemon.broke_no_rule().await;
+}
+
+/// Its lease is left, and ends by itself as soon as no call for it can be under way.
+#[tokio::test]
+async fn e3_a_daemon_that_dies_over_a_first_view_costs_its_caller_a_minute_and_no_view() {
+    let mut daemon = TestDaemon::builder().public().start().await;
+    daemon.fault(&json!({"fault": "stall", "method": "POST", "path": "/views/recipient", "count": 1})).await;
+    let body = order();
+    let made = told_before_the_view(&daemon, "order-1", &body).await;
+    daemon.crash().await;
+    daemon.forget_requests().await;
+    let early = repeated(&daemon, "order-1", &body).await;
+    assert_eq!(
+        (early.status, early.code()),
+        (StatusCode::CONFLICT, "idempotency_in_progress"),
+        "{}",
+        early.text
+    );
+    assert_eq!(views_of(&daemon).await, 0);
+    daemon.clock.advance(Duration::from_secs(60));
+    let again = daemon.create("order-1", &body).await;
+    assert_eq!((again.status, again.id()), (StatusCode::CREATED, made.id()), "{}", again.text);
+    assert!(again.body["signers"][0]["view"]["url"].is_string(), "{}", again.text);
+    assert_eq!(daemon.create("order-1", &body).await.text, again.text);
+    assert_eq!(daemon.envelopes().await, 1);
+}
+
+/// A caller who was given a view of their own is not told to wait for another, and gets one once that is over.
+#[tokio::test]
+async fn e3_a_repeat_beside_a_view_that_the_caller_had_made_is_answered_and_not_kept_without_one() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let broken = json!({"fault": "truncate", "method": "POST", "path": "/views/recipient", "count": 1});
+    daemon.fault(&broken).await;
+    let body = order();
+    let made = daemon.create("order-1", &body).await;
+    assert_eq!((made.status, &made.body["signers"][0]["view"]), (StatusCode::CREATED, &json!(null)));
+    let views = format!("/v1/signings/{}/signers/{}/views", made.id(), made.signer());
+    assert_eq!(daemon.post(&views, &json!({})).await.status, StatusCode::CREATED);
+    let early = repeated(&daemon, "order-1", &body).await;
+    assert_eq!((early.status, early.id()), (StatusCode::CREATED, made.id()), "{}", early.text);
+    assert_eq!(early.body["signers"][0]["view"], json!(null), "{}", early.text);
+    let page = daemon.look(&link_of(&early, 0)).await;
+    assert!(page.text.contains("ready to sign"), "{}", page.text);
+    daemon.clock.advance(Duration::from_secs(300));
+    let again = daemon.create("order-1", &body).await;
+    assert_eq!((again.status, again.id()), (StatusCode::CREATED, made.id()), "{}", again.text);
+    assert!(again.body["signers"][0]["view"]["url"].is_string(), "{}", again.text);
+    assert_eq!(daemon.create("order-1", &body).await.text, again.text);
+    daemon.broke_no_rule().await;
+}
+
+/// The same call again, with the clock running until it is answered.
+async fn repeated(daemon: &TestDaemon, key: &str, body: &Value) -> Reply {
+    tokio::select! {
+        told = daemon.create(key, body) => told,
+        () = daemon.run_clock_slowly("an answer", async || false) => panic!("the clock has stopped"),
+    }
+}
+
 /// A create whose caller is told, after 2 s, that the envelope is open and its first view is not here yet.
 async fn told_before_the_view(daemon: &TestDaemon, key: &str, body: &Value) -> Reply {
     let before = views_of(daemon).await;
