@@ -276,6 +276,11 @@ impl Error {
         }
     }
 
+    /// Whether no answer came in time, so that the upstream may still be at it.
+    pub fn is_unanswered(&self) -> bool {
+        matches!(self, Self::Unknown(http_client::Error::TimedOut))
+    }
+
     /// Whether the upstream surely was not asked, so that nothing was spent there.
     pub fn never_left(&self) -> bool {
         matches!(

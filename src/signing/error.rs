@@ -149,6 +149,11 @@ impl Error {
         matches!(self, Self::Upstream(error) if error.rejection() == Some(RejectionKind::NotInSequence))
     }
 
+    /// Whether the upstream may still be at what was asked for.
+    pub(super) fn is_unanswered(&self) -> bool {
+        matches!(self, Self::Upstream(error) if error.is_unanswered())
+    }
+
     /// The upstream's trace id of the call that failed.
     pub(super) fn trace(&self) -> Option<&str> {
         if let Self::Upstream(error) = self { error.trace() } else { None }

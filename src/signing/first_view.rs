@@ -37,7 +37,7 @@ const SOON: Duration = Duration::from_secs(1);
 /// What came of the view that is asked for right after the create.
 #[derive(Debug)]
 pub(super) enum FirstView {
-    /// It is not here yet. With this lease nobody has another made meanwhile.
+    /// It is not here yet, or was given up and may be made all the same. With this lease nobody has another made meanwhile.
     Coming(LiveView),
     /// The upstream made none, asked at that time by its clock: others sign before this signer.
     Denied { signer: SignerId, asked_at: Timestamp, trace: Option<String> },
@@ -117,6 +117,9 @@ impl Signings {
             }
             Err(error) => {
                 tracing::warn!(signing.id = %signing.id, error = %chain(&error), "no view after the create");
+                if error.is_unanswered() {
+                    return FirstView::Coming(coming_lease(signer.id, minting.at));
+                }
                 if !error.is_out_of_turn() {
                     return FirstView::None;
                 }
@@ -177,7 +180,9 @@ impl Signings {
                 self.release(id, lease).await;
                 return Ok(None);
             }
-            FirstView::Coming(_) | FirstView::None => {
+            // It may still be made: its lease ends by itself.
+            FirstView::Coming(_) => return Ok(None),
+            FirstView::None => {
                 self.release(id, lease).await;
                 return Ok(None);
             }

@@ -202,7 +202,9 @@ impl Signings {
         match error {
             // There may be one that is not written down.
             Error::BrokenOff { .. } | Error::Store(_) => Err(error),
-            Error::Upstream(esign::Error::Deadline) | Error::ViewLive { .. } => {
+            Error::ViewLive { .. } => self.answer_for_now(id, links, replayed).await,
+            // It says nothing of the view that the same call, made again, may have.
+            Error::Upstream(error) if error.retryable() && error.rejection().is_none() => {
                 self.answer_for_now(id, links, replayed).await
             }
             _ => self.keep_answer(id, &[], links, replayed).await,

@@ -227,7 +227,9 @@ impl Signings {
                     let trace = error.trace().map(str::to_owned);
                     self.deny_turn((id, signer), known, asked_at, trace).await;
                 }
-                if let Some(lease) = &lease {
+                // A late answer's view that may still be made would end another: its lease ends by itself.
+                let may_come = opener == Opener::Late && error.is_unanswered();
+                if let Some(lease) = lease.as_ref().filter(|_| !may_come) {
                     self.release(id, lease).await;
                 }
                 Err(error)

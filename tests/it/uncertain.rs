@@ -561,6 +561,48 @@ async fn e3_a_daemon_that_dies_over_a_first_view_costs_its_caller_a_minute_and_n
     assert_eq!(daemon.envelopes().await, 1);
 }
 
+/// The upstream may still make it, and would then throw out whoever had another made.
+#[tokio::test]
+async fn l2_a_first_view_that_is_given_up_unanswered_keeps_its_lease() {
+    let daemon = TestDaemon::builder().public().upstream("request_timeout = \"2s\"\n").start().await;
+    daemon.fault(&json!({"fault": "stall", "method": "POST", "path": "/views/recipient", "count": 1})).await;
+    let body = order();
+    let made = told_before_the_view(&daemon, "order-1", &body).await;
+    daemon.forget_requests().await;
+    let given_up =
+        async || daemon.metric("countersign_view_mints_total", &["result=\"unavailable\""]).await > 0.0;
+    daemon.until("the call to be given up", given_up).await;
+    let early = repeated(&daemon, "order-1", &body).await;
+    assert_eq!(
+        (early.status, early.code()),
+        (StatusCode::CONFLICT, "idempotency_in_progress"),
+        "{}",
+        early.text
+    );
+    assert_eq!(views_of(&daemon).await, 0);
+    daemon.clock.advance(Duration::from_secs(60));
+    let again = daemon.create("order-1", &body).await;
+    assert_eq!((again.status, again.id()), (StatusCode::CREATED, made.id()), "{}", again.text);
+}
+
+/// What the upstream cannot do now is no answer to keep for a week.
+#[tokio::test]
+async fn e3_a_repeat_whose_view_cannot_be_had_now_is_not_kept_without_one() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let down =
+        json!({"fault": "status", "status": 503, "method": "POST", "path": "/views/recipient", "count": 2});
+    daemon.fault(&down).await;
+    let body = order();
+    for _ in 0..2 {
+        let made = daemon.create("order-1", &body).await;
+        assert_eq!((made.status, &made.body["signers"][0]["view"]), (StatusCode::CREATED, &json!(null)));
+    }
+    let again = daemon.create("order-1", &body).await;
+    assert!(again.body["signers"][0]["view"]["url"].is_string(), "{}", again.text);
+    assert_eq!(daemon.create("order-1", &body).await.text, again.text);
+    assert_eq!(daemon.envelopes().await, 1);
+}
+
 /// A caller who was given a view of their own is not told to wait for another, and gets one once that is over.
 #[tokio::test]
 async fn e3_a_repeat_beside_a_view_that_the_caller_had_made_is_answered_and_not_kept_without_one() {
