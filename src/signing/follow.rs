@@ -71,14 +71,23 @@ const fn may_have_done_something(claim: Claim) -> bool {
 /// and no check that was asked for since has been answered. What is in the future was noted by a clock that has been set back
 /// since: such a return is owed none, for no answer would be later, and such an answer is none to what comes now.
 pub(super) fn unanswered_return(signing: &Signing, now: Timestamp) -> Option<Timestamp> {
-    let has_been = |at: Timestamp| at <= later(now, CLOCKS);
-    let answers = signing.history.iter().filter(|moment| moment.what == MomentKind::Checked);
-    let answered = answers.map(|moment| moment.at).filter(|at| has_been(*at)).max();
+    let answered = answered_at(signing, now);
     let present = signing.signers.iter().filter(|signer| !signer.status.is_terminal());
     let returns = present.filter_map(|signer| signer.last_return);
-    let returns = returns.filter(|last| may_have_done_something(last.claim) && has_been(last.at));
+    let returns = returns.filter(|last| may_have_done_something(last.claim) && has_been(last.at, now));
     let owed = returns.filter(|last| Some(last.at) > answered);
     owed.map(|last| last.at).max()
+}
+
+/// When that was asked for which the upstream last answered how the envelope stands.
+pub(super) fn answered_at(signing: &Signing, now: Timestamp) -> Option<Timestamp> {
+    let answers = signing.history.iter().filter(|moment| moment.what == MomentKind::Checked);
+    answers.map(|moment| moment.at).filter(|at| has_been(*at, now)).max()
+}
+
+/// Whether a time is not in the future, as far as clocks differ.
+fn has_been(at: Timestamp, now: Timestamp) -> bool {
+    at <= later(now, CLOCKS)
 }
 
 /// The pause between looks for what another daemon may have written down.

@@ -20,7 +20,7 @@ use crate::{
     domain::{EnvelopeId, Moment, MomentKind, SenderName, Signing},
     esign::{self, MAX_LISTED, Since},
     places::Places,
-    signing::{AT_LEISURE, Error, Signings, ending::still_needed},
+    signing::{AT_LEISURE, Error, Signings, ending::still_needed, follow::answered_at},
     store::Durability,
 };
 
@@ -83,8 +83,8 @@ impl Signings {
         let _turn = questions.turns.wait(sender).await;
         let asked = questions.take(sender, envelope);
         let done = self.ask_about_all(sender, &asked).await;
-        if matches!(done, Err(Error::Store(_))) {
-            // The others' answer may be lost, too: each of them asks again.
+        if done.is_err() {
+            // The others' answer is lost, too: each of them asks again.
             questions.add(sender, asked.into_iter().filter(|(other, _)| other != envelope));
         }
         done
@@ -138,8 +138,9 @@ impl Signings {
     /// The signing of an envelope of which no answer has told since the event, unless its end is known.
     async fn untold(&self, envelope: &EnvelopeId, event_at: Timestamp) -> Result<Option<Signing>, Error> {
         let record = self.parts.store.signing_by_envelope(envelope).await?;
+        let now = self.parts.clock.now();
         let is_untold = |signing: &Signing| {
-            !signing.tells_its_end() && told_at(signing).is_none_or(|told| told <= event_at)
+            !signing.tells_its_end() && answered_at(signing, now).is_none_or(|asked| asked <= event_at)
         };
         Ok(record.map(|record| record.signing).filter(is_untold))
     }
@@ -153,20 +154,13 @@ impl Signings {
     ) -> Result<(), Error> {
         let facts = seen.facts(&signing.signers);
         let taken = self.change_with_work(signing.id, Durability::Synced, |signing, work, now| {
-            signing.checked_at = signing.checked_at.max(Some(began));
+            // The check of a quarter of an hour is left to those who come back.
             signing.remember_begun(began, MomentKind::Checked, seen.trace.clone());
             let news = facts.iter().flat_map(|fact| signing.observe(fact, now)).collect();
             Ok((news, still_needed(signing, work, now)))
         });
         taken.await.map(|_| ())
     }
-}
-
-/// Up to when the answers of the upstream have told how the envelope stands. What was asked before an event and answered
-/// after it may tell of the time before.
-fn told_at(signing: &Signing) -> Option<Timestamp> {
-    let answers = signing.history.iter().filter(|moment| moment.what == MomentKind::Checked);
-    answers.map(|moment| moment.at).max().min(signing.checked_at)
 }
 
 #[cfg(test)]

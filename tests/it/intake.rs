@@ -281,6 +281,8 @@ async fn f1_a_second_event_that_does_not_say_whom_is_looked_up_in_the_same_quart
     act("1", "sign").await;
     push_bare(&daemon, "recipient-completed", envelope, Some("1")).await;
     daemon.run_clock("the client's signature", async || stands(1, "signed").await).await;
+    let check = daemon.post(&format!("{path}/refresh"), &json!({})).await;
+    assert_eq!(check.status, StatusCode::OK, "the list has spent nobody's check: {}", check.text);
     act("2", "decline").await;
     daemon.forget_requests().await;
     push_bare(&daemon, "recipient-declined", envelope, Some("2")).await;
@@ -341,6 +343,35 @@ async fn b2_what_many_ends_do_not_say_is_asked_by_a_list() {
     daemon.run_clock_slowly("all ends", all).await;
     let asked = asked(&daemon).await;
     assert!(asked.len() <= 2, "{asked:?}");
+}
+
+/// Whoever asks for many at once and is not answered has not lost the others' answers.
+#[tokio::test]
+async fn f1_a_list_that_fails_costs_one_end_its_reason_and_not_all() {
+    const ENDS: usize = 8;
+    let daemon = TestDaemon::builder().public().start().await;
+    daemon.fault(&json!({"fault": "event_bad_signature"})).await;
+    let mut envelopes = Vec::new();
+    for number in 0..ENDS {
+        let made = daemon.create(&format!("order-{number}"), &unopened()).await;
+        envelopes.push(made.body["provider"]["envelope_id"].clone());
+        expire(&daemon, envelopes.last().unwrap()).await;
+    }
+    // The first list holds the others up, and the second one fails, which may be that of all others.
+    let slow = json!({"fault": "delay", "method": "GET", "path": "/envelopes", "delay_ms": 300, "count": 1});
+    daemon.fault(&slow).await;
+    let down = json!({"fault": "status", "status": 503, "method": "GET", "path": "/envelopes", "count": 2});
+    daemon.fault(&down).await;
+    for envelope in &envelopes {
+        push_bare(&daemon, "envelope-voided", envelope, None).await;
+    }
+    let count = async |status: &str| {
+        let listed = daemon.get(&format!("/v1/signings?status={status}")).await;
+        listed.body["data"].as_array().unwrap().len()
+    };
+    let all = async || count("expired").await + count("voided").await == ENDS;
+    daemon.run_clock_slowly("all ends", all).await;
+    assert!((1..=2).contains(&count("voided").await), "those who asked for the lists that failed");
 }
 
 #[tokio::test]
