@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    directory::{Account, User},
+    directory::{self, Account, User},
     envelopes::{
         Outcome, body, literals,
         model::{invalid, refuse},
@@ -173,32 +173,16 @@ fn information(id: &str, account: &Account, call: &Call) -> Value {
     information
 }
 
-/// The settings that an account has here from the start: all of them are on or off. Others are kept as they are sent.
-const SWITCHES: [&str; 13] = [
-    "allowInPerson",
-    "attachCompletedEnvelope",
-    "enableRecipientDomainValidation",
-    "enableSMSAuthentication",
-    "enableSequentialSigningAPI",
-    "envelopeIntegrationEnabled",
-    "inSessionEnabled",
-    "inSessionSuppressEmails",
-    "phoneAuthRecipientMayProvidePhoneNumber",
-    "senderMustAuthenticateSigning",
-    "signerMustHaveAccount",
-    "signerMustLoginToSign",
-    "universalSignatureOptIn",
-];
-
-/// `PUT …/settings`, for administrators.
+/// `PUT …/settings`, for administrators. Settings that decide nothing here are kept as they are sent.
 fn change_settings(world: &mut World, call: &Call, account: &str) -> Result<Answer, Answer> {
     require_admin(world, call)?;
     let given = body(call, Body::AccountSettings)?.as_object().cloned().unwrap_or_default();
-    literals::switches(&given, &SWITCHES)?;
+    let switches = directory::SETTINGS.map(|(name, _)| name);
+    literals::switches(&given, &switches)?;
     if let Some(account) = world.directory.accounts.get_mut(account) {
         for (name, value) in &given {
             let Some(value) = value.as_str() else { continue };
-            let value = match SWITCHES.contains(&name.as_str()) {
+            let value = match switches.contains(&name.as_str()) {
                 true if value.is_empty() => continue,
                 true => value.to_ascii_lowercase(),
                 false => value.to_owned(),

@@ -332,7 +332,7 @@ impl Directory {
                 created: now.saturating_sub(SignedDuration::from_hours(24 * 400)).unwrap_or(now),
                 organisation: organisation.map(str::to_owned),
                 elsewhere: elsewhere.map(str::to_owned),
-                settings: default_settings(),
+                settings: SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
                 identity_verification: true,
                 brands: (id == ACCOUNT)
                     .then(|| (BRAND.to_owned(), Brand { name: BRAND_NAME.to_owned(), ..Brand::default() }))
@@ -442,24 +442,20 @@ impl Directory {
     }
 }
 
-/// The settings that decide something for embedded signing; an account has some 400 more.
-fn default_settings() -> BTreeMap<String, String> {
-    [
-        ("allowInPerson", "true"),
-        ("attachCompletedEnvelope", "false"),
-        ("enableRecipientDomainValidation", "false"),
-        ("enableSMSAuthentication", "true"),
-        ("enableSequentialSigningAPI", "true"),
-        ("envelopeIntegrationEnabled", "true"),
-        ("inSessionEnabled", "true"),
-        ("inSessionSuppressEmails", "true"),
-        ("phoneAuthRecipientMayProvidePhoneNumber", "false"),
-        ("senderMustAuthenticateSigning", "false"),
-        ("signerMustHaveAccount", "false"),
-        ("signerMustLoginToSign", "false"),
-        ("universalSignatureOptIn", "false"),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .collect()
-}
+/// The settings that decide something for embedded signing, as they are from the start: all of them are on or off. An
+/// account has some 400 more.
+pub(super) const SETTINGS: [(&str, &str); 13] = [
+    ("allowInPerson", "true"),
+    ("attachCompletedEnvelope", "false"),
+    ("enableRecipientDomainValidation", "false"),
+    ("enableSMSAuthentication", "true"),
+    ("enableSequentialSigningAPI", "true"),
+    ("envelopeIntegrationEnabled", "true"),
+    ("inSessionEnabled", "true"),
+    ("inSessionSuppressEmails", "true"),
+    ("phoneAuthRecipientMayProvidePhoneNumber", "false"),
+    ("senderMustAuthenticateSigning", "false"),
+    ("signerMustHaveAccount", "false"),
+    ("signerMustLoginToSign", "false"),
+    ("universalSignatureOptIn", "false"),
+];

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    docx, lengths,
+    docx, lengths, literals,
     model::{Fields, File, Refusal, invalid, refuse, text},
     refused, settings,
 };
@@ -71,7 +71,8 @@ pub(in crate::emulator) fn file_from(
         read::Unreadable::Garbage => unable(name, "It is not a readable PDF."),
         read::Unreadable::TooLarge => unable(name, "It is too large when it is unpacked."),
     })?;
-    let order = order_of(fields)?.unwrap_or_else(|| u32::try_from(index + 1).unwrap_or(u32::MAX));
+    let order =
+        literals::number(fields, "order")?.unwrap_or_else(|| u32::try_from(index + 1).unwrap_or(u32::MAX));
     let given = settings::of_document(fields)?;
     Ok(File {
         id: id.to_owned(),
@@ -83,13 +84,6 @@ pub(in crate::emulator) fn file_from(
         scope,
         given,
     })
-}
-
-/// The place among the documents that a document asks for.
-pub(super) fn order_of(fields: &Fields) -> Result<Option<u32>, Refusal> {
-    let Some(order) = text(fields, "order") else { return Ok(None) };
-    let order = order.trim().parse::<u32>();
-    order.map(Some).map_err(|_| invalid("The order of a document must be a whole number."))
 }
 
 /// The PDF of a document: what was sent, converted if need be, or what its `htmlDefinition` makes.

@@ -9,23 +9,21 @@ use super::model::{Fields, Refusal, invalid, text};
 /// Refuses a word that is neither true nor false, in whatever case.
 pub(in crate::emulator) fn switches(fields: &Fields, names: &[&str]) -> Result<(), Refusal> {
     let is_switch = |word: &str| ["true", "false"].iter().any(|known| known.eq_ignore_ascii_case(word));
-    match wrong(fields, names, is_switch) {
+    match names.iter().find(|name| text(fields, name).is_some_and(|word| !is_switch(word))) {
         Some(name) => Err(invalid(&format!("{name} must be one of true, false."))),
         None => Ok(()),
     }
 }
 
-/// Refuses a word that is no whole number from 0 on.
+/// Refuses words that are no whole numbers from 0 on.
 pub(super) fn numbers(fields: &Fields, names: &[&str]) -> Result<(), Refusal> {
-    match wrong(fields, names, |word| word.trim().parse::<u32>().is_ok()) {
-        Some(name) => Err(invalid(&format!("{name} must be a whole number."))),
-        None => Ok(()),
-    }
+    names.iter().try_for_each(|name| number(fields, name).map(drop))
 }
 
-/// The first of these members that says what is not right.
-fn wrong<'a>(fields: &Fields, names: &[&'a str], is_right: impl Fn(&str) -> bool) -> Option<&'a str> {
-    names.iter().copied().find(|name| text(fields, name).is_some_and(|word| !is_right(word)))
+/// The whole number from 0 on that a member says; none if it says nothing.
+pub(super) fn number(fields: &Fields, name: &str) -> Result<Option<u32>, Refusal> {
+    let number = text(fields, name).map(|word| word.trim().parse());
+    number.transpose().map_err(|_| invalid(&format!("{name} must be a whole number.")))
 }
 
 #[cfg(test)]

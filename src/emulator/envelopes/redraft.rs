@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::{
     change, correct, create, envelope_mut,
-    files::{Binaries, file_from, order_of},
-    lengths,
+    files::{Binaries, file_from},
+    lengths, literals,
     model::{Envelope, Fields, File, Recipient, Refusal, Status, refuse, text},
     recipients,
     refused::{self, says_something},
@@ -200,7 +200,7 @@ fn describe(file: &mut File, fields: &Fields) -> Result<(), Refusal> {
     if let Some(name) = text(fields, "name") {
         name.clone_into(&mut file.name);
     }
-    file.order = order_of(fields)?.unwrap_or(file.order);
+    file.order = literals::number(fields, "order")?.unwrap_or(file.order);
     file.given.extend(settings::of_document(fields)?);
     Ok(())
 }
