@@ -133,6 +133,13 @@ pub struct Page {
     pub next: Option<u64>,
 }
 
+impl Page {
+    /// An envelope of the page, if it is on it.
+    pub fn of(&self, envelope: Option<&EnvelopeId>) -> Option<&Seen> {
+        self.seen.iter().find(|seen| envelope == Some(&seen.envelope))
+    }
+}
+
 /// The check that a signer gets in the place of the one they failed.
 #[derive(Debug, Clone)]
 pub enum NewCheck {

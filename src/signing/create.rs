@@ -18,9 +18,7 @@ use crate::{
     },
     esign,
     objects::show::{self, ShownLink},
-    signing::{
-        Error, LOOK_FOR_OTHERS, Signings, breaker::Admitted, first_view::say, is_settled, settle::Promised,
-    },
+    signing::{Error, LOOK_FOR_OTHERS, Signings, breaker::Admitted, is_settled, settle::Promised},
     store::{self, Begun, Digest, Intent, Version, Work},
     telemetry::metrics,
 };
@@ -96,6 +94,13 @@ pub(super) enum Told {
     Ended(Result<Created, Error>),
     /// Nobody knows yet whether the envelope exists.
     Uncertain,
+}
+
+/// Tells the caller, if they have not been told yet; they may have hung up.
+pub(super) fn say(tell: Option<oneshot::Sender<Told>>, told: Told) {
+    if let Some(tell) = tell {
+        let _ = tell.send(told);
+    }
 }
 
 impl Signings {

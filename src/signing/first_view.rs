@@ -24,7 +24,7 @@ use crate::{
     signing::{
         AT_LEISURE, Error, Signings,
         attempt::Outcome,
-        create::{Created, Job, Told},
+        create::{Created, Job, Told, say},
         views::{Minting, Opener, VIEW_LIFE, fresh, is_same, live_view},
     },
     store::Durability,
@@ -221,11 +221,4 @@ pub(super) fn coming_lease(signer: SignerId, asked_at: Timestamp) -> LiveView {
 /// The view of a signing that is asked for and not here yet: no other lease is so short.
 pub(super) fn coming_view(signing: &Signing, now: Timestamp) -> Option<&LiveView> {
     live_view(signing, now).filter(|view| **view == coming_lease(view.signer, view.minted_at))
-}
-
-/// Tells the caller, if they have not been told yet; they may have hung up.
-pub(super) fn say(tell: Option<oneshot::Sender<Told>>, told: Told) {
-    if let Some(tell) = tell {
-        let _ = tell.send(told);
-    }
 }

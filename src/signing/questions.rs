@@ -127,8 +127,7 @@ impl Signings {
         let since = Since::Ids(&envelopes);
         let page = self.parts.esign.list_changes(&acting, since, 0, self.at_leisure()).await?;
         for signing in &signings {
-            let seen = page.seen.iter().find(|seen| signing.envelope.as_ref() == Some(&seen.envelope));
-            if let Some(seen) = seen {
+            if let Some(seen) = page.of(signing.envelope.as_ref()) {
                 self.take_answer(signing, seen, began).await?;
             }
         }

@@ -254,9 +254,8 @@ impl Signings {
         };
         let is_others = |signing: &&Signing| signing.envelope.as_ref().is_some_and(|it| others.contains(it));
         for signing in signings.iter().filter(|signing| !is_others(signing)) {
-            let seen = page.seen.iter().find(|seen| signing.envelope.as_ref() == Some(&seen.envelope));
             // First: a stop may come between the two.
-            if let Some(seen) = seen {
+            if let Some(seen) = page.of(signing.envelope.as_ref()) {
                 self.heard(signing, seen).await?;
             }
             // Also one that the list does not have: it must not stand before the others for ever.
