@@ -12,7 +12,6 @@ use super::{
 use crate::{
     auth::{self, Impersonation, TokenSource, identity::UserId, user_info::AccountChoice},
     domain::{Private, SenderName},
-    telemetry::chain,
 };
 
 /// Senders that are taken up in one step: what that takes is small, and used again for the next.
@@ -48,13 +47,6 @@ impl Pairings {
             // Its code was exchanged a moment ago.
             (Form::Code, Some(token)) => Ok(Some(Kept::fresh(token.clone(), self.now()).sealed())),
             (Form::Code, None) => Err(auth::Error::ConnectionLost.into()),
-        }
-    }
-
-    /// As [`act_by`](Self::act_by), where nobody waits for an answer.
-    pub(super) async fn take_up_each(&self, all: Vec<ToAct>) {
-        for (sender, error) in self.act_by(all).await {
-            tracing::error!(%sender, error = %chain(&error), "a connected sender cannot be taken up");
         }
     }
 

@@ -8,6 +8,7 @@ use super::{Paired, Pairings, WAITING, defined::DEFINES};
 use crate::{
     domain::SenderName,
     store::{self, SenderRecord},
+    telemetry::chain,
 };
 
 impl Pairings {
@@ -45,7 +46,9 @@ impl Pairings {
                 changed.push((connectable, row.sender, paired));
             }
         }
-        self.take_up_each(changed).await;
+        for (sender, error) in self.act_by(changed).await {
+            tracing::error!(%sender, error = %chain(&error), "a connected sender cannot be taken up");
+        }
         for name in &gone {
             self.live().remove(name);
         }
