@@ -221,6 +221,19 @@ async fn expire(daemon: &TestDaemon, envelope: &Value) {
     daemon.control(Method::POST, &expire, &json!({})).await;
 }
 
+/// Several envelopes that have expired, of which no message of ours has told.
+async fn expired_unheard() -> (TestDaemon, Vec<Value>) {
+    let daemon = TestDaemon::builder().public().start().await;
+    daemon.fault(&json!({"fault": "event_bad_signature"})).await;
+    let mut envelopes = Vec::new();
+    for number in 0..8 {
+        let made = daemon.create(&format!("order-{number}"), &unopened()).await;
+        envelopes.push(made.body["provider"]["envelope_id"].clone());
+        expire(&daemon, envelopes.last().unwrap()).await;
+    }
+    (daemon, envelopes)
+}
+
 /// What the upstream was asked.
 async fn asked(daemon: &TestDaemon) -> Vec<String> {
     daemon.requests().await.into_iter().filter(|line| line.starts_with("GET /restapi")).collect()
@@ -320,15 +333,7 @@ async fn f1_who_has_declined_is_looked_up_after_the_end_if_it_could_not_be_befor
 /// Somebody calls many off at once, or many end on the same day.
 #[tokio::test]
 async fn b2_what_many_ends_do_not_say_is_asked_by_a_list() {
-    const ENDS: usize = 8;
-    let daemon = TestDaemon::builder().public().start().await;
-    daemon.fault(&json!({"fault": "event_bad_signature"})).await;
-    let mut envelopes = Vec::new();
-    for number in 0..ENDS {
-        let made = daemon.create(&format!("order-{number}"), &unopened()).await;
-        envelopes.push(made.body["provider"]["envelope_id"].clone());
-        expire(&daemon, envelopes.last().unwrap()).await;
-    }
+    let (daemon, envelopes) = expired_unheard().await;
     daemon.forget_requests().await;
     // The first list is under way while the others fall due.
     let slow = json!({"fault": "delay", "method": "GET", "path": "/envelopes", "delay_ms": 300, "count": 1});
@@ -338,7 +343,7 @@ async fn b2_what_many_ends_do_not_say_is_asked_by_a_list() {
     }
     let all = async || {
         let listed = daemon.get("/v1/signings?status=expired").await;
-        listed.body["data"].as_array().unwrap().len() == ENDS
+        listed.body["data"].as_array().unwrap().len() == envelopes.len()
     };
     daemon.run_clock_slowly("all ends", all).await;
     let asked = asked(&daemon).await;
@@ -348,15 +353,7 @@ async fn b2_what_many_ends_do_not_say_is_asked_by_a_list() {
 /// Whoever asks for many at once and is not answered has not lost the others' answers.
 #[tokio::test]
 async fn f1_a_list_that_fails_costs_one_end_its_reason_and_not_all() {
-    const ENDS: usize = 8;
-    let daemon = TestDaemon::builder().public().start().await;
-    daemon.fault(&json!({"fault": "event_bad_signature"})).await;
-    let mut envelopes = Vec::new();
-    for number in 0..ENDS {
-        let made = daemon.create(&format!("order-{number}"), &unopened()).await;
-        envelopes.push(made.body["provider"]["envelope_id"].clone());
-        expire(&daemon, envelopes.last().unwrap()).await;
-    }
+    let (daemon, envelopes) = expired_unheard().await;
     // The first list holds the others up, and the second one fails, which may be that of all others.
     let slow = json!({"fault": "delay", "method": "GET", "path": "/envelopes", "delay_ms": 300, "count": 1});
     daemon.fault(&slow).await;
@@ -369,7 +366,7 @@ async fn f1_a_list_that_fails_costs_one_end_its_reason_and_not_all() {
         let listed = daemon.get(&format!("/v1/signings?status={status}")).await;
         listed.body["data"].as_array().unwrap().len()
     };
-    let all = async || count("expired").await + count("voided").await == ENDS;
+    let all = async || count("expired").await + count("voided").await == envelopes.len();
     daemon.run_clock_slowly("all ends", all).await;
     assert!((1..=2).contains(&count("voided").await), "those who asked for the lists that failed");
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{fixture, fixture_over};
+use super::{bare, fixture, fixture_over, putting_off};
 use crate::{
     connect::{
         Limits, Receipt, inbox,
@@ -14,11 +14,8 @@ use crate::{
     events::testing::eventually,
 };
 
-/// A completion that lists nobody.
-fn bare() -> Value {
-    let mut bare = sim("envelope-completed", None, 1);
-    bare["data"].as_object_mut().unwrap().remove("envelopeSummary");
-    bare
+fn completed() -> Value {
+    sim("envelope-completed", None, 1)
 }
 
 /// Two configurations tell of it, and only one lists the recipients; or nobody lists them, and the upstream cannot be
@@ -26,33 +23,18 @@ fn bare() -> Value {
 #[tokio::test]
 async fn f1_a_completion_without_a_list_waits_a_moment_for_one_and_is_not_lost() {
     for is_listed in [true, false] {
-        let fixture = fixture().await;
-        fixture.signing().await;
-        fixture.run();
-        let mut listed = sim("envelope-completed", None, 1);
-        assert_eq!(fixture.receive(&bare()).await, Receipt::Accepted);
-        eventually(async || !fixture.inbox.put_off().is_empty()).await;
-        assert_eq!(fixture.status().await, Some(SigningStatus::Open));
+        let mut listed = completed();
+        let fixture = putting_off(&listed).await;
         if is_listed {
             // The second was taken off.
             listed["data"]["envelopeSummary"]["recipients"]["signers"].as_array_mut().unwrap().pop();
             assert_eq!(fixture.receive(&listed).await, Receipt::Accepted);
         }
-        eventually(async || {
-            fixture.clock.advance(Duration::from_secs(1));
-            fixture.status().await == Some(SigningStatus::Completed)
-        })
-        .await;
+        fixture.ends(SigningStatus::Completed).await;
         let record = fixture.store.signing_by_envelope(&EnvelopeId::new(ENVELOPE)).await.unwrap().unwrap();
         let stands: Vec<_> = record.signing.signers.iter().map(|signer| signer.status).collect();
         let second = if is_listed { SignerStatus::Waiting } else { SignerStatus::Signed };
         assert_eq!(stands, [SignerStatus::Signed, second]);
-        eventually(async || {
-            fixture.clock.advance(Duration::from_secs(1));
-            fixture.store.inbox(10).await.unwrap().is_empty()
-        })
-        .await;
-        eventually(async || fixture.inbox.put_off().is_empty()).await;
     }
 }
 
@@ -60,11 +42,7 @@ async fn f1_a_completion_without_a_list_waits_a_moment_for_one_and_is_not_lost()
 #[tokio::test]
 async fn f3_a_completion_without_a_list_outlives_a_stop_and_a_kill() {
     for is_killed in [false, true] {
-        let before = fixture().await;
-        before.signing().await;
-        before.run();
-        assert_eq!(before.receive(&bare()).await, Receipt::Accepted);
-        eventually(async || !before.inbox.put_off().is_empty()).await;
+        let before = putting_off(&completed()).await;
         if is_killed {
             before.life.abort();
         } else {
@@ -75,12 +53,7 @@ async fn f3_a_completion_without_a_list_outlives_a_stop_and_a_kill() {
         assert_eq!(before.store.inbox(10).await.unwrap().len(), 1);
         let after = fixture_over(Arc::clone(&before.store), Limits::default());
         after.run();
-        eventually(async || {
-            after.clock.advance(Duration::from_secs(1));
-            after.status().await == Some(SigningStatus::Completed)
-        })
-        .await;
-        eventually(async || after.store.inbox(10).await.unwrap().is_empty()).await;
+        after.ends(SigningStatus::Completed).await;
     }
 }
 
@@ -90,7 +63,7 @@ async fn f3_what_is_put_off_hides_nothing() {
     let fixture = fixture().await;
     fixture.signing().await;
     for second in 0..inbox::BATCH {
-        let mut bare = bare();
+        let mut bare = bare(&completed());
         bare["generatedDateTime"] = json!(format!("2026-02-25T06:13:01.{second:07}Z"));
         assert_eq!(fixture.receive(&bare).await, Receipt::Accepted);
     }

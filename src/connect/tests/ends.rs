@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{Fixture, fixture, fixture_over};
+use super::{bare, fixture, fixture_over, putting_off};
 use crate::{
     connect::{
         Limits, Receipt,
@@ -14,31 +14,6 @@ use crate::{
     events::testing::eventually,
 };
 
-/// The same message, without the envelope.
-fn bare(full: &Value) -> Value {
-    let mut bare = full.clone();
-    bare["data"].as_object_mut().unwrap().remove("envelopeSummary");
-    bare
-}
-
-impl Fixture {
-    /// Lets time go on until the signing stands so, and nothing is left to be taken in.
-    async fn ends(&self, status: SigningStatus) {
-        eventually(async || {
-            self.clock.advance(Duration::from_secs(1));
-            self.status().await.is_some_and(SigningStatus::is_terminal)
-        })
-        .await;
-        assert_eq!(self.status().await, Some(status));
-        eventually(async || {
-            self.clock.advance(Duration::from_secs(1));
-            self.store.inbox(10).await.unwrap().is_empty()
-        })
-        .await;
-        eventually(async || self.inbox.put_off().is_empty()).await;
-    }
-}
-
 /// Two configurations tell of it at once, and only one says why; or none says why, and the upstream cannot be asked.
 #[tokio::test]
 async fn f1_a_void_without_a_reason_waits_a_moment_for_one_and_is_not_lost() {
@@ -47,13 +22,8 @@ async fn f1_a_void_without_a_reason_waits_a_moment_for_one_and_is_not_lost() {
         (Some("Called off"), SigningStatus::Voided),
         (None, SigningStatus::Voided),
     ] {
-        let fixture = fixture().await;
-        fixture.signing().await;
-        fixture.run();
         let mut full = sim("envelope-voided", None, 1);
-        assert_eq!(fixture.receive(&bare(&full)).await, Receipt::Accepted);
-        eventually(async || !fixture.inbox.put_off().is_empty()).await;
-        assert_eq!(fixture.status().await, Some(SigningStatus::Open));
+        let fixture = putting_off(&full).await;
         if let Some(reason) = reason {
             full["data"]["envelopeSummary"]["voidedReason"] = json!(reason);
             assert_eq!(fixture.receive(&full).await, Receipt::Accepted, "it is no duplicate");
@@ -65,14 +35,9 @@ async fn f1_a_void_without_a_reason_waits_a_moment_for_one_and_is_not_lost() {
 #[tokio::test]
 async fn f1_who_has_declined_is_told_before_the_end_if_a_message_says_so() {
     for is_listed in [true, false] {
-        let fixture = fixture().await;
-        fixture.signing().await;
-        fixture.run();
         let mut listed = sim("envelope-declined", None, 1);
         listed["data"]["envelopeSummary"]["recipients"]["signers"][0]["status"] = json!("declined");
-        assert_eq!(fixture.receive(&bare(&listed)).await, Receipt::Accepted);
-        eventually(async || !fixture.inbox.put_off().is_empty()).await;
-        assert_eq!(fixture.status().await, Some(SigningStatus::Open));
+        let fixture = putting_off(&listed).await;
         if is_listed {
             assert_eq!(fixture.receive(&listed).await, Receipt::Accepted, "it is no duplicate");
         }
@@ -105,11 +70,7 @@ async fn f1_a_declined_envelope_waits_for_nothing_once_it_is_known_who_has_decli
 /// The daemon is gone before it is known whether it is an expiry.
 #[tokio::test]
 async fn f3_a_void_without_a_reason_outlives_a_kill() {
-    let before = fixture().await;
-    before.signing().await;
-    before.run();
-    assert_eq!(before.receive(&bare(&sim("envelope-voided", None, 1))).await, Receipt::Accepted);
-    eventually(async || !before.inbox.put_off().is_empty()).await;
+    let before = putting_off(&sim("envelope-voided", None, 1)).await;
     before.life.abort();
     before.life.drain(Duration::from_secs(60)).await;
     assert_eq!(before.status().await, Some(SigningStatus::Open));

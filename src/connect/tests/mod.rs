@@ -159,6 +159,40 @@ impl Fixture {
         let line = format!("countersign_connect_deliveries_total{{result=\"{result}\"}} 1");
         self.metrics.render().contains(&line)
     }
+
+    /// Lets time go on until the signing stands so, and nothing is left to be taken in.
+    async fn ends(&self, status: SigningStatus) {
+        eventually(async || {
+            self.clock.advance(Duration::from_secs(1));
+            self.status().await.is_some_and(SigningStatus::is_terminal)
+        })
+        .await;
+        assert_eq!(self.status().await, Some(status));
+        eventually(async || {
+            self.clock.advance(Duration::from_secs(1));
+            self.store.inbox(10).await.unwrap().is_empty()
+        })
+        .await;
+        eventually(async || self.inbox.put_off().is_empty()).await;
+    }
+}
+
+/// The same message, without the envelope.
+fn bare(full: &Value) -> Value {
+    let mut bare = full.clone();
+    bare["data"].as_object_mut().unwrap().remove("envelopeSummary");
+    bare
+}
+
+/// A fixture with an open signing, and a message about it that leaves the envelope out and is put off.
+async fn putting_off(full: &Value) -> Fixture {
+    let fixture = fixture().await;
+    fixture.signing().await;
+    fixture.run();
+    assert_eq!(fixture.receive(&bare(full)).await, Receipt::Accepted);
+    eventually(async || !fixture.inbox.put_off().is_empty()).await;
+    assert_eq!(fixture.status().await, Some(SigningStatus::Open));
+    fixture
 }
 
 #[tokio::test]
