@@ -1,7 +1,8 @@
 //! A key that never leaves its device: SoftHSM2 of Debian as the device, the real binary as the daemon.
 //!
-//! Run with `cargo test --features pkcs11 --test it pkcs11::`; without the feature, what is tested is that the
-//! binary says so.
+//! The binary with the feature `pkcs11` is built beside the one that the other tests run (`tests/run` does), and named by
+//! a variable: `COUNTERSIGN_PKCS11=/path/to/countersign cargo test --test it pkcs11::`. What the one without the feature
+//! says of devices is tested, too.
 
 use std::{
     fs,
@@ -19,16 +20,31 @@ const PIN: &str = "271828";
 const MODULES: [&str; 3] =
     ["/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/pkcs11/libsofthsm2.so", "/usr/lib/pkcs11/libsofthsm2.so"];
 
-/// A token with one key in it.
+/// The binary that knows no devices.
+const WITHOUT: &str = env!("CARGO_BIN_EXE_countersign");
+
+/// The one that was built with the feature. None, with a word about it, where nobody names it.
+#[expect(clippy::disallowed_methods, reason = "the path of another build of what is tested")]
+fn with_devices() -> Option<PathBuf> {
+    let named = std::env::var_os("COUNTERSIGN_PKCS11").map(PathBuf::from);
+    if named.is_none() {
+        leave_out("COUNTERSIGN_PKCS11 names no binary with the feature pkcs11");
+    }
+    named
+}
+
+/// A token with one key in it, and the binary that can ask for it.
 struct Device {
+    program: PathBuf,
     directory: TempDir,
     module: PathBuf,
     pair: Generated,
 }
 
 impl Device {
-    /// None, with a word about it, where SoftHSM2 is not installed.
+    /// None, with a word about it, where SoftHSM2 or the binary is missing.
     fn new() -> Option<Self> {
+        let program = with_devices()?;
         let module = MODULES.iter().map(Path::new).find(|path| path.exists()).map(Path::to_owned);
         let Some(module) = module.filter(|_| Command::new("softhsm2-util").arg("--version").output().is_ok())
         else {
@@ -40,7 +56,7 @@ impl Device {
         let settings = format!("directories.tokendir = {}\n", directory.0.join("tokens").display());
         fs::write(directory.0.join("softhsm2.conf"), settings).unwrap();
         write_secret(&directory.0.join("pin"), PIN);
-        let device = Self { directory, module, pair: signing_key::generate().unwrap() };
+        let device = Self { program, directory, module, pair: signing_key::generate().unwrap() };
         device.util(&[
             "--init-token",
             "--free",
@@ -91,7 +107,7 @@ impl Device {
     /// A daemon with this as the sender's key.
     async fn daemon(&self, uri: &str) -> Daemon {
         let edit = |text: String| with_key(&text, uri) + &self.signer_settings();
-        Daemon::launch(edit, &[("SOFTHSM2_CONF", self.conf())]).await
+        Daemon::launch_program(&self.program, edit, &[("SOFTHSM2_CONF", self.conf())]).await
     }
 }
 
@@ -129,19 +145,25 @@ fn alone(directory: &TempDir, keys: &str, more: &str) -> String {
 }
 
 /// A start that must fail.
-fn refused_start(directory: &TempDir, keys: &str, more: &str, conf: &Path) -> Output {
+fn refused_start(program: &Path, directory: &TempDir, keys: &str, more: &str, conf: &Path) -> Output {
     let settings = alone(directory, keys, more);
     let file = directory.0.join("refused.toml");
     fs::write(&file, settings).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    let mut command = Command::new(program);
     command.arg("serve").arg("--config").arg(file).env("SOFTHSM2_CONF", conf).output().unwrap()
 }
 
 /// The checks that doctor makes on these settings.
-fn doctor(directory: &TempDir, settings: &str, arguments: &[&str], conf: &Path) -> Vec<Value> {
+fn doctor(
+    program: &Path,
+    directory: &TempDir,
+    settings: &str,
+    arguments: &[&str],
+    conf: &Path,
+) -> Vec<Value> {
     let file = directory.0.join("doctor.toml");
     fs::write(&file, settings).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    let mut command = Command::new(program);
     command.args(["doctor", "--json", "--config"]).arg(file).args(arguments).env("SOFTHSM2_CONF", conf);
     let output = command.output().unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
@@ -162,7 +184,6 @@ fn assert_refused(output: &Output, words: &str) {
 }
 
 #[tokio::test]
-#[cfg_attr(not(feature = "pkcs11"), ignore = "needs the feature pkcs11")]
 async fn a_key_in_a_device_earns_the_token() {
     let Some(device) = Device::new() else { return };
     let daemon = device.daemon("pkcs11:token=countersign;object=signing").await;
@@ -181,14 +202,13 @@ async fn a_key_in_a_device_earns_the_token() {
 
 // The emulator is in this process, and must answer while the command runs.
 #[tokio::test(flavor = "multi_thread")]
-#[cfg_attr(not(feature = "pkcs11"), ignore = "needs the feature pkcs11")]
 async fn doctor_asks_the_device_and_walks_the_whole_chain_with_its_key() {
     let Some(device) = Device::new() else { return };
     let uri = "pkcs11:token=countersign;object=signing";
     let daemon = device.daemon(uri).await;
     register(&daemon, &device.pair).await;
     let settings = fs::read_to_string(daemon.directory.0.join("settings.toml")).unwrap();
-    let walk = |settings: &str| doctor(&daemon.directory, settings, &[], &device.conf());
+    let walk = |settings: &str| doctor(&device.program, &daemon.directory, settings, &[], &device.conf());
     let checks = walk(&settings);
     let failed: Vec<_> = checks.iter().filter(|check| check["status"] == "failed").collect();
     assert!(failed.is_empty(), "{failed:#?}");
@@ -215,34 +235,40 @@ fn doctor_says_what_is_wrong_with_a_device() {
     let directory = TempDir::new();
     let more = "[signer]\npkcs11_module = \"/nonexistent.so\"\npkcs11_pin = \"1\"\n";
     let settings = alone(&directory, "pkcs11:object=x", more);
-    let checks = doctor(&directory, &settings, &["--offline"], &directory.0.join("none.conf"));
-    let key = line(&checks, "key");
-    let (code, words) = if cfg!(feature = "pkcs11") {
-        ("key_device_unusable", "no PKCS#11 module")
-    } else {
-        ("settings_invalid", "built without the feature pkcs11")
+    let assert_told = |program: &Path, code: &str, words: &str| {
+        let checks = doctor(program, &directory, &settings, &["--offline"], &directory.0.join("none.conf"));
+        let key = line(&checks, "key");
+        assert_eq!((&key["status"], &key["code"]), (&json!("failed"), &json!(code)), "{key}");
+        assert!(key["detail"].as_str().unwrap().contains(words), "{key}");
+        assert!(key["fix"].as_str().unwrap().contains("pkcs11"), "{key}");
     };
-    assert_eq!((&key["status"], &key["code"]), (&json!("failed"), &json!(code)), "{key}");
-    assert!(key["detail"].as_str().unwrap().contains(words), "{key}");
-    assert!(key["fix"].as_str().unwrap().contains("pkcs11"), "{key}");
+    assert_told(Path::new(WITHOUT), "settings_invalid", "built without the feature pkcs11");
+    let Some(program) = with_devices() else { return };
+    assert_told(&program, "key_device_unusable", "no PKCS#11 module");
+}
+
+#[test]
+fn a_binary_that_knows_no_devices_says_so_in_one_line() {
+    let directory = TempDir::new();
+    let more = "[signer]\npkcs11_module = \"/lib/x.so\"\npkcs11_pin = \"1\"\n";
+    let none = directory.0.join("none.conf");
+    let output = refused_start(Path::new(WITHOUT), &directory, "pkcs11:object=x", more, &none);
+    assert_refused(&output, "built without the feature pkcs11");
 }
 
 #[test]
 fn what_is_wrong_with_a_device_is_one_line_at_the_start() {
+    let Some(device) = Device::new() else { return };
     let directory = TempDir::new();
     let none = directory.0.join("none.conf");
-    if !cfg!(feature = "pkcs11") {
-        let more = "[signer]\npkcs11_module = \"/lib/x.so\"\npkcs11_pin = \"1\"\n";
-        let output = refused_start(&directory, "pkcs11:object=x", more, &none);
-        assert_refused(&output, "built without the feature pkcs11");
-        return;
-    }
-    assert_refused(&refused_start(&directory, "pkcs11:object=x", "", &none), "signer.pkcs11_module");
+    let without = |keys: &str, more: &str| refused_start(&device.program, &directory, keys, more, &none);
+    assert_refused(&without("pkcs11:object=x", ""), "signer.pkcs11_module");
     let more = "[signer]\npkcs11_module = \"/nonexistent.so\"\npkcs11_pin = \"1\"\n";
-    assert_refused(&refused_start(&directory, "pkcs11:object=x", more, &none), "no PKCS#11 module");
-    assert_refused(&refused_start(&directory, "pkcs11:token=x", more, &none), "names no key");
-    let Some(device) = Device::new() else { return };
-    let start = |keys: &str| refused_start(&directory, keys, &device.signer_settings(), &device.conf());
+    assert_refused(&without("pkcs11:object=x", more), "no PKCS#11 module");
+    assert_refused(&without("pkcs11:token=x", more), "names no key");
+    let start = |keys: &str| {
+        refused_start(&device.program, &directory, keys, &device.signer_settings(), &device.conf())
+    };
     assert_refused(&start("pkcs11:object=other"), "no RSA private key of this name");
     assert_refused(&start("pkcs11:token=other;object=signing"), "no such token");
     device.import(&signing_key::generate().unwrap(), "signing", "02");

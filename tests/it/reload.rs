@@ -51,6 +51,15 @@ impl Daemon {
         edit: impl FnOnce(String) -> String,
         variables: &[(&str, std::path::PathBuf)],
     ) -> Self {
+        Self::launch_program(env!("CARGO_BIN_EXE_countersign").as_ref(), edit, variables).await
+    }
+
+    /// One of another build.
+    pub(crate) async fn launch_program(
+        program: &std::path::Path,
+        edit: impl FnOnce(String) -> String,
+        variables: &[(&str, std::path::PathBuf)],
+    ) -> Self {
         let (life, clock): (_, SharedClock) = (Lifecycle::new(), std::sync::Arc::new(SystemClock));
         let emulator = Emulator::start(emulator::Options::default(), clock, &life).await.unwrap();
         let directory = TempDir::new();
@@ -58,7 +67,7 @@ impl Daemon {
         let text = edit(settings(&emulator, &directory, OLD_KEY, "info"));
         fs::write(&config, text).unwrap();
         let log = fs::File::create(directory.0.join("log")).unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        let process = Command::new(program)
             .arg("serve")
             .arg("--config")
             .arg(&config)
