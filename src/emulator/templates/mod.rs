@@ -21,7 +21,7 @@ use super::{
     connect,
     envelopes::{
         self, Draft, Outcome, lengths,
-        model::{Fields, File, Refusal, invalid, missing, no_such_recipient, text},
+        model::{Fields, File, Refusal, invalid, missing, no_such_recipient, objects, text},
         refused,
         render::{self, Include},
     },
@@ -396,8 +396,13 @@ fn create(world: &mut World, call: &Call) -> Outcome {
     ))
 }
 
+/// Its own name, else what it can be told by: SPEC asks for none, and says nothing of what the vendor calls it then.
+fn name_of(fields: &Fields) -> &str {
+    let document = objects(fields.get("documents")).next().and_then(|document| text(document, "name"));
+    text(fields, "name").or(document).or_else(|| text(fields, "emailSubject")).unwrap_or("Template")
+}
+
 fn build(world: &mut World, call: &Call, fields: &Fields, id: String) -> Result<Template, Refusal> {
-    let name = text(fields, "name").ok_or_else(|| invalid("A template needs a name."))?.to_owned();
     refused::in_template(fields)?;
     let account = call.account.clone().unwrap_or_default();
     let recipients = envelopes::drafts(fields.get("recipients").unwrap_or(&Value::Null), 0)?;
@@ -420,7 +425,7 @@ fn build(world: &mut World, call: &Call, fields: &Fields, id: String) -> Result<
         id,
         brand: envelopes::brand(world, &account, fields)?,
         account,
-        name,
+        name: name_of(fields).to_owned(),
         description: of("description"),
         shared: text(fields, "shared").is_some_and(|value| value.eq_ignore_ascii_case("true")),
         owner: call.user.clone().unwrap_or_default(),

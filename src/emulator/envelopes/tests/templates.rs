@@ -64,6 +64,25 @@ async fn a_template_is_answered_with_what_it_was_sent() {
 }
 
 #[tokio::test]
+async fn a_template_without_a_name_is_called_by_what_there_is() {
+    let client = Client::start().await;
+    let mut template = whole();
+    for (without, expected) in [
+        ("none", "Whole"),
+        ("name", "Contract.pdf"),
+        ("documents", "Please sign"),
+        ("emailSubject", "Template"),
+    ] {
+        template["emailSubject"] = json!("Please sign");
+        template.as_object_mut().unwrap().remove(without);
+        let (status, made) = client.call("POST", "/templates", template.clone()).await;
+        assert_eq!((status, &made["name"]), (201, &json!(expected)), "without {without}: {made}");
+        let read = client.get(&format!("/templates/{}", made["templateId"].as_str().unwrap())).await;
+        assert_eq!(read["name"], expected);
+    }
+}
+
+#[tokio::test]
 async fn a_template_is_held_to_what_a_draft_is() {
     let client = Client::start().await;
     let set = |place: &str, value: Value| {
