@@ -41,7 +41,7 @@ pub(super) enum Purpose {
     Console,
     /// To correct what is under way.
     Correct,
-    /// To prepare and send a draft: the sender view, and the edit view, which does the same.
+    /// To prepare and send a draft: the sender view, and the edit view: they "work exactly the same" (createEdit).
     Send,
 }
 
@@ -131,17 +131,19 @@ pub(super) fn create(world: &mut World, call: &Call, id: &str, purpose: Purpose)
     let shape = if purpose == Purpose::Correct { Body::CorrectViewRequest } else { Body::ReturnUrlRequest };
     let given = body(call, shape)?;
     let status = world.envelopes.envelopes[id].status;
-    if purpose == Purpose::Send && status != Status::Created {
-        return Err(refuse(
-            "ENVELOPE_INVALID_STATUS",
-            "Invalid envelope status. Sender view cannot be created for an envelope that is not in a draft state.",
-        ));
-    }
-    if purpose == Purpose::Correct && !status.is_open() {
-        return Err(refuse(
-            "ENVELOPE_INVALID_STATUS",
-            "Invalid envelope status. Correct view cannot be created for an envelope that is not under way.",
-        ));
+    let only = |is_so: bool, view: &str, so: &str| {
+        let message = format!(
+            "Invalid envelope status. {view} view cannot be created for an envelope that is not {so}."
+        );
+        if is_so { Ok(()) } else { Err(refuse("ENVELOPE_INVALID_STATUS", message)) }
+    };
+    match purpose {
+        Purpose::Console => {}
+        Purpose::Correct => only(status.is_open(), "Correct", "under way")?,
+        Purpose::Send => {
+            let is_edit = call.segments.last().is_some_and(|last| last == "edit");
+            only(status == Status::Created, if is_edit { "Edit" } else { "Sender" }, "in a draft state")?;
+        }
     }
     mint(world, call, &given, purpose, Some((id.to_owned(), true)))
 }

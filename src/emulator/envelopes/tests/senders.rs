@@ -61,6 +61,8 @@ async fn a_draft_is_sent_from_its_view() {
         assert!(client.browse(&page).await.1.ends_with("&event=Send"), "the visit is over");
         let (code, body) = client.call("POST", &path, request()).await;
         assert_eq!((code, &body["errorCode"]), (400, &json!("ENVELOPE_INVALID_STATUS")));
+        let said = body["message"].as_str().unwrap().to_lowercase();
+        assert!(said.contains(&format!(" {name} view cannot be created")), "{said}");
     }
 }
 
