@@ -7,7 +7,8 @@
 //!
 //! Sources: EnvelopeViews:createSender, :createEdit, :createCorrect, :createConsole (the ten minutes and the refusal of
 //! what is no draft are in the newer text of the first). Our reading: what a spent address does, twenty minutes
-//! without a click, the ways out of the console, and the event of a button that only leads back.
+//! without a click, the ways out of the console, also of one without a return URL, and the event of a button that only
+//! leads back.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Method, StatusCode};
@@ -75,7 +76,8 @@ pub(super) struct SenderView {
     envelope: Option<String>,
     /// Whether who asked for it may send the envelope.
     may_send: bool,
-    return_url: String,
+    /// A console may be without.
+    return_url: Option<String>,
     settings: Fields,
     /// When it was made, or last clicked.
     seen: Timestamp,
@@ -108,8 +110,11 @@ impl SenderView {
     }
 
     fn way_back(&self, event: Event) -> Answer {
+        let Some(return_url) = &self.return_url else {
+            return pages::message(StatusCode::OK, "Closed", "This view is over. You can close this page.");
+        };
         let envelope = self.envelope.as_ref().map(|id| format!("envelopeId={id}&")).unwrap_or_default();
-        Answer::redirect(&appended(&self.return_url, &format!("{envelope}event={}", self.word(event))))
+        Answer::redirect(&appended(return_url, &format!("{envelope}event={}", self.word(event))))
     }
 
     fn envelope<'w>(&self, world: &'w World) -> Option<&'w Envelope> {
@@ -148,9 +153,9 @@ pub(super) fn create(world: &mut World, call: &Call, id: &str, purpose: Purpose)
     mint(world, call, &given, purpose, Some((id.to_owned(), true)))
 }
 
-/// `POST …/views/console`, of an envelope or of none.
+/// `POST …/views/console`, of an envelope or of none; without a body as well (SPEC), as the vendor's own PHP suite asks.
 pub(super) fn console(world: &mut World, call: &Call) -> Outcome {
-    let given = body(call, Body::ConsoleViewRequest)?;
+    let given = if call.body.is_empty() { json!({}) } else { body(call, Body::ConsoleViewRequest)? };
     let asked = given["envelopeId"].as_str().filter(|id| !id.is_empty());
     let envelope = match asked {
         None => None,
@@ -174,7 +179,8 @@ fn mint(
     envelope: Option<(String, bool)>,
 ) -> Outcome {
     let fields = given.as_object().cloned().unwrap_or_default();
-    let return_url = recipient_views::return_url(&fields)?;
+    let has_way_back = purpose != Purpose::Console || text(&fields, "returnUrl").is_some();
+    let return_url = has_way_back.then(|| recipient_views::return_url(&fields)).transpose()?;
     let settings = fields.get("settings").and_then(Value::as_object).cloned().unwrap_or_default();
     let (envelope, may_send) = envelope.map_or((None, false), |(id, may_send)| (Some(id), may_send));
     let place = envelope.as_ref().map(|id| format!("&DocuEnvelope={id}&send=1")).unwrap_or_default();

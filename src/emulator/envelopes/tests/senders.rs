@@ -149,6 +149,25 @@ async fn a_console_shows_an_envelope_or_none() {
 }
 
 #[tokio::test]
+async fn a_console_needs_neither_a_body_nor_a_return_url() {
+    let client = Client::start().await;
+    let bare = client.emulator.call("POST", "/views/console", &client.token, None).await;
+    assert_eq!(bare.status().as_u16(), 201);
+    let bare: Value = bare.json().await.unwrap();
+    let id = draft(&client).await;
+    let of_draft = view(&client, "/views/console", json!({ "envelopeId": id })).await;
+    for (url, action) in [(bare["url"].as_str().unwrap(), "close"), (of_draft.as_str(), "send")] {
+        let page = open(&client, url).await;
+        let (code, back, text) = client.post(&page, &[("action", action)]).await;
+        assert!(code == 200 && back.is_empty() && text.contains("This view is over"), "{code} {back} {text}");
+        assert!(client.browse(url).await.2.contains("This view is over"), "it opens once");
+    }
+    assert_eq!(status(&client, &id).await, "sent");
+    let wrong = json!({ "returnUrl": "nowhere" });
+    assert_eq!(client.call("POST", "/views/console", wrong).await.0, 400);
+}
+
+#[tokio::test]
 async fn a_view_does_not_send_what_another_has_locked() {
     let client = Client::start().await;
     let id = draft(&client).await;
