@@ -6,7 +6,8 @@
 //! are gone.
 //!
 //! Source: Folders:list, :listItems, :moveEnvelopes; SDK: the sample eg045. The names of the folders are those of its
-//! text; their ids, that only the sender and administrators move, and the answer to that are our reading.
+//! text; that the answer to a move names what was moved is SPEC's foldersResponse, and Node's own tests. The ids, that
+//! only the sender and administrators move, and that the answer has the folder too, are our reading.
 
 use http::Method;
 use jiff::Timestamp;
@@ -140,18 +141,29 @@ fn put(world: &mut World, call: &Call, folder: &'static Folder) -> Outcome {
             Part::Sender => locks::guard(world, call, id, &["folders"])?,
         }
     }
-    for id in ids {
+    for id in &ids {
         if folder.is_bin() {
-            discard(world, &id, call.now);
+            discard(world, id, call.now);
         } else {
-            world.envelopes.filed.insert(id, folder);
+            world.envelopes.filed.insert(id.clone(), folder);
         }
     }
     for id in deleted {
         templates::delete(world, call, id);
     }
     let held = contents(world, call, folder).len();
-    Ok(Answer::ok(json!({ "folders": [counted(world, call, folder, held)] })))
+    let moved: Vec<Value> = ids.iter().map(|id| summary(&world.envelopes.envelopes[id])).collect();
+    Ok(Answer::ok(json!({ "folders": [counted(world, call, folder, held)], "envelopes": moved })))
+}
+
+/// One that was moved, as it stands now (SPEC: envelopeSummary).
+fn summary(envelope: &Envelope) -> Value {
+    json!({
+        "envelopeId": envelope.id,
+        "status": envelope.status.name(),
+        "statusDateTime": vendor_time(envelope.changed),
+        "uri": format!("/envelopes/{}", envelope.id),
+    })
 }
 
 /// Puts an envelope in the recycle bin, which is how it is deleted.

@@ -33,6 +33,9 @@ async fn an_envelope_lies_where_its_status_puts_it_until_it_is_moved() {
     let moved = json!({ "envelopeIds": [id] });
     let (status, body) = client.call("PUT", "/folders/recyclebin", moved).await;
     assert_eq!((status, &body["folders"][0]["itemCount"]), (200, &json!("1")), "{body}");
+    let there = &body["envelopes"][0];
+    assert_eq!((&there["envelopeId"], &there["status"]), (&json!(id), &json!("voided")), "{body}");
+    assert!(there["statusDateTime"].is_string() && there["uri"] == format!("/envelopes/{id}"), "{body}");
     let envelope = client.get(&format!("/envelopes/{id}")).await;
     assert_eq!(envelope["status"], "voided", "what is under way is voided in the bin");
     let folders = client.get("/folders?include_items=true").await;
