@@ -63,7 +63,7 @@ pub(in crate::emulator) use self::{
     filter::date,
     recipients::{Draft, check_draft, drafts},
     redraft::{custom_fields_over, is_within},
-    settings::{envelope_defaults, of_envelope as settings_of},
+    settings::{document_defaults, envelope_defaults, of_envelope as settings_of},
 };
 use self::{
     folders::Folder,

@@ -60,8 +60,8 @@ pub(in crate::emulator) fn envelope_defaults() -> Fields {
     defaults(OF_AN_ENVELOPE)
 }
 
-/// What is answered of a document of this envelope for what was not sent of it.
-pub(super) fn document_defaults(of_envelope: &Fields) -> Fields {
+/// What is answered of a document of this envelope or template for what was not sent of it.
+pub(in crate::emulator) fn document_defaults(of_envelope: &Fields) -> Fields {
     let mut fields = defaults(OF_A_DOCUMENT);
     // SPEC: envelope.authoritativeCopyDefault.
     let copy =

@@ -293,13 +293,14 @@ fn notification(template: &Template) -> Result<Fields, Refusal> {
 /// As the template's own list has them (`document` of the OpenAPI file).
 fn documents(template: &Template) -> Vec<Value> {
     let row = |file: &File| {
-        json!({
+        let row = json!({
             "documentId": file.id,
             "name": file.name,
             "uri": format!("/templates/{}/documents/{}", template.id, file.id),
             "order": file.order.to_string(),
             "pages": file.text.pages.len().to_string(),
-        })
+        });
+        with_settings(template, file, row)
     };
     template.documents.iter().map(row).collect()
 }
@@ -309,7 +310,7 @@ fn template_documents(template: &Template) -> Vec<Value> {
     let row = |file: &File| {
         let pages: Vec<Value> =
             (1..=file.text.pages.len()).map(|n| json!({ "sequence": n.to_string() })).collect();
-        json!({
+        let row = json!({
             "documentId": file.id,
             "documentIdGuid": file.guid,
             "name": file.name,
@@ -317,9 +318,20 @@ fn template_documents(template: &Template) -> Vec<Value> {
             "uri": format!("/templates/{}/documents/{}", template.id, file.id),
             "order": file.order.to_string(),
             "pages": pages,
-        })
+        });
+        with_settings(template, file, row)
     };
     template.documents.iter().map(row).collect()
+}
+
+/// A row of either list with the settings of its document, which both have: as those of an envelope's documents.
+fn with_settings(template: &Template, file: &File, row: Value) -> Value {
+    let mut fields = envelopes::document_defaults(&template.given);
+    fields.extend(file.given.clone());
+    if let Value::Object(row) = row {
+        fields.extend(row);
+    }
+    Value::Object(fields)
 }
 
 /// The same lists as an envelope's, but no `currentRoutingOrder`: nobody has a turn.

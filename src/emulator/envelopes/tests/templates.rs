@@ -367,6 +367,45 @@ async fn the_documents_of_a_template_come_in_one_in_their_order() {
 }
 
 #[tokio::test]
+async fn the_documents_of_a_template_are_shown_with_their_settings() {
+    let client = Client::start().await;
+    let settings = [
+        ("authoritativeCopy", "true", "false"),
+        ("display", "modal", "inline"),
+        ("includeInDownload", "false", "true"),
+        ("signerMustAcknowledge", "view", "no_interaction"),
+        ("templateRequired", "true", "false"),
+    ];
+    let mut template = whole();
+    (template["name"], template["documents"][0]["templateLocked"]) = (json!("Set"), json!("true"));
+    for (name, sent, _) in settings {
+        template["documents"][0][name] = json!(sent);
+    }
+    let (set, plain) = (make(&client, template).await, make(&client, whole()).await);
+    for (id, is_set) in [(&set, true), (&plain, false)] {
+        let path = format!("/templates/{id}");
+        let read = client.get(&path).await;
+        let named = if is_set { "set" } else { "whole" };
+        let listed = client.get(&format!("/templates?search_text={named}&include=documents")).await;
+        let own = client.get(&format!("{path}/documents")).await;
+        let shapes = [
+            &read["documents"][0],
+            &listed["envelopeTemplates"][0]["documents"][0],
+            &own["templateDocuments"][0],
+        ];
+        for shown in shapes {
+            assert_eq!(shown["name"], "Contract.pdf", "{shown}");
+            for (name, sent, usual) in settings {
+                assert_eq!(shown[name], if is_set { sent } else { usual }, "{name}: {shown}");
+            }
+            assert_eq!(shown.get("templateLocked").is_some(), is_set, "{shown}");
+        }
+        assert_eq!(client.call("PUT", &path, read.clone()).await.0, 200);
+        assert_eq!(client.get(&path).await, read, "it can be sent back");
+    }
+}
+
+#[tokio::test]
 async fn the_recipients_of_a_template_stand_in_the_lists_of_an_envelopes() {
     let client = Client::start().await;
     let id = make(&client, whole()).await;
