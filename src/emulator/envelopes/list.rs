@@ -261,11 +261,19 @@ pub(super) fn form_data(world: &World, id: &str) -> Answer {
         })
         .collect();
     let all: Vec<Value> = envelope.recipients.iter().flat_map(data).collect();
+    let sender = render::sender(world, envelope);
     let mut answer = json!({
         "envelopeId": envelope.id,
         "emailSubject": envelope.subject,
         "status": envelope.status.name(),
         "formData": all,
+        // Its list is of prefill tabs, which no envelope has here.
+        "prefillFormData": {
+            "formData": [],
+            "senderEmail": sender["email"],
+            "senderName": sender["userName"],
+            "senderUserId": sender["userId"],
+        },
         "recipientFormData": per_recipient,
     });
     if let Some(sent) = envelope.reached.get("sent") {

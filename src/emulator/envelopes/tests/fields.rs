@@ -104,6 +104,11 @@ async fn form_data_tells_what_was_sent_and_filled_in_and_when() {
     let data = client.get(&path).await;
     let rows = &data["recipientFormData"];
     assert_eq!((times(&rows[0]), times(&rows[1])), ([true, false, false, false], [false; 4]));
+    let prefill = json!({
+        "formData": [], "senderEmail": "system@countersign.example", "senderName": "Sofia Sender",
+        "senderUserId": client.emulator.ready.user_id,
+    });
+    assert_eq!(data["prefillFormData"], prefill);
     client
         .act(&id, "1", "sign", json!({ "fields": { "city": "Rome", "amount": "12.5", "size": "small" } }))
         .await;
