@@ -3,7 +3,8 @@
 //! Signatures and values are written on the pages, with the envelope id above and a demo notice
 //! below, as a developer account does. Source: EnvelopeDocuments:get in the vendor's reference.
 
-use http::{HeaderValue, StatusCode, header};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use super::{
@@ -20,6 +21,9 @@ use crate::emulator::{
     state::World,
 };
 
+/// The header by which a client asks for a file in base64 (SDK: Node's client and its own tests), and by which the answer
+/// says that it is (ours).
+const ENCODING: HeaderName = HeaderName::from_static("content-transfer-encoding");
 const NOTICE: &str = "DEMONSTRATION DOCUMENT ONLY - made by an emulator, without any legal effect";
 
 /// Whether there is anything to fetch.
@@ -79,7 +83,18 @@ pub(super) fn download(world: &World, call: &Call, id: &str, document: &str) -> 
     };
     let disposition = format!("file; filename=\"{name}\"; documentid=\"{document}\"");
     let disposition = HeaderValue::from_str(&disposition).unwrap_or(HeaderValue::from_static("file"));
-    Ok(Answer::bytes(StatusCode::OK, kind, bytes).with(header::CONTENT_DISPOSITION, disposition))
+    let file = Answer::bytes(StatusCode::OK, kind, bytes).with(header::CONTENT_DISPOSITION, disposition);
+    Ok(as_asked(call, file))
+}
+
+/// A file in the encoding that the request names.
+pub(in crate::emulator) fn as_asked(call: &Call, mut file: Answer) -> Answer {
+    let named = call.headers.get(ENCODING).map(|named| named.as_bytes().trim_ascii()).unwrap_or_default();
+    if !named.eq_ignore_ascii_case(b"base64") {
+        return file;
+    }
+    file.body = STANDARD.encode(&file.body).into();
+    file.with(ENCODING, HeaderValue::from_static("base64"))
 }
 
 /// A name that is safe in a header, with its ending.

@@ -58,7 +58,7 @@ pub(in crate::emulator) use self::{
     access::{Part, only_the_sender},
     change::merge_custom_fields,
     create::{brand, check_ids, notification, notification_over},
-    documents::{cannot_be_joined, initials},
+    documents::{as_asked, cannot_be_joined, initials},
     files::file_from,
     filter::date,
     recipients::{Draft, check_draft, drafts},

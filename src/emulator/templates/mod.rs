@@ -111,8 +111,8 @@ pub(super) fn route(world: &mut World, call: &Call, rest: &[&str]) -> Option<Out
         ["documents"] => Ok(Answer::ok(
             json!({ "templateId": template.id, "templateDocuments": template_documents(template) }),
         )),
-        ["documents", "combined"] => combined(template),
-        ["documents", document] => download(template, document),
+        ["documents", "combined"] => combined(template).map(|file| envelopes::as_asked(call, file)),
+        ["documents", document] => download(template, document).map(|file| envelopes::as_asked(call, file)),
         ["notification"] => notification(template).map(|fields| Answer::ok(Value::Object(fields))),
         ["recipients"] => Ok(Answer::ok(recipients(template, call.asks_for("include_tabs")))),
         ["recipients", recipient, "tabs"] => tabs(template, recipient),

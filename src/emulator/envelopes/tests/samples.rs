@@ -42,6 +42,34 @@ async fn text_of(client: &Client, id: &str) -> Text {
 }
 
 #[tokio::test]
+async fn a_file_comes_in_base64_if_it_is_asked_for_so() {
+    let client = Client::start().await;
+    let id = client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
+    let template = &client.emulator.ready.template_id;
+    let (base, account) = (&client.emulator.ready.base_url, &client.emulator.ready.account_id);
+    for path in [
+        format!("/envelopes/{id}/documents/1"),
+        format!("/envelopes/{id}/documents/combined"),
+        format!("/envelopes/{id}/documents/certificate"),
+        format!("/envelopes/{id}/documents/archive"),
+        format!("/templates/{template}/documents/1"),
+        format!("/templates/{template}/documents/combined"),
+    ] {
+        let plain = client.bytes(&path).await;
+        let url = format!("{base}/restapi/v2.1/accounts/{account}{path}");
+        for (encoding, is_encoded) in [("Base64", true), ("binary", false)] {
+            let request = client.emulator.http.get(&url).bearer_auth(&client.token);
+            let answer = request.header("content-transfer-encoding", encoding).send().await.unwrap();
+            let said = answer.headers().get("content-transfer-encoding").cloned();
+            assert_eq!(said.is_some_and(|said| said == "base64"), is_encoded, "{path}");
+            let body = answer.bytes().await.unwrap();
+            let body = if is_encoded { STANDARD.decode(&body).unwrap() } else { body.to_vec() };
+            assert!(body == plain, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_docx_becomes_a_pdf_of_its_text_and_its_anchors_are_found() {
     let client = Client::start().await;
     let body = "<w:p><w:r><w:t>Agreed &amp; signed: /s</w:t></w:r><w:r><w:t>n1/</w:t></w:r></w:p>";
