@@ -33,13 +33,17 @@ const PASSED_ON: [HeaderName; 5] = [
     header::CONTENT_TYPE,
     HeaderName::from_static("x-docusign-timetrack"),
 ];
+/// How a file is to come, which is passed on with reads alone: of a body it would say how that is to be read, and what
+/// was looked for in one (`envelopeId`, the addresses of a view) would not have been seen in it.
+const ENCODING: HeaderName = HeaderName::from_static("content-transfer-encoding");
 /// Headers of an answer that mean something to a client, beside those that begin with [`VENDOR`].
-const PASSED_BACK: [HeaderName; 6] = [
+const PASSED_BACK: [HeaderName; 7] = [
     header::CONTENT_DISPOSITION,
     header::CONTENT_ENCODING,
     header::CONTENT_LANGUAGE,
     header::CONTENT_LENGTH,
     header::CONTENT_TYPE,
+    ENCODING,
     header::ETAG,
 ];
 const VENDOR: [&str; 3] = ["x-docusign-", "x-ratelimit-", "x-burstlimit-"];
@@ -117,11 +121,7 @@ impl Client {
             _ if request.path.ends_with("views/recipient") => Priority::Signer,
             _ => Priority::NewWork,
         };
-        for name in PASSED_ON.into_iter().filter(|name| !is_for_one_hop(request.headers, name)) {
-            if let Some(value) = request.headers.get(&name) {
-                call.headers.insert(name, value.clone());
-            }
-        }
+        call.headers.extend(passed_on(&request.method, request.headers));
         let json = HeaderValue::from_static("application/json");
         let content_type = call.headers.get(header::CONTENT_TYPE).cloned().unwrap_or(json);
         // Until the answer begins.
@@ -170,6 +170,13 @@ impl Client {
         }
         result
     }
+}
+
+/// What goes on of the headers of a request.
+fn passed_on(method: &Method, headers: &HeaderMap) -> HeaderMap {
+    let of_a_read = (method == Method::GET).then_some(ENCODING);
+    let names = PASSED_ON.into_iter().chain(of_a_read).filter(|name| !is_for_one_hop(headers, name));
+    names.filter_map(|name| headers.get(&name).map(|value| (name.clone(), value.clone()))).collect()
 }
 
 /// Whether `Connection` names this header, which then ends with the connection (RFC 9110, section 7.6.1).
@@ -280,6 +287,22 @@ mod tests {
         ] {
             assert!(place(&acting(), path, None).is_none(), "{path}");
         }
+    }
+
+    #[test]
+    fn how_a_file_is_to_come_is_passed_on_with_reads_alone() {
+        let headers: HeaderMap = ["accept", "authorization", "content-transfer-encoding", "cookie"]
+            .map(|name| (HeaderName::from_static(name), HeaderValue::from_static("x")))
+            .into_iter()
+            .collect();
+        let names = |method| {
+            let passed = passed_on(&method, &headers);
+            let mut names: Vec<_> = passed.keys().map(|name| name.as_str().to_owned()).collect();
+            names.sort_unstable();
+            names
+        };
+        assert_eq!(names(Method::GET), ["accept", "content-transfer-encoding"]);
+        assert_eq!(names(Method::POST), ["accept"]);
     }
 
     #[test]

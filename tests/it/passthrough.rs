@@ -57,6 +57,21 @@ async fn what_an_sdk_does_for_embedded_signing_goes_through() {
 }
 
 #[tokio::test]
+async fn a_document_comes_through_in_base64_if_it_is_asked_for_so() {
+    let daemon = TestDaemon::start().await;
+    let root = root(&daemon);
+    let made = daemon.post(&format!("{root}/envelopes"), &envelope()).await;
+    let id = made.body["envelopeId"].as_str().unwrap();
+    let url = format!("{}{root}/envelopes/{id}/documents/combined", daemon.api);
+    // As the vendor's client for Node asks for it.
+    let headers = [("content-transfer-encoding", "base64")];
+    let read = daemon.call(Method::GET, &url, Some(CALLER_KEY), &headers, Vec::new()).await;
+    assert_eq!(read.status, StatusCode::OK, "{}", read.text);
+    assert_eq!(read.headers["content-transfer-encoding"], "base64");
+    assert!(STANDARD.decode(&read.text).unwrap().starts_with(b"%PDF"));
+}
+
+#[tokio::test]
 async fn the_upstream_refuses_in_its_own_words() {
     let daemon = TestDaemon::start().await;
     let refused = daemon.post(&format!("{}/envelopes", root(&daemon)), &json!({"status": "sent"})).await;
