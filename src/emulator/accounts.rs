@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use super::{
     directory::{self, Account, User},
     envelopes::{
-        Outcome, body, literals,
-        model::{invalid, refuse},
+        self, Outcome, body, literals,
+        model::{Refusal, invalid, refuse},
     },
     http::{Answer, Call, vendor_time},
     oauth, paging,
@@ -141,8 +141,8 @@ pub(super) fn route(world: &mut World, call: &Call) -> Option<Answer> {
     }
     let account = world.directory.accounts.get(&id)?;
     match below.as_slice() {
-        [] => Some(Answer::ok(information(&id, account, call))),
-        ["settings"] => Some(Answer::ok(json!(account.settings))),
+        [] => Some(information(&id, account, call).map_or_else(Into::into, Answer::ok)),
+        ["settings"] => Some(settings(account).map_or_else(Into::into, Answer::ok)),
         ["users"] => Some(users(world, call, &id).unwrap_or_else(Into::into)),
         ["users", user] => Some(one_user(world, call, &id, user)),
         ["identity_verification"] => Some(Answer::ok(workflows(account, call))),
@@ -150,7 +150,7 @@ pub(super) fn route(world: &mut World, call: &Call) -> Option<Answer> {
     }
 }
 
-fn information(id: &str, account: &Account, call: &Call) -> Value {
+fn information(id: &str, account: &Account, call: &Call) -> Result<Value, Refusal> {
     let mut information = json!({
         "accountIdGuid": id,
         "externalAccountId": account.number,
@@ -168,9 +168,48 @@ fn information(id: &str, account: &Account, call: &Call) -> Value {
         "distributorCode": "EMULATOR",
     });
     if call.asks_for("include_account_settings") {
-        information["accountSettings"] = json!(account.settings);
+        information["accountSettings"] = settings(account)?;
     }
-    information
+    Ok(information)
+}
+
+/// The settings of an account: its own, and what is the same in every account here, because it is how envelopes are
+/// treated: the rules of access codes, what an envelope does about time unless it says otherwise, which tabs can be used.
+/// Of these objects (SPEC: accountSettingsInformation) only the members that are true of this emulator are shown.
+fn settings(account: &Account) -> Result<Value, Refusal> {
+    let mut settings = json!(account.settings);
+    settings["accessCodeFormat"] = json!({
+        "formatRequired": "false",
+        "letterRequired": "false",
+        "minimumLength": "1",
+        "numberRequired": "false",
+        "specialCharacterRequired": "false",
+    });
+    let mut notification = envelopes::notification(None)?;
+    notification.remove("useAccountDefaults");
+    notification.insert("userOverrideEnabled".to_owned(), json!("true"));
+    settings["accountNotification"] = Value::Object(notification);
+    settings["accountUISettings"] = json!({
+        "enableAdminMessage": "false",
+        "enableEnvelopeCopyWithData": "false",
+        "hasExternalLinkedAccounts": "false",
+        "shouldRedactAccessCode": "false",
+    });
+    settings["tabAccountSettings"] = json!({
+        "calculatedFieldsEnabled": "false",
+        "checkboxTabsEnabled": "true",
+        "currencyTabsEnabled": "true",
+        "dataFieldRegexEnabled": "true",
+        "dataFieldSizeEnabled": "true",
+        "listTabsEnabled": "true",
+        "prefillTabsEnabled": "false",
+        "radioTabsEnabled": "true",
+        "savingCustomTabsEnabled": "false",
+        "sharedCustomTabsEnabled": "false",
+        "tabLockingEnabled": "true",
+        "textTabsEnabled": "true",
+    });
+    Ok(settings)
 }
 
 /// `PUT …/settings`, for administrators. Settings that decide nothing here are kept as they are sent.
@@ -261,9 +300,36 @@ fn one_user(world: &World, call: &Call, account: &str, asked: &str) -> Answer {
     let asked = asked.to_ascii_lowercase();
     let place = world.directory.membership(&asked, account);
     match (place, world.directory.users.get(&asked)) {
-        (Some(place), Some(user)) => Answer::ok(person(&asked, user, place.is_admin, call)),
+        (Some(place), Some(user)) => {
+            let mut one = person(&asked, user, place.is_admin, call);
+            one["userSettings"] = user_settings(user, place.is_admin);
+            // There are no groups here for anybody to be in.
+            one["groupList"] = json!([]);
+            Answer::ok(one)
+        }
         _ => Answer::error(StatusCode::BAD_REQUEST, "INVALID_USERID", "Invalid UserId."),
     }
+}
+
+/// What a user may do here, by the members of SPEC's userSettingsInformation: nobody can change it.
+fn user_settings(user: &User, is_admin: bool) -> Value {
+    let (may, may_all) = (user.is_active.to_string(), (user.is_active && is_admin).to_string());
+    json!({
+        "allowEnvelopeTransferTo": "false",
+        "allowEsealRecipients": "false",
+        "allowSendOnBehalfOf": "false",
+        "apiAccountWideAccess": may_all,
+        "bulkSend": may,
+        "canLockEnvelopes": may,
+        "canManageAccount": may_all,
+        "canManageTemplates": may,
+        "canSendAPIRequests": may,
+        "canSendEnvelope": may,
+        "canSignEnvelope": may,
+        "disableDocumentUpload": "false",
+        "enableSequentialSigningAPI": may,
+        "powerFormMode": "none",
+    })
 }
 
 fn status_of(user: &User) -> &'static str {

@@ -444,8 +444,9 @@ impl Directory {
 
 /// The settings that decide something for embedded signing, as they are from the start: all of them are on or off. An
 /// account has some 400 more.
-pub(super) const SETTINGS: [(&str, &str); 13] = [
+pub(super) const SETTINGS: [(&str, &str); 14] = [
     ("allowInPerson", "true"),
+    ("allowSMSDelivery", "true"),
     ("attachCompletedEnvelope", "false"),
     ("enableRecipientDomainValidation", "false"),
     ("enableSMSAuthentication", "true"),

@@ -378,12 +378,40 @@ async fn an_account_shows_its_settings_on_demand() {
 }
 
 #[tokio::test]
+async fn an_account_and_its_users_tell_what_can_be_done() {
+    let emulator = Running::start().await;
+    let token = emulator.access_token().await;
+    let (_, settings) = answered(&emulator, "GET", "/settings", &token).await;
+    assert_eq!(settings["allowSMSDelivery"], "true");
+    assert_eq!(settings["accessCodeFormat"]["minimumLength"], "1");
+    assert_eq!(settings["accountNotification"]["expirations"]["expireAfter"], "120");
+    assert_eq!(settings["accountNotification"]["userOverrideEnabled"], "true");
+    assert_eq!(settings["accountUISettings"]["shouldRedactAccessCode"], "false");
+    let tabs = &settings["tabAccountSettings"];
+    assert_eq!((&tabs["radioTabsEnabled"], &tabs["prefillTabsEnabled"]), (&json!("true"), &json!("false")));
+    let back = emulator.call("PUT", "/settings", &token, Some(settings.clone())).await;
+    assert_eq!(back.status(), 200, "what was read can be sent back");
+    assert_eq!(answered(&emulator, "GET", "/settings", &token).await.1, settings);
+    for (user, sends, manages) in [
+        (directory::USER, "true", "true"),
+        (directory::NO_CONSENT_USER, "true", "false"),
+        (directory::CLOSED_USER, "false", "false"),
+    ] {
+        let (_, one) = answered(&emulator, "GET", &format!("/users/{user}"), &token).await;
+        let may = &one["userSettings"];
+        assert_eq!((&may["canSendEnvelope"], &may["canManageAccount"]), (&json!(sends), &json!(manages)));
+        assert_eq!(one["groupList"], json!([]), "{one}");
+    }
+}
+
+#[tokio::test]
 async fn a_switch_of_an_account_is_on_or_off() {
     let emulator = Running::start().await;
     let token = emulator.access_token().await;
     let put = async |change: Value| emulator.call("PUT", "/settings", &token, Some(change)).await;
     let (_, settings) = answered(&emulator, "GET", "/settings", &token).await;
-    for name in settings.as_object().unwrap().keys() {
+    let switches = settings.as_object().unwrap().iter().filter(|(_, setting)| setting.is_string());
+    for (name, _) in switches {
         let answer = put(json!({ name: "banana" })).await;
         let (status, refused) = (answer.status().as_u16(), answer.json::<Value>().await.unwrap());
         assert_eq!((status, &refused["errorCode"]), (400, &json!("INVALID_REQUEST_PARAMETER")), "{name}");
