@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{Mishaps, Outgoing};
 use crate::emulator::{
     envelopes::{
+        folders,
         model::Envelope,
         render::{self, Include},
     },
@@ -196,7 +197,12 @@ fn data(world: &World, envelope: &Envelope, recipient: Option<&str>, configurati
     let wanted = configuration["eventData"]["includeData"].as_array().filter(|wanted| !wanted.is_empty());
     if let Some(wanted) = wanted {
         let names: Vec<&str> = wanted.iter().filter_map(Value::as_str).collect();
-        let mut summary = render::envelope(world, envelope, Include::parse(&names.join(",")));
+        let include = Include::parse(&names.join(","));
+        let mut summary = render::envelope(world, envelope, include);
+        if include.folders {
+            // The sender's, whose envelope it is told of: CONNECT shows one list, and nobody reads it by a call.
+            summary["folders"] = Value::Array(folders::holding(world, &envelope.sender, envelope));
+        }
         if hides_the_reason(configuration)
             && let Some(fields) = summary.as_object_mut()
         {

@@ -210,21 +210,20 @@ fn item(world: &World, envelope: &Envelope) -> Value {
     item
 }
 
-/// The folder in which an envelope lies for the caller, as the envelope has it (SPEC: envelope.folders): without the
+/// The folder in which an envelope lies for a user, as the envelope has it (SPEC: envelope.folders): without the
 /// number of what else lies there, which the folder's own address tells.
-pub(super) fn holding(world: &World, call: &Call, envelope: &Envelope) -> Vec<Value> {
-    let folder = Folder::of(world, envelope, call.user.as_deref().unwrap_or_default());
-    folder.into_iter().map(|folder| shown(world, call, folder)).collect()
+pub(in crate::emulator) fn holding(world: &World, user: &str, envelope: &Envelope) -> Vec<Value> {
+    let folder = Folder::of(world, envelope, user);
+    folder.into_iter().map(|folder| shown(world, user, folder)).collect()
 }
 
 fn counted(world: &World, call: &Call, folder: &Folder, items: usize) -> Value {
-    let mut row = shown(world, call, folder);
+    let mut row = shown(world, call.user.as_deref().unwrap_or_default(), folder);
     row["itemCount"] = json!(items.to_string());
     row
 }
 
-fn shown(world: &World, call: &Call, folder: &Folder) -> Value {
-    let id = call.user.as_deref().unwrap_or_default();
+fn shown(world: &World, id: &str, folder: &Folder) -> Value {
     let user = world.directory.users.get(id);
     json!({
         "folderId": folder.id,

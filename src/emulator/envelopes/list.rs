@@ -38,7 +38,8 @@ pub(super) fn one(world: &World, call: &Call, id: &str) -> Answer {
 fn row(world: &World, call: &Call, envelope: &Envelope, include: Include) -> Value {
     let mut row = render::envelope(world, &visibility::to_caller(world, call, envelope), include);
     if include.folders {
-        row["folders"] = Value::Array(folders::holding(world, call, envelope));
+        let user = call.user.as_deref().unwrap_or_default();
+        row["folders"] = Value::Array(folders::holding(world, user, envelope));
     }
     row
 }

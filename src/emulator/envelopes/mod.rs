@@ -24,7 +24,7 @@ pub(in crate::emulator) mod docx;
 mod files;
 mod filling;
 mod filter;
-mod folders;
+pub(in crate::emulator) mod folders;
 pub(in crate::emulator) mod lengths;
 mod list;
 pub(in crate::emulator) mod literals;

@@ -174,6 +174,25 @@ async fn connect_tells_every_notification_of_a_list_of_copies_too() {
 }
 
 #[tokio::test]
+async fn connect_tells_in_which_folder_of_its_sender_an_envelope_lies() {
+    let client = Client::start().await;
+    let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut whole = telling(&receiver, "/in", &["envelope-sent", "envelope-deleted"]);
+    whole["eventNotification"]["eventData"] = json!({ "includeData": ["folders"] });
+    let id = client.create(whole).await;
+    let path = format!("/envelopes/{id}?include=folders");
+    let told = async || {
+        let (_, body) = accept(&receiver).await;
+        serde_json::from_slice::<Value>(&body).unwrap()["data"]["envelopeSummary"]["folders"].clone()
+    };
+    let folders = told().await;
+    assert_eq!((&folders[0]["name"], &folders), (&json!("Sent Items"), &client.get(&path).await["folders"]));
+    client.call("PUT", "/folders/recyclebin", json!({ "envelopeIds": [id] })).await;
+    let folders = told().await;
+    assert_eq!((&folders[0]["type"], &folders), (&json!("recyclebin"), &client.get(&path).await["folders"]));
+}
+
+#[tokio::test]
 async fn connect_keeps_back_the_reason_of_a_void_only_if_it_is_told_to() {
     let client = Client::start().await;
     let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
