@@ -178,7 +178,11 @@ pub async fn watch(State(watch): State<Watch>, request: Request, next: Next) -> 
         if let Some(wait) = problem.wait(watch.clock.now()) {
             response.headers_mut().insert(header::RETRY_AFTER, wait);
         }
-        let document = problem.document(id.to_str().unwrap_or_default());
+        let id = id.to_str().unwrap_or_default();
+        let document = match path.as_ref().map(MatchedPath::as_str) {
+            Some(PASSED_ON) => problem.document_for_sdks(id),
+            _ => problem.document(id),
+        };
         *response.body_mut() = Body::from(document);
     }
     let path = path.as_ref().map_or("other", MatchedPath::as_str);

@@ -351,6 +351,16 @@ impl Problem {
 
     /// The document, once the request id is known.
     pub fn document(&self, request_id: &str) -> bytes::Bytes {
+        self.written(request_id, None)
+    }
+
+    /// The same of a call that was to be passed on. What reads it is an SDK of the upstream's, which knows these two
+    /// members of a refusal and no others (SPEC: errorDetails): they say again what ours say (RFC 9457, section 3.2).
+    pub(super) fn document_for_sdks(&self, request_id: &str) -> bytes::Bytes {
+        self.written(request_id, Some((self.code(), self.detail())))
+    }
+
+    fn written(&self, request_id: &str, for_sdks: Option<(&str, &str)>) -> bytes::Bytes {
         #[derive(Serialize)]
         struct Document<'a> {
             r#type: String,
@@ -358,6 +368,10 @@ impl Problem {
             status: u16,
             code: &'a str,
             detail: &'a str,
+            #[serde(rename = "errorCode", skip_serializing_if = "Option::is_none")]
+            error_code: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            message: Option<&'a str>,
             fix: &'a str,
             retryable: bool,
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -374,6 +388,8 @@ impl Problem {
             status: self.0.code.status,
             code: self.0.code.code,
             detail: &self.0.detail,
+            error_code: for_sdks.map(|(code, _)| code),
+            message: for_sdks.map(|(_, message)| message),
             fix: self.next_step(),
             retryable: self.0.retryable.unwrap_or(self.0.code.retryable),
             retry_at: self.0.retry_at,

@@ -80,6 +80,29 @@ async fn the_upstream_refuses_in_its_own_words() {
 }
 
 #[tokio::test]
+async fn what_we_refuse_an_sdk_finds_where_it_looks_for_a_refusal() {
+    let daemon = TestDaemon::start().await;
+    let root = root(&daemon);
+    let url = format!("{}{root}/templates", daemon.api);
+    for one in [
+        daemon.get(&format!("{root}/identity_verification")).await,
+        daemon.get("/v1/senders/nobody/esign/restapi/v2.1/accounts/1/templates").await,
+        daemon.call(Method::GET, &url, Some("cs_wrong"), &[], Vec::new()).await,
+    ] {
+        assert!(one.status.is_client_error() && !one.code().is_empty(), "{}", one.text);
+        assert_eq!(one.headers["content-type"], "application/problem+json");
+        assert_eq!(one.body["errorCode"], one.body["code"], "{}", one.text);
+        assert_eq!(one.body["message"], one.body["detail"], "{}", one.text);
+    }
+    let elsewhere = daemon.get("/v1/senders/nobody").await;
+    assert!(
+        elsewhere.body["errorCode"].is_null() && elsewhere.body["code"].is_string(),
+        "{}",
+        elsewhere.text
+    );
+}
+
+#[tokio::test]
 async fn b3_a_second_status_read_within_15_minutes_is_refused_by_us() {
     let daemon = TestDaemon::start().await;
     let root = root(&daemon);

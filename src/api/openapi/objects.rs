@@ -160,6 +160,8 @@ fn problem() -> Value {
             "status": { "type": "integer" },
             "code": code_schema(),
             "detail": text(),
+            "errorCode": { "type": "string", "description": "The `code` again, of calls that are passed through alone: where the official SDKs look for it" },
+            "message": { "type": "string", "description": "The `detail` again, of the same calls" },
             "fix": { "type": "string", "description": "The next step" },
             "retryable": { "type": "boolean", "description": "Whether repeating the same call can help" },
             "retry_at": time(),

@@ -98,7 +98,8 @@ fn forward() -> Value {
             .about(
                 "For official SDKs: give this as their base path, and a caller key as their access token. \
                  Envelopes, recipients, recipient views, documents, templates (read) and the sender's own \
-                 signatures are allowed; the answer is DocuSign's. The origins of a recipient view's `returnUrl`, \
+                 signatures are allowed; the answer is DocuSign's. A refusal of our own is a problem with `errorCode` and \
+                 `message` beside its `code` and `detail`, so that an SDK can read it. The origins of a recipient view's `returnUrl`, \
                  `clientURLs` and `pingUrl` must be among `return_origins` of the caller. An envelope is made from JSON, \
                  alone or in a multipart body, and is neither a copy of another (`envelopeId`) nor made with a view \
                  (`recipientViewRequest`): those are refused. A caller that `templates` or `sms_required` limit makes no \

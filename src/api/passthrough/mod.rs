@@ -10,6 +10,9 @@
 //! token ever comes back (S3). Each call is a line of the audit log before it is sent (S6), and is counted in the
 //! account's budget like any other.
 //!
+//! What we refuse ourselves is a problem as everywhere, with `errorCode` and `message` in it: where SDKs look for the code
+//! and the words ([`Problem::document_for_sdks`]).
+//!
 //! Two bodies are looked into. That of a recipient view says where the visitor goes afterwards, and that is up to the
 //! caller's `return_origins` on this way too (L6, [`views`]). That of `POST envelopes` may name an envelope to copy, or
 //! ask for a recipient view in the same call, and passes with neither ([`creates`]).
