@@ -11,7 +11,8 @@ use super::{
     envelope_mut,
     filling::is_true,
     model::{
-        Fields, Kind, Recipient, RecipientStatus, Refusal, Status, invalid, no_such_recipient, refuse, text,
+        Envelope, Fields, Kind, Recipient, RecipientStatus, Refusal, Status, invalid, no_such_recipient,
+        refuse, text,
     },
     placing, progress,
     recipients::{Draft, MAX_RECIPIENTS, build, drafts, is_open},
@@ -303,19 +304,21 @@ pub(super) fn add(world: &mut World, call: &Call, id: &str) -> Outcome {
     if world.envelopes.envelopes[id].status.is_open() {
         after_correction(world, call, id, true, resend);
     }
-    let added: Vec<&Recipient> = world.envelopes.envelopes[id]
-        .recipients
-        .iter()
-        .filter(|recipient| ids.contains(&recipient.id))
-        .collect();
     let envelope = &world.envelopes.envelopes[id];
-    let mut answer = render::recipients(&added, envelope.current_order(), false);
-    // Those that were added are shown, and what is told of the envelope is about all (SPEC: recipients).
-    answer["recipientCount"] = json!(envelope.recipients.len().to_string());
-    Ok(Answer::json(StatusCode::CREATED, answer))
+    let added = envelope.recipients.iter().filter(|recipient| ids.contains(&recipient.id));
+    Ok(Answer::json(StatusCode::CREATED, shown(envelope, &added.collect::<Vec<_>>())))
 }
 
-/// `DELETE …/recipients` with a body, or of one by id.
+/// Some recipients, as a call answers that is about them: these are shown, and what is told of the envelope is about all
+/// that it has (SPEC: recipients).
+fn shown(envelope: &Envelope, some: &[&Recipient]) -> Value {
+    let mut answer = render::recipients(some, envelope.current_order(), false);
+    answer["recipientCount"] = json!(envelope.recipients.len().to_string());
+    answer
+}
+
+/// `DELETE …/recipients` with a body, or of one by id. Who was deleted is answered, with a status of its own (SDK: the
+/// tests of the SDK for Node).
 pub(super) fn delete(world: &mut World, call: &Call, id: &str, one: Option<&str>) -> Outcome {
     let envelope = &world.envelopes.envelopes[id];
     refuse_final(envelope.status)?;
@@ -343,10 +346,16 @@ pub(super) fn delete(world: &mut World, call: &Call, id: &str, one: Option<&str>
         return Err(progress::incomplete("Its last recipient cannot be deleted."));
     }
     let envelope = envelope_mut(world, id);
-    envelope.recipients.retain(|known| !ids.contains(&known.id));
+    let all = std::mem::take(&mut envelope.recipients);
+    let (gone, left): (Vec<_>, Vec<_>) = all.into_iter().partition(|known| ids.contains(&known.id));
+    envelope.recipients = left;
     envelope.modified = call.now;
     progress::activate(world, id, call.now);
-    let envelope = &world.envelopes.envelopes[id];
-    let left: Vec<&Recipient> = envelope.recipients.iter().collect();
-    Ok(Answer::ok(render::recipients(&left, envelope.current_order(), false)))
+    let mut answer = shown(&world.envelopes.envelopes[id], &gone.iter().collect::<Vec<_>>());
+    for kind in Kind::ALL {
+        for one in answer[kind.list()].as_array_mut().into_iter().flatten() {
+            one["status"] = json!("deleted");
+        }
+    }
+    Ok(Answer::ok(answer))
 }

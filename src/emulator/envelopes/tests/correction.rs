@@ -253,6 +253,40 @@ async fn an_addition_is_answered_with_what_is_added_and_with_the_counts_of_all()
 }
 
 #[tokio::test]
+async fn a_deletion_is_answered_with_who_was_deleted_and_with_the_counts_of_the_others() {
+    let client = Client::start().await;
+    let three = [together("1", "Ada"), together("2", "Bob"), together("3", "Eve")];
+    for status in ["created", "sent"] {
+        let mut whole = definition(&three);
+        whole["status"] = json!(status);
+        whole["recipients"]["carbonCopies"] = json!([{ "recipientId": "4", "routingOrder": "2", "name": "Carol", "email": "carol@example.com" }]);
+        let path = format!("/envelopes/{}/recipients", client.create(whole).await);
+        let (code, gone) = client.call("DELETE", &format!("{path}/2"), Value::Null).await;
+        let bob = &gone["signers"][0];
+        assert_eq!(
+            (code, &bob["recipientId"], &bob["status"]),
+            (200, &json!("2"), &json!("deleted")),
+            "{gone}"
+        );
+        assert_eq!((gone["signers"].as_array().unwrap().len(), &gone["recipientCount"]), (1, &json!("3")));
+
+        let two = json!({ "signers": [{ "recipientId": "3" }], "carbonCopies": [{ "recipientId": "4" }] });
+        let (code, gone) = client.call("DELETE", &path, two).await;
+        for (list, id) in [("signers", "3"), ("carbonCopies", "4")] {
+            let one = &gone[list][0];
+            assert_eq!(
+                (code, &one["recipientId"], &one["status"]),
+                (200, &json!(id), &json!("deleted")),
+                "{gone}"
+            );
+        }
+        let left = client.get(&path).await;
+        assert_eq!((&left["signers"][0]["recipientId"], &left["recipientCount"]), (&json!("1"), &json!("1")));
+        assert_eq!(left["signers"][0]["status"], status, "{left}");
+    }
+}
+
+#[tokio::test]
 async fn one_who_is_sent_in_another_list_becomes_of_that_kind() {
     let client = Client::start().await;
     let id = client.create(definition(&[together("1", "Ada"), together("2", "Bob")])).await;
