@@ -184,6 +184,7 @@ fn go_round(world: &mut World, id: &str, mut turn: Option<Turn>, now: Timestamp)
             }
         }
         let Some(envelope) = world.envelopes.envelopes.get(id) else { return };
+        // Where nobody is left, nobody has signed: it waits for who may be added.
         if !envelope.recipients.is_empty() && envelope.recipients.iter().all(Recipient::is_done) {
             return complete(world, id, now);
         }

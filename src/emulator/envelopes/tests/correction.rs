@@ -11,23 +11,58 @@ fn together(id: &str, name: &str) -> Value {
 }
 
 #[tokio::test]
-async fn the_last_recipient_of_a_sent_envelope_stays() {
+async fn an_envelope_without_recipients_stays_sent_and_waits_for_who_is_added() {
     let client = Client::start().await;
-    let id = client.create(definition(&[together("1", "Ada"), together("2", "Bob")])).await;
-    let path = format!("/envelopes/{id}/recipients");
-    assert_eq!(client.call("DELETE", &format!("{path}/2"), Value::Null).await.0, 200);
-    let (status, body) = client.call("DELETE", &format!("{path}/1"), Value::Null).await;
-    assert_eq!((status, &body["errorCode"]), (400, &json!("ENVELOPE_IS_INCOMPLETE")));
-    let all = json!({ "signers": [{ "recipientId": "1" }] });
-    assert_eq!(client.call("DELETE", &path, all).await.0, 400);
-    assert_eq!(client.get(&format!("/envelopes/{id}")).await["status"], "sent");
-    assert_eq!(client.get(&path).await["recipientCount"], "1");
+    let step = json!({ "action": "pause_before", "triggerOnItem": "routing_order", "itemId": "2" });
+    let mut paused = definition(&[together("1", "Ada"), together("2", "Bob")]);
+    paused["workflow"] = json!({ "workflowSteps": [step] });
+    for (whole, turn) in
+        [(definition(&[together("1", "Ada"), together("2", "Bob")]), "sent"), (paused, "created")]
+    {
+        let id = client.create(whole).await;
+        let envelope = format!("/envelopes/{id}");
+        let path = format!("{envelope}/recipients");
+        assert_eq!(client.call("DELETE", &format!("{path}/2"), Value::Null).await.0, 200);
+        let (status, gone) =
+            client.call("DELETE", &path, json!({ "signers": [{ "recipientId": "1" }] })).await;
+        assert_eq!((status, &gone["recipientCount"]), (200, &json!("0")), "{gone}");
+        let left = client.get(&path).await;
+        assert_eq!((&left["recipientCount"], &left["currentRoutingOrder"]), (&json!("0"), &json!("1")));
+        // Nothing that looks at it, or sends it again, ends it.
+        for below in ["/form_data", "/audit_events", "/documents", "?include=recipients,tabs"] {
+            client.get(&format!("{envelope}{below}")).await;
+        }
+        assert!(client.bytes(&format!("{envelope}/documents/certificate")).await.starts_with(b"%PDF"));
+        let (status, body) = client.call("PUT", &format!("{envelope}?resend_envelope=true"), json!({})).await;
+        assert_eq!(status, 200, "{body}");
+        assert_eq!(client.get(&envelope).await["status"], "sent");
 
+        let late = signer("3", "Eve", "/sn1/");
+        let mut late = json!({ "signers": [late] });
+        late["signers"][0]["routingOrder"] = json!("2");
+        let (status, added) = client.call("POST", &path, late).await;
+        assert_eq!((status, &added["signers"][0]["status"]), (201, &json!(turn)), "{added}");
+        assert_eq!(client.get(&envelope).await["status"], "sent");
+        if turn == "created" {
+            let on = json!({ "workflow": { "workflowStatus": "in_progress" } });
+            let (status, body) = client.call("PUT", &format!("{envelope}?resend_envelope=true"), on).await;
+            assert_eq!(status, 200, "{body}");
+        }
+        client.act(&id, "3", "sign", json!({})).await;
+        assert_eq!(client.get(&envelope).await["status"], "completed");
+    }
+}
+
+#[tokio::test]
+async fn who_has_finished_is_not_deleted_and_ends_what_nobody_else_is_left_of() {
+    let client = Client::start().await;
     // Who has signed is somebody: then the last one who waits may go, and it is complete.
     let id = client.create(definition(&[together("1", "Ada"), together("2", "Bob")])).await;
     client.act(&id, "1", "sign", json!({})).await;
-    let path = format!("/envelopes/{id}/recipients/2");
-    assert_eq!(client.call("DELETE", &path, Value::Null).await.0, 200);
+    let path = format!("/envelopes/{id}/recipients");
+    let (status, body) = client.call("DELETE", &format!("{path}/1"), Value::Null).await;
+    assert_eq!((status, &body["errorCode"]), (400, &json!("RECIPIENT_UPDATE_FAILED")));
+    assert_eq!(client.call("DELETE", &format!("{path}/2"), Value::Null).await.0, 200);
     assert_eq!(client.get(&format!("/envelopes/{id}")).await["status"], "completed");
 
     // A draft may be empty.
