@@ -1,5 +1,7 @@
 //! Tabs: reading them, and the tabs sub-resource.
 
+use std::collections::BTreeSet;
+
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -267,6 +269,7 @@ pub(super) fn lay_over(
     Ok(fresh)
 }
 
+/// Adds or changes tabs, and answers these alone: of an anchor every hit (SDK: the tests of the SDK for Node).
 fn write(world: &mut World, call: &Call, id: &str, index: usize) -> Outcome {
     let given = body(call, Body::Tabs)?;
     refuse_prefilled(Some(&given))?;
@@ -278,23 +281,28 @@ fn write(world: &mut World, call: &Call, id: &str, index: usize) -> Outcome {
     check_owner(envelope, &envelope.recipients[index])?;
     let is_new = call.method == Method::POST;
     let mut recipient = envelope.recipients[index].clone();
+    let before: BTreeSet<String> = recipient.tabs.iter().map(|tab| tab.id.clone()).collect();
+    let mut changed = BTreeSet::new();
     check(&drafts)?;
     for draft in drafts {
-        if is_new {
+        let known = recipient.tabs.iter_mut().filter(|_| !is_new).find(|tab| is_meant(tab, &draft));
+        if let Some(tab) = known {
+            changed.insert(tab.id.clone());
+            change(tab, draft.fields, &world.envelopes.envelopes[id].documents)?;
+        } else if is_new {
             recipient.tabs.push(draft.build(world.guid()));
-            continue;
-        }
-        let Some(tab) = recipient.tabs.iter_mut().find(|tab| is_meant(tab, &draft)) else {
+        } else {
             return Err(refuse("INVALID_TAB_ID", "The tab specified does not exist for this recipient."));
-        };
-        change(tab, draft.fields, &world.envelopes.envelopes[id].documents)?;
+        }
     }
     let envelope = envelope_mut(world, id);
     if envelope.status != Status::Created {
         placing::place(&envelope.documents, &mut recipient)?;
     }
-    let answer = render::tabs(&recipient);
+    let mut answered = recipient.clone();
+    answered.tabs.retain(|tab| changed.contains(&tab.id) || !before.contains(&tab.id));
     envelope.recipients[index] = recipient;
     envelope.modified = call.now;
-    Ok(Answer::json(if is_new { StatusCode::CREATED } else { StatusCode::OK }, answer))
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(Answer::json(status, render::tabs(&answered)))
 }

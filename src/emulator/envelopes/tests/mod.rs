@@ -17,6 +17,7 @@ mod locks;
 mod patterns;
 mod samples;
 mod senders;
+mod tabs;
 mod template_changes;
 mod templates;
 mod testing;

@@ -1,0 +1,55 @@
+//! Tabs that are added and changed at their own address.
+
+use serde_json::{Value, json};
+
+use super::testing::{Client, definition, document, signer};
+
+/// What a call of the tabs of a new envelope's signer answers, and all that it has then.
+async fn called(client: &Client, status: &str, method: &str, tabs: &Value) -> (u16, Value, Value) {
+    let mut whole = definition(&[signer("1", "Ada", "/sn1/")]);
+    whole["documents"] = json!([document("Sign here: /sn1/ and /sn2/ or /sn2/")]);
+    whole["status"] = json!(status);
+    let path = format!("/envelopes/{}/recipients/1/tabs", client.create(whole).await);
+    let (status, answer) = client.call(method, &path, tabs.clone()).await;
+    (status, answer, client.get(&path).await)
+}
+
+/// As the vendor's test of its SDK for Node places it.
+fn place() -> Value {
+    json!({ "documentId": "1", "pageNumber": "1", "recipientId": "1", "xPosition": "200", "yPosition": "200" })
+}
+
+#[tokio::test]
+async fn an_addition_of_tabs_is_answered_with_those_alone() {
+    let client = Client::start().await;
+    for (status, hits) in [("created", 1), ("sent", 2)] {
+        let tabs = json!({ "signHereTabs": [place()], "initialHereTabs": [{ "anchorString": "/sn2/" }] });
+        let (code, added, all) = called(&client, status, "POST", &tabs).await;
+        assert_eq!((code, added["signHereTabs"].as_array().unwrap().len()), (201, 1), "{added}");
+        for (name, value) in place().as_object().unwrap() {
+            assert_eq!(&added["signHereTabs"][0][name], value, "{name}: {added}");
+        }
+        // Every hit of an anchor is a tab of its own, once it is placed.
+        assert_eq!(added["initialHereTabs"].as_array().unwrap().len(), hits, "{added}");
+        assert_eq!(
+            (added.get("textTabs"), all["signHereTabs"].as_array().unwrap().len()),
+            (None, 2),
+            "{all}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_tabs_is_answered_with_those_alone() {
+    let client = Client::start().await;
+    let mut whole = definition(&[signer("1", "Ada", "/sn1/")]);
+    whole["recipients"]["signers"][0]["tabs"]["textTabs"] =
+        json!([{ "anchorString": "/sn1/" }, { "anchorString": "/sn2/" }]);
+    let path = format!("/envelopes/{}/recipients/1/tabs", client.create(whole).await);
+    let second = client.get(&path).await["textTabs"][1]["tabId"].clone();
+    let change = json!({ "textTabs": [{ "tabId": second, "value": "Engines" }] });
+    let (status, changed) = client.call("PUT", &path, change).await;
+    let texts = changed["textTabs"].as_array().unwrap();
+    assert_eq!((status, texts.len(), changed.get("signHereTabs")), (200, 1, None), "{changed}");
+    assert_eq!((&texts[0]["tabId"], &texts[0]["value"]), (&second, &json!("Engines")));
+}
