@@ -269,7 +269,8 @@ pub(super) fn lay_over(
     Ok(fresh)
 }
 
-/// Adds or changes tabs, and answers these alone: of an anchor every hit (SDK: the tests of the SDK for Node).
+/// Adds or changes tabs, and answers these alone: of an anchor every hit. A change that names no tab adds one (SDK: the
+/// tests of the SDK for Node, of both).
 fn write(world: &mut World, call: &Call, id: &str, index: usize) -> Outcome {
     let given = body(call, Body::Tabs)?;
     refuse_prefilled(Some(&given))?;
@@ -289,7 +290,7 @@ fn write(world: &mut World, call: &Call, id: &str, index: usize) -> Outcome {
         if let Some(tab) = known {
             changed.insert(tab.id.clone());
             change(tab, draft.fields, &world.envelopes.envelopes[id].documents)?;
-        } else if is_new {
+        } else if is_new || text(&draft.fields, "tabId").is_none() {
             recipient.tabs.push(draft.build(world.guid()));
         } else {
             return Err(refuse("INVALID_TAB_ID", "The tab specified does not exist for this recipient."));

@@ -53,3 +53,34 @@ async fn a_change_of_tabs_is_answered_with_those_alone() {
     assert_eq!((status, texts.len(), changed.get("signHereTabs")), (200, 1, None), "{changed}");
     assert_eq!((&texts[0]["tabId"], &texts[0]["value"]), (&second, &json!("Engines")));
 }
+
+#[tokio::test]
+async fn a_change_that_names_no_tab_adds_one() {
+    let client = Client::start().await;
+    let group = json!({ "groupName": "ink", "documentId": "1", "radios": [
+        { "value": "blue", "pageNumber": "1", "xPosition": "100", "yPosition": "100" },
+        { "value": "red", "pageNumber": "1", "xPosition": "130", "yPosition": "100" },
+    ] });
+    let tabs = json!({ "signHereTabs": [place()], "radioGroupTabs": [group] });
+    for status in ["created", "sent"] {
+        let (code, added, all) = called(&client, status, "PUT", &tabs).await;
+        let sign = &added["signHereTabs"][0];
+        assert_eq!(
+            (code, &sign["documentId"], &sign["recipientId"]),
+            (200, &json!("1"), &json!("1")),
+            "{added}"
+        );
+        assert_eq!(added["radioGroupTabs"][0]["groupName"], "ink", "{added}");
+        assert_eq!(all["signHereTabs"].as_array().unwrap().len(), 2, "{all}");
+        assert_eq!(all["radioGroupTabs"], added["radioGroupTabs"], "{all}");
+    }
+    let unknown =
+        json!({ "signHereTabs": [{ "tabId": "00000000-0000-4000-8000-000000000000", "pageNumber": "1" }] });
+    let (status, body, all) = called(&client, "sent", "PUT", &unknown).await;
+    assert_eq!((status, &body["errorCode"]), (400, &json!("INVALID_TAB_ID")), "{body}");
+    assert_eq!(all["signHereTabs"].as_array().unwrap().len(), 1, "{all}");
+    // What is new is held to what an addition is.
+    let nowhere = json!({ "textTabs": [{ "value": "x" }] });
+    let (status, body, _) = called(&client, "sent", "PUT", &nowhere).await;
+    assert_eq!((status, &body["errorCode"]), (400, &json!("TAB_PAGE_NUMBER_NOT_SPECIFIED")), "{body}");
+}
