@@ -94,10 +94,16 @@ fn check_whole(envelope: &Envelope) -> Result<(), Refusal> {
     if envelope.recipients.is_empty() {
         return Err(incomplete("It has no recipients."));
     }
-    if envelope.subject.trim().is_empty() {
+    check_subject(&envelope.subject)?;
+    envelope.recipients.iter().try_for_each(check_person)
+}
+
+/// What is sent has a subject.
+pub(super) fn check_subject(subject: &str) -> Result<(), Refusal> {
+    if subject.trim().is_empty() {
         return Err(incomplete("It has no subject line."));
     }
-    envelope.recipients.iter().try_for_each(check_person)
+    Ok(())
 }
 
 /// What the vendor must know of anybody before it can reach them.

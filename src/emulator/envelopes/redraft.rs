@@ -1,9 +1,9 @@
 //! What `PUT /envelopes/{id}` changes of the content: the words, the documents, the recipients, the settings, the
 //! workflow.
 //!
-//! A draft takes all of it, in the form of a definition. Of an envelope that was sent only notification and custom
-//! fields can be changed here (recipients are corrected at their own address); whatever else would change is refused,
-//! and what is sent back as it is passes. Nothing that was sent may be dropped.
+//! A draft takes all of it, in the form of a definition. Of an envelope that was sent only the words, notification and
+//! custom fields can be changed here (recipients are corrected at their own address); whatever else would change is
+//! refused, and what is sent back as it is passes. Nothing that was sent may be dropped.
 //!
 //! Source: Envelopes:update in the vendor's reference ("Modify a draft envelope").
 
@@ -14,7 +14,7 @@ use super::{
     files::{Binaries, file_from},
     lengths, literals,
     model::{Envelope, Fields, File, Recipient, Refusal, Status, refuse, text},
-    recipients,
+    progress, recipients,
     refused::{self, says_something},
     render, settings, subject, workflow,
 };
@@ -94,17 +94,27 @@ pub(super) fn only_of_a_draft(envelope: &Envelope, what: &str) -> Result<(), Ref
     ))
 }
 
-/// Subject and message.
+/// Subject and message; until the envelope has ended (SDK: the tests of the SDKs for C# and PHP, where Envelopes:update
+/// speaks of drafts alone).
 fn reword(world: &mut World, call: &Call, id: &str, fields: &Fields) -> Result<(), Refusal> {
     let envelope = envelope_mut(world, id);
     let subject = text(fields, "emailSubject").unwrap_or(&envelope.subject).to_owned();
     let blurb = text(fields, "emailBlurb").unwrap_or(&envelope.blurb).to_owned();
-    if subject == envelope.subject && blurb == envelope.blurb {
+    let is_same = subject == envelope.subject;
+    if is_same && blurb == envelope.blurb {
         return Ok(());
     }
-    only_of_a_draft(envelope, "subject and message")?;
-    lengths::of_words(&subject::merged(&subject, &envelope.recipients), &blurb)?;
-    (envelope.subject, envelope.blurb, envelope.modified) = (subject, blurb, call.now);
+    until_the_end(envelope)?;
+    let is_draft = envelope.status == Status::Created;
+    // What was sent has its merge fields filled in, and what a name brought along is none of them.
+    let sent =
+        if is_same && !is_draft { subject.clone() } else { subject::merged(&subject, &envelope.recipients) };
+    lengths::of_words(&sent, &blurb)?;
+    if !is_draft {
+        progress::check_subject(&sent)?;
+    }
+    (envelope.subject, envelope.blurb) = (if is_draft { subject } else { sent }, blurb);
+    envelope.modified = call.now;
     Ok(())
 }
 

@@ -399,3 +399,37 @@ async fn a_shorter_life_takes_the_warning_of_before_along() {
         (&json!("5"), &json!("5"))
     );
 }
+
+#[tokio::test]
+async fn the_words_of_a_sent_envelope_are_changed_until_it_has_ended() {
+    let client = Client::start().await;
+    let mut ada = signer("1", "Ada", "/sn1/");
+    ada["roleName"] = json!("Client");
+    let id = client.create(definition(&[ada])).await;
+    let path = format!("/envelopes/{id}");
+    // As the test of the SDK for PHP sends it.
+    let new =
+        json!({ "envelopeId": id, "emailSubject": "new email subject", "emailBlurb": "new email message" });
+    let (status, body) = client.call("PUT", &path, new.clone()).await;
+    assert_eq!((status, &body["envelopeId"]), (200, &json!(id)), "{body}");
+    let now = client.get(&path).await;
+    assert_eq!((&now["emailSubject"], &now["emailBlurb"]), (&new["emailSubject"], &new["emailBlurb"]));
+    assert_eq!(now["status"], "sent");
+    // Merge fields are filled in at once; a subject that is too long or blank could not have been sent.
+    let merged = json!({ "emailSubject": "For [[Client_UserName]]" });
+    assert_eq!(client.call("PUT", &path, merged).await.0, 200);
+    assert_eq!(client.get(&path).await["emailSubject"], "For Ada");
+    for (wrong, code) in
+        [("x".repeat(101), "INVALID_REQUEST_PARAMETER"), (" ".into(), "ENVELOPE_IS_INCOMPLETE")]
+    {
+        let (status, body) = client.call("PUT", &path, json!({ "emailSubject": wrong })).await;
+        assert_eq!((status, &body["errorCode"]), (400, &json!(code)), "{wrong:?}: {body}");
+    }
+    client.act(&id, "1", "sign", json!({})).await;
+    for late in [json!({ "emailSubject": "Too late" }), json!({ "emailBlurb": "Too late" })] {
+        let (status, body) = client.call("PUT", &path, late.clone()).await;
+        assert_eq!((status, &body["errorCode"]), (400, &json!("ENVELOPE_INVALID_STATUS")), "{late}");
+    }
+    // The same words again change nothing, and are not refused: a client that sends back what it read.
+    assert_eq!(client.call("PUT", &path, json!({ "emailSubject": "For Ada" })).await.0, 200);
+}
