@@ -354,7 +354,8 @@ class Run:
         check("resend", resent.envelope_id == self.envelope, resent)
         corrected = self.envelopes.update_recipients(self.account, self.envelope, recipients=Recipients(
             signers=[Signer(recipient_id="1", name="Ada King", email=EMAIL)]))
-        check("correct a recipient", bool(corrected.recipient_update_results), corrected)
+        results = [one.error_details for one in corrected.recipient_update_results]
+        check("correct a recipient", results == [None], corrected)
         now = self.envelopes.list_recipients(self.account, self.envelope).signers[0]
         check("the correction holds", now.name == "Ada King", now)
         refused("a void without a reason", lambda: self.envelopes.update(

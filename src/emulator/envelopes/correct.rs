@@ -91,7 +91,7 @@ pub(super) fn correct(world: &mut World, call: &Call, id: &str) -> Outcome {
             Err(no_such_recipient())
         };
         is_corrected |= outcome.is_ok();
-        results.push(result(&recipient, outcome.err()));
+        results.push(result(&world.envelopes.envelopes[id], &recipient, outcome.err()));
     }
     if is_corrected {
         envelope_mut(world, id).modified = call.now;
@@ -146,10 +146,16 @@ fn unlock(recipient: &mut Recipient) {
     }
 }
 
-fn result(recipient: &str, refusal: Option<Refusal>) -> Value {
-    let (code, message) =
-        refusal.map_or(("SUCCESS", String::new()), |refusal| (refusal.code, refusal.message));
-    json!({ "recipientId": recipient, "errorDetails": { "errorCode": code, "message": message } })
+/// What became of one. Only of who was refused there are details (SDK: the tests of the SDKs for Python and Java).
+fn result(envelope: &Envelope, recipient: &str, refusal: Option<Refusal>) -> Value {
+    let mut result = json!({ "recipientId": recipient });
+    if let Some(known) = envelope.recipients.iter().find(|known| known.id == recipient) {
+        result["recipientIdGuid"] = json!(known.guid);
+    }
+    if let Some(Refusal { code, message, .. }) = refusal {
+        result["errorDetails"] = json!({ "errorCode": code, "message": message });
+    }
+    result
 }
 
 fn refuse_final(status: Status) -> Result<(), Refusal> {

@@ -141,7 +141,9 @@ async fn changes_are_sent_and_their_inner_errors_found() {
     let error = correct(NewCheck::Phone(phone.clone())).await.unwrap_err();
     assert_eq!(error.rejection(), Some(RejectionKind::EnvelopeClosed));
     insta::assert_json_snapshot!("correct_phone", world.arrived()[1].json());
-    world.will(Reply::json(200, &result("SUCCESS")));
+    // Either form is success: the vendor's API 2.1 tells of refusals alone.
+    let changed = json!({"recipientUpdateResults": [{"recipientId": "77", "recipientIdGuid": "g-77"}]});
+    world.will(Reply::json(200, &changed));
     correct(NewCheck::AccessCode(Private::new("Turing-1936".to_owned()))).await.unwrap();
     let sent = world.arrived().last().unwrap().json();
     assert_eq!(sent, json!({"signers": [{"recipientId": "77", "accessCode": "Turing-1936"}]}));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::testing::{Client, definition, signer, view_of, with_phone};
+use super::testing::{Client, definition, refused_with, signer, view_of, with_phone};
 
 fn together(id: &str, name: &str) -> Value {
     let mut signer = signer(id, name, "/sn1/");
@@ -150,20 +150,50 @@ async fn a_correction_is_held_to_what_a_create_is() {
         ("email", json!(""), "INVALID_EMAIL_ADDRESS_FOR_RECIPIENT"),
         ("name", json!(""), "ENVELOPE_IS_INCOMPLETE"),
         ("name", json!(" "), "ENVELOPE_IS_INCOMPLETE"),
-        ("name", json!(null), "SUCCESS"),
+        ("name", json!(null), ""),
     ] {
         let mut one = json!({ "recipientId": "1" });
         one[field] = value;
         let (status, body) = client.call("PUT", &path, json!({ "signers": [one] })).await;
         assert_eq!(status, 200);
-        let result = &body["recipientUpdateResults"][0]["errorDetails"]["errorCode"];
-        assert_eq!(result, code, "{field}");
+        assert_eq!(refused_with(&body).unwrap_or_default(), code, "{field}");
     }
     let ada = client.get(&path).await["signers"][0].clone();
     assert_eq!((&ada["name"], &ada["email"]), (&json!("Ada"), &json!("ada@example.com")));
     let nameless = json!({ "signers": [{ "recipientId": "2", "email": "bob@example.com" }] });
     let (status, body) = client.call("POST", &path, nameless).await;
     assert_eq!((status, &body["errorCode"]), (400, &json!("ENVELOPE_IS_INCOMPLETE")));
+}
+
+#[tokio::test]
+async fn a_correction_tells_who_was_changed_and_details_of_who_was_not() {
+    let client = Client::start().await;
+    for status in ["created", "sent"] {
+        let mut whole = definition(&[signer("1", "Ada", "/sn1/")]);
+        whole["status"] = json!(status);
+        let id = client.create(whole).await;
+        let path = format!("/envelopes/{id}/recipients");
+        let ada = client.guid(&id, "1").await;
+        let change = json!({ "signers": [
+            { "recipientId": "1", "note": "Please" }, { "recipientId": "1", "accessCode": "a<b" },
+            { "recipientId": "9", "name": "Eve", "email": "eve@example.com" },
+        ] });
+        let (code, body) = client.call("PUT", &path, change).await;
+        let results = body["recipientUpdateResults"].as_array().unwrap();
+        assert_eq!((code, results.len()), (200, 3), "{body}");
+        assert_eq!(results[0], json!({ "recipientId": "1", "recipientIdGuid": ada }), "{body}");
+        assert_eq!(results[1]["recipientIdGuid"], json!(ada), "{body}");
+        assert_eq!(results[1]["errorDetails"]["errorCode"], "INVALID_REQUEST_PARAMETER", "{body}");
+        // Who is not there is added to a draft, and to nothing else.
+        let added = if status == "created" { json!(client.guid(&id, "9").await) } else { Value::Null };
+        assert_eq!(
+            (&results[2]["recipientId"], &results[2]["recipientIdGuid"]),
+            (&json!("9"), &added),
+            "{body}"
+        );
+        let refused = if status == "created" { Value::Null } else { json!("INVALID_RECIPIENT_ID") };
+        assert_eq!(results[2]["errorDetails"]["errorCode"], refused, "{body}");
+    }
 }
 
 #[tokio::test]
@@ -223,7 +253,7 @@ async fn of_what_was_sent_only_what_the_vendor_lists_is_corrected() {
             "customFields": ["kept"], "suppressEmails": "true", "status": "completed",
         });
         let (_, body) = client.call("PUT", &path, json!({ "signers": [change] })).await;
-        assert_eq!(body["recipientUpdateResults"][0]["errorDetails"]["errorCode"], "SUCCESS", "{body}");
+        assert_eq!(refused_with(&body), None, "{body}");
         let ada = client.get(&path).await["signers"][0].clone();
         assert_eq!((&ada["firstName"], &ada["roleName"]), (&json!(first), &json!(role)), "{status}: {ada}");
         assert_eq!((&ada["note"], &ada["accessCode"]), (&json!("Please"), &json!("1234")), "{status}: {ada}");
@@ -329,11 +359,11 @@ async fn one_who_is_sent_in_another_list_becomes_of_that_kind() {
     let moved = async |list: &str, one: Value| {
         let (status, body) = client.call("PUT", &path, json!({ list: [one] })).await;
         assert_eq!(status, 200, "{body}");
-        body["recipientUpdateResults"][0]["errorDetails"]["errorCode"].as_str().unwrap().to_owned()
+        refused_with(&body).unwrap_or_default().to_owned()
     };
     client.act(&id, "2", "finish_later", json!({})).await;
     let reader = json!({ "recipientId": "2", "recipientType": "certifieddelivery" });
-    assert_eq!(moved("certifiedDeliveries", reader).await, "SUCCESS");
+    assert_eq!(moved("certifiedDeliveries", reader).await, "");
     let all = client.get(&format!("{path}?include_tabs=true")).await;
     let bob = &all["certifiedDeliveries"][0];
     assert_eq!((all["signers"].as_array().unwrap().len(), &bob["name"]), (1, &json!("Bob")), "{all}");
@@ -349,7 +379,7 @@ async fn one_who_is_sent_in_another_list_becomes_of_that_kind() {
     assert_eq!(moved("inPersonSigners", guest.clone()).await, "INVALID_EMAIL_ADDRESS_FOR_RECIPIENT");
     let mut guest = guest;
     guest["hostEmail"] = json!("system@countersign.example");
-    assert_eq!(moved("inPersonSigners", guest).await, "SUCCESS");
+    assert_eq!(moved("inPersonSigners", guest).await, "");
     let hosted = client.get(&path).await["inPersonSigners"][0].clone();
     assert_eq!((&hosted["signerName"], &hosted["status"]), (&json!("Bob"), &json!("sent")), "{hosted}");
     assert_eq!(moved("signers", json!({ "recipientId": "2" })).await, "INVALID_EMAIL_ADDRESS_FOR_RECIPIENT");
@@ -358,7 +388,7 @@ async fn one_who_is_sent_in_another_list_becomes_of_that_kind() {
     client.act(&id, "1", "sign", json!({})).await;
     assert_eq!(moved("carbonCopies", json!({ "recipientId": "1" })).await, "RECIPIENT_UPDATE_FAILED");
     let copy = json!({ "recipientId": "2", "email": "bob@example.com" });
-    assert_eq!(moved("carbonCopies", copy).await, "SUCCESS");
+    assert_eq!(moved("carbonCopies", copy).await, "");
     let read = client.get(&format!("/envelopes/{id}?include=recipients")).await;
     let bob = &read["recipients"]["carbonCopies"][0];
     assert_eq!((&read["status"], &bob["status"]), (&json!("completed"), &json!("completed")), "{read}");

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::testing::{Client, document};
+use super::testing::{Client, document, refused_with};
 use crate::emulator::{directory, pdf::read};
 
 /// A template with everything that an envelope takes over.
@@ -167,13 +167,12 @@ async fn what_a_template_locks_its_sender_does_not_change() {
 async fn stays_as_it_is(client: &Client, path: &str) {
     let read = client.get(path).await["signers"][0].clone();
     for (change, code) in [
-        (json!({ "recipientId": "1", "note": "Another" }), "RECIPIENT_UPDATE_FAILED"),
-        (read, "SUCCESS"),
-        (json!({ "recipientId": "1", "name": "Grace" }), "SUCCESS"),
+        (json!({ "recipientId": "1", "note": "Another" }), Some("RECIPIENT_UPDATE_FAILED")),
+        (read, None),
+        (json!({ "recipientId": "1", "name": "Grace" }), None),
     ] {
         let (status, body) = client.call("PUT", path, json!({ "signers": [change] })).await;
-        let result = &body["recipientUpdateResults"][0]["errorDetails"]["errorCode"];
-        assert_eq!((status, result), (200, &json!(code)), "{body}");
+        assert_eq!((status, refused_with(&body)), (200, code), "{body}");
     }
     let (status, body) = client.call("DELETE", &format!("{path}/1"), Value::Null).await;
     assert_eq!((status, &body["errorCode"]), (400, &json!("RECIPIENT_UPDATE_FAILED")));

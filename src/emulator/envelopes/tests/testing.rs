@@ -110,6 +110,12 @@ async fn read_page(answer: reqwest::Response) -> (u16, String, String) {
     (answer.status().as_u16(), to, answer.text().await.unwrap())
 }
 
+/// The code with which the first recipient of a change was refused; none if it was changed.
+pub(super) fn refused_with(body: &Value) -> Option<&str> {
+    let result = body["recipientUpdateResults"][0].as_object().unwrap();
+    result.get("errorDetails").map(|details| details["errorCode"].as_str().unwrap())
+}
+
 pub(super) fn document(text: &str) -> Value {
     json!({ "documentId": "1", "name": "Contract.pdf", "fileExtension": "pdf", "documentBase64": STANDARD.encode(from_text("Contract", text)) })
 }
