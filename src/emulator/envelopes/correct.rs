@@ -14,7 +14,7 @@ use super::{
         Envelope, Fields, Kind, Recipient, RecipientStatus, Refusal, Status, invalid, no_such_recipient,
         refuse, text,
     },
-    placing, progress,
+    placing, progress, reach,
     recipients::{Draft, MAX_RECIPIENTS, build, drafts, is_open},
     render, tabs,
 };
@@ -222,7 +222,7 @@ pub(super) fn correct_one(
     }
     let envelope = envelope_mut(world, id);
     if !is_draft {
-        progress::check_person(&merged)?;
+        reach::check_person(&merged)?;
         placing::place(&envelope.documents, &mut merged)?;
     }
     if let Some(place) = envelope.recipient_mut(&merged.guid.clone()) {
@@ -286,7 +286,7 @@ pub(super) fn insert(
         return Err(refuse("INVALID_RECIPIENT_ID", "Invalid recipient specified. The recipientId is taken."));
     }
     if status != Status::Created {
-        progress::check_person(&recipient)?;
+        reach::check_person(&recipient)?;
         placing::place(&envelope.documents, &mut recipient)?;
     }
     envelope.recipients.push(recipient);

@@ -33,6 +33,7 @@ pub(in crate::emulator) mod model;
 mod pattern;
 mod placing;
 pub(in crate::emulator) mod progress;
+mod reach;
 mod recipients;
 mod redraft;
 pub(in crate::emulator) mod refused;

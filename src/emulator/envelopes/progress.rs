@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{
     create, documents, envelope_mut, lengths,
     model::{Envelope, Extent, Kind, Purge, Recipient, RecipientStatus, Refusal, Status, refuse},
-    placing, relations, subject,
+    placing, reach, relations, subject,
     workflow::Workflow,
 };
 use crate::emulator::{connect, http::vendor_time, state::World};
@@ -95,7 +95,7 @@ fn check_whole(envelope: &Envelope) -> Result<(), Refusal> {
         return Err(incomplete("It has no recipients."));
     }
     check_subject(&envelope.subject)?;
-    envelope.recipients.iter().try_for_each(check_person)
+    envelope.recipients.iter().try_for_each(reach::check_person)
 }
 
 /// What is sent has a subject.
@@ -104,31 +104,6 @@ pub(super) fn check_subject(subject: &str) -> Result<(), Refusal> {
         return Err(incomplete("It has no subject line."));
     }
     Ok(())
-}
-
-/// What the vendor must know of anybody before it can reach them.
-pub(super) fn check_person(recipient: &Recipient) -> Result<(), Refusal> {
-    let delivered_by_phone = recipient.given.contains_key("phoneNumber")
-        && recipient.given.get("deliveryMethod").and_then(|m| m.as_str()).is_some_and(is_phone_delivery);
-    let needs_email = !(delivered_by_phone && recipient.email.is_empty());
-    if needs_email && !is_email(&recipient.email) {
-        return Err(refuse(
-            "INVALID_EMAIL_ADDRESS_FOR_RECIPIENT",
-            format!(
-                "The email address for the recipient is invalid. The recipient Id follows. Recipient Id: {}",
-                recipient.id
-            ),
-        ));
-    }
-    if recipient.name.trim().is_empty() {
-        return Err(incomplete(&format!("The recipient {} has no name.", recipient.id)));
-    }
-    Ok(())
-}
-
-/// Whether this `deliveryMethod` goes to a phone.
-pub(in crate::emulator) fn is_phone_delivery(method: &str) -> bool {
-    method.eq_ignore_ascii_case("sms") || method.eq_ignore_ascii_case("whatsapp")
 }
 
 /// Whether this looks like an e-mail address to the vendor.

@@ -1,15 +1,15 @@
 //! Recipients: from the client's words to a checked [`Recipient`].
 //!
-//! Sources: EnvelopeRecipients in the vendor's reference; how-to/phone-auth and
-//! concepts/recipients/auth for identity checks; concepts/sms-delivery for what cannot be combined.
+//! Sources: EnvelopeRecipients in the vendor's reference; how-to/phone-auth and concepts/recipients/auth for identity
+//! checks. How they are reached is in [`super::reach`].
 
 use serde_json::Value;
 
 use super::{
     filling::is_true,
     lengths,
-    model::{Fields, Kind, PhoneCheck, Recipient, RecipientStatus, Refusal, invalid, objects, refuse, text},
-    progress::is_phone_delivery,
+    model::{Fields, Kind, PhoneCheck, Recipient, RecipientStatus, Refusal, invalid, refuse, text},
+    reach::{self, phone_number},
     refused,
     tabs::{self, DraftTab},
 };
@@ -160,6 +160,7 @@ fn checked(account: &Account, draft: &Draft) -> Result<Checked, Refusal> {
     tabs::check(tabs)?;
     let order = routing_order(fields)?;
     check_embedding(account, fields)?;
+    reach::check_said(fields)?;
     let phone = phone_check(account, fields)?;
     Ok(Checked { order, phone, access_code: access_code(fields)? })
 }
@@ -218,11 +219,10 @@ fn account_of<'a>(world: &'a World, account: &str) -> Result<&'a Account, Refusa
     world.directory.accounts.get(account).ok_or_else(unknown)
 }
 
-/// What an account must allow for embedded recipients, and how a remote one may be reached.
+/// What an account must allow for embedded recipients.
 fn check_embedding(account: &Account, fields: &Fields) -> Result<(), Refusal> {
     let is_on = |name: &str| account.settings.get(name).is_some_and(|value| value == "true");
-    let is_embedded = text(fields, "clientUserId").is_some();
-    if is_embedded
+    if text(fields, "clientUserId").is_some()
         && (is_on("signerMustHaveAccount") || is_on("signerMustLoginToSign") || !is_on("inSessionEnabled"))
     {
         return Err(refuse(
@@ -230,47 +230,7 @@ fn check_embedding(account: &Account, fields: &Fields) -> Result<(), Refusal> {
             "This Account lacks sufficient permissions. Embedded recipients need inSessionEnabled, and neither signerMustHaveAccount nor signerMustLoginToSign.",
         ));
     }
-    let additional = second_channel(fields)?;
-    let methods = [text(fields, "deliveryMethod"), additional.and_then(|one| text(one, SECOND_METHOD))];
-    let mut methods = methods.into_iter().flatten();
-    if let Some(unknown) = methods.clone().find(|method| !is_delivery(method)) {
-        return Err(invalid(&format!("The way of delivery '{unknown}' is not one of DocuSign's.")));
-    }
-    if !methods.any(is_phone_delivery) {
-        return Ok(());
-    }
-    if is_embedded {
-        return Err(invalid(
-            "SMS delivery is for remote recipients only: it cannot be combined with clientUserId.",
-        ));
-    }
-    let has_check = ["identityVerification", "smsAuthentication", "phoneAuthentication"]
-        .iter()
-        .any(|field| fields.get(*field).is_some_and(|value| !value.is_null()));
-    if has_check {
-        return Err(invalid("SMS delivery cannot be combined with phone or SMS authentication."));
-    }
-    let number = fields.get("phoneNumber").or_else(|| additional?.get("phoneNumber"));
-    phone_number(number.unwrap_or(&Value::Null)).map(drop)
-}
-
-/// The member of an additional notification that says how it goes.
-const SECOND_METHOD: &str = "secondaryDeliveryMethod";
-
-/// The one notification beside the first (sms-delivery/using-sms-esignature: the list has exactly one element).
-fn second_channel(fields: &Fields) -> Result<Option<&Fields>, Refusal> {
-    let mut all = objects(fields.get("additionalNotifications"));
-    let first = all.next();
-    if all.next().is_some() {
-        return Err(invalid("additionalNotifications must hold one element."));
-    }
-    Ok(first)
-}
-
-/// Whether this is a way of delivery: to a phone, or else one of SPEC's (recipientAdditionalNotification).
-fn is_delivery(method: &str) -> bool {
-    is_phone_delivery(method)
-        || ["email", "fax", "offline"].iter().any(|one| one.eq_ignore_ascii_case(method))
+    Ok(())
 }
 
 fn access_code(fields: &Fields) -> Result<Option<String>, Refusal> {
@@ -342,25 +302,6 @@ fn phone_numbers(modern: &Fields) -> Result<Vec<String>, Refusal> {
         return Err(invalid("The valueType of the option phone_number_list must be PhoneNumberList."));
     }
     numbers.iter().map(phone_number).collect()
-}
-
-/// `countryCode` and `number`, digits only, as one number with its `+`.
-fn phone_number(value: &Value) -> Result<String, Refusal> {
-    let part = |name: &str| value[name].as_str().unwrap_or_default();
-    let (country, number) = (part("countryCode"), part("number"));
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits(country) || country.len() > 4 || country.starts_with('0') {
-        return Err(invalid("The countryCode of a phone number must be digits only, without the leading +."));
-    }
-    if !digits(number) || number.len() < 4 || country.len() + number.len() > 15 {
-        return Err(invalid("The number of a phone number must be digits only, without the country code."));
-    }
-    if country == "1" && number.starts_with(['0', '1']) {
-        return Err(invalid(
-            "The number of a phone number in the North American plan must not start with 0 or 1.",
-        ));
-    }
-    Ok(format!("+{country}{number}"))
 }
 
 fn legacy_number(text: &str) -> Option<String> {

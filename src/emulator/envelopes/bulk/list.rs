@@ -10,7 +10,8 @@ use crate::emulator::{
     envelopes::{
         Outcome, body,
         model::{Fields, Refusal, invalid, objects, refuse, text},
-        progress::{is_email, is_phone_delivery},
+        progress::is_email,
+        reach::is_phone_delivery,
         recipients::MAX_RECIPIENTS,
     },
     http::{Answer, Call, vendor_time},

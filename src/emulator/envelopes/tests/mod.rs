@@ -15,6 +15,7 @@ mod lists;
 mod lives;
 mod locks;
 mod patterns;
+mod reach;
 mod samples;
 mod senders;
 mod tabs;

@@ -1,0 +1,123 @@
+//! How a recipient is reached: by its e-mail address or its phone.
+//!
+//! What is said of it is checked wherever it comes, in drafts and templates, too. What is not said yet is asked for on
+//! sending.
+//!
+//! Sources: concepts/sms-delivery and sms-delivery/using-sms-esignature; SPEC: recipientAdditionalNotification.
+
+use serde_json::Value;
+
+use super::{
+    model::{Fields, Recipient, Refusal, invalid, objects, refuse, text},
+    progress::{incomplete, is_email},
+    refused::said,
+};
+
+/// The member of an additional notification that says how it goes.
+const SECOND_METHOD: &str = "secondaryDeliveryMethod";
+
+/// Refuses ways of delivery that cannot be.
+pub(super) fn check_said(fields: &Fields) -> Result<(), Refusal> {
+    let methods = methods(fields)?;
+    if let Some(unknown) = methods.iter().find(|method| !is_delivery(method)) {
+        return Err(invalid(&format!("The way of delivery '{unknown}' is not one of DocuSign's.")));
+    }
+    if !methods.into_iter().any(is_phone_delivery) {
+        return Ok(());
+    }
+    if text(fields, "clientUserId").is_some() {
+        return Err(invalid(
+            "SMS delivery is for remote recipients only: it cannot be combined with clientUserId.",
+        ));
+    }
+    check_beside_a_phone(fields)?;
+    number(fields)?.map_or(Ok(()), |number| phone_number(number).map(drop))
+}
+
+/// What the vendor must know of anybody before it can reach them.
+pub(super) fn check_person(recipient: &Recipient) -> Result<(), Refusal> {
+    let Recipient { id, given, .. } = recipient;
+    if methods(given)?.into_iter().any(is_phone_delivery) && number(given)?.is_none() {
+        return Err(invalid(&format!(
+            "SMS delivery needs a phone number: the recipient {id} has no phoneNumber."
+        )));
+    }
+    let is_by_phone =
+        said(given, "phoneNumber").is_some() && text(given, "deliveryMethod").is_some_and(is_phone_delivery);
+    let needs_email = !(is_by_phone && recipient.email.is_empty());
+    if needs_email && !is_email(&recipient.email) {
+        return Err(refuse(
+            "INVALID_EMAIL_ADDRESS_FOR_RECIPIENT",
+            format!(
+                "The email address for the recipient is invalid. The recipient Id follows. Recipient Id: {id}"
+            ),
+        ));
+    }
+    if recipient.name.trim().is_empty() {
+        return Err(incomplete(&format!("The recipient {id} has no name.")));
+    }
+    Ok(())
+}
+
+/// The ways of delivery that are said: the first, and that of the one notification beside it.
+fn methods(fields: &Fields) -> Result<Vec<&str>, Refusal> {
+    let second = second_channel(fields)?.and_then(|one| text(one, SECOND_METHOD));
+    Ok(text(fields, "deliveryMethod").into_iter().chain(second).collect())
+}
+
+/// The one notification beside the first (sms-delivery/using-sms-esignature: the list has exactly one element).
+fn second_channel(fields: &Fields) -> Result<Option<&Fields>, Refusal> {
+    let mut all = objects(fields.get("additionalNotifications"));
+    let first = all.next();
+    if all.next().is_some() {
+        return Err(invalid("additionalNotifications must hold one element."));
+    }
+    Ok(first)
+}
+
+/// The phone number of a recipient, else of the notification beside the first; none if neither is said.
+fn number(fields: &Fields) -> Result<Option<&Value>, Refusal> {
+    let second = second_channel(fields)?;
+    Ok(said(fields, "phoneNumber").or_else(|| said(second?, "phoneNumber")))
+}
+
+/// Refuses what cannot stand beside delivery to a phone.
+fn check_beside_a_phone(fields: &Fields) -> Result<(), Refusal> {
+    let has_check = ["identityVerification", "smsAuthentication", "phoneAuthentication"]
+        .iter()
+        .any(|field| fields.get(*field).is_some_and(|value| !value.is_null()));
+    if has_check {
+        return Err(invalid("SMS delivery cannot be combined with phone or SMS authentication."));
+    }
+    Ok(())
+}
+
+/// Whether this `deliveryMethod` goes to a phone.
+pub(super) fn is_phone_delivery(method: &str) -> bool {
+    method.eq_ignore_ascii_case("sms") || method.eq_ignore_ascii_case("whatsapp")
+}
+
+/// Whether this is a way of delivery: to a phone, or else one of SPEC's (recipientAdditionalNotification).
+fn is_delivery(method: &str) -> bool {
+    is_phone_delivery(method)
+        || ["email", "fax", "offline"].iter().any(|one| one.eq_ignore_ascii_case(method))
+}
+
+/// `countryCode` and `number`, digits only, as one number with its `+`.
+pub(super) fn phone_number(value: &Value) -> Result<String, Refusal> {
+    let part = |name: &str| value[name].as_str().unwrap_or_default();
+    let (country, number) = (part("countryCode"), part("number"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(country) || country.len() > 4 || country.starts_with('0') {
+        return Err(invalid("The countryCode of a phone number must be digits only, without the leading +."));
+    }
+    if !digits(number) || number.len() < 4 || country.len() + number.len() > 15 {
+        return Err(invalid("The number of a phone number must be digits only, without the country code."));
+    }
+    if country == "1" && number.starts_with(['0', '1']) {
+        return Err(invalid(
+            "The number of a phone number in the North American plan must not start with 0 or 1.",
+        ));
+    }
+    Ok(format!("+{country}{number}"))
+}
