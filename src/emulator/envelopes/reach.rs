@@ -3,7 +3,8 @@
 //! What is said of it is checked wherever it comes, in drafts and templates, too. What is not said yet is asked for on
 //! sending.
 //!
-//! Sources: concepts/sms-delivery and sms-delivery/using-sms-esignature; SPEC: recipientAdditionalNotification.
+//! Sources: concepts/sms-delivery and sms-delivery/using-sms-esignature; SPEC: recipientAdditionalNotification; for who
+//! has a phone number alone the vendor's sample apps mygovernment, myhealthcare and mytelecom.
 
 use serde_json::Value;
 
@@ -13,6 +14,10 @@ use super::{
     refused::said,
 };
 
+/// The way that is taken if none is said.
+const MAIL: &str = "email";
+/// The member of a recipient that says how it is reached.
+pub(super) const METHOD: &str = "deliveryMethod";
 /// The member of an additional notification that says how it goes.
 const SECOND_METHOD: &str = "secondaryDeliveryMethod";
 
@@ -37,14 +42,16 @@ pub(super) fn check_said(fields: &Fields) -> Result<(), Refusal> {
 /// What the vendor must know of anybody before it can reach them.
 pub(super) fn check_person(recipient: &Recipient) -> Result<(), Refusal> {
     let Recipient { id, given, .. } = recipient;
-    if methods(given)?.into_iter().any(is_phone_delivery) && number(given)?.is_none() {
-        return Err(invalid(&format!(
-            "SMS delivery needs a phone number: the recipient {id} has no phoneNumber."
-        )));
+    let goes_by_phone = is_phone_delivery(recipient.delivery_method());
+    if goes_by_phone || methods(given)?.into_iter().any(is_phone_delivery) {
+        check_beside_a_phone(given)?;
+        let number = number(given)?.ok_or_else(|| {
+            invalid(&format!("SMS delivery needs a phone number: the recipient {id} has no phoneNumber."))
+        })?;
+        phone_number(number)?;
     }
-    let is_by_phone =
-        said(given, "phoneNumber").is_some() && text(given, "deliveryMethod").is_some_and(is_phone_delivery);
-    let needs_email = !(is_by_phone && recipient.email.is_empty());
+    let has_phone_alone = recipient.email.is_empty() && said(given, "phoneNumber").is_some();
+    let needs_email = !(goes_by_phone && has_phone_alone);
     if needs_email && !is_email(&recipient.email) {
         return Err(refuse(
             "INVALID_EMAIL_ADDRESS_FOR_RECIPIENT",
@@ -59,10 +66,30 @@ pub(super) fn check_person(recipient: &Recipient) -> Result<(), Refusal> {
     Ok(())
 }
 
+impl Recipient {
+    /// The way in which it is reached first: as was said, else by SMS who has a phone number and no address (of remote
+    /// recipients, whom three of the vendor's sample apps reach so), else by mail.
+    pub(super) fn delivery_method(&self) -> &str {
+        match text(&self.given, METHOD) {
+            Some(method) if method.eq_ignore_ascii_case(MAIL) => MAIL,
+            Some(method) => method,
+            None if self.email.is_empty() && self.client_user_id.is_none() && is_by_phone(&self.given) => {
+                "SMS"
+            }
+            None => MAIL,
+        }
+    }
+}
+
+/// Whether somebody without an address is reached by phone: as was said, else who has a number.
+pub(super) fn is_by_phone(fields: &Fields) -> bool {
+    text(fields, METHOD).map_or_else(|| said(fields, "phoneNumber").is_some(), is_phone_delivery)
+}
+
 /// The ways of delivery that are said: the first, and that of the one notification beside it.
 fn methods(fields: &Fields) -> Result<Vec<&str>, Refusal> {
     let second = second_channel(fields)?.and_then(|one| text(one, SECOND_METHOD));
-    Ok(text(fields, "deliveryMethod").into_iter().chain(second).collect())
+    Ok(text(fields, METHOD).into_iter().chain(second).collect())
 }
 
 /// The one notification beside the first (sms-delivery/using-sms-esignature: the list has exactly one element).
@@ -93,14 +120,13 @@ fn check_beside_a_phone(fields: &Fields) -> Result<(), Refusal> {
 }
 
 /// Whether this `deliveryMethod` goes to a phone.
-pub(super) fn is_phone_delivery(method: &str) -> bool {
+fn is_phone_delivery(method: &str) -> bool {
     method.eq_ignore_ascii_case("sms") || method.eq_ignore_ascii_case("whatsapp")
 }
 
 /// Whether this is a way of delivery: to a phone, or else one of SPEC's (recipientAdditionalNotification).
 fn is_delivery(method: &str) -> bool {
-    is_phone_delivery(method)
-        || ["email", "fax", "offline"].iter().any(|one| one.eq_ignore_ascii_case(method))
+    is_phone_delivery(method) || [MAIL, "fax", "offline"].iter().any(|one| one.eq_ignore_ascii_case(method))
 }
 
 /// `countryCode` and `number`, digits only, as one number with its `+`.

@@ -269,9 +269,7 @@ pub(in crate::emulator) fn recipient(one: &Recipient, with_tabs: bool) -> Value 
     if one.kind == Kind::Signer {
         put("isBulkRecipient", json!("false"));
     }
-    let method = text(&one.given, "deliveryMethod").unwrap_or_default();
-    let is_mail = method.is_empty() || method.eq_ignore_ascii_case("email");
-    put("deliveryMethod", json!(if is_mail { "email" } else { method }));
+    put("deliveryMethod", json!(one.delivery_method()));
     put("totalTabCount", json!(one.tabs.len().to_string()));
     let mut time = |name: &str, at: Option<Timestamp>| {
         if let Some(at) = at {

@@ -13,6 +13,7 @@ use crate::emulator::{
         files::Uploads,
         filling,
         model::{Envelope, Fields, Refusal, Status, Tab, objects, refuse, text},
+        reach,
         recipients::{self, Draft},
         refused::says_something,
         render, tabs,
@@ -305,6 +306,14 @@ fn name_person(draft: &mut Draft, one: &Fields) {
         draft.fields.retain(|name, _| !OLDER_CHECK.contains(&name.as_str()));
     } else if said.contains_key("idCheckConfigurationName") {
         draft.fields.remove("identityVerification");
+    }
+    // Who has a phone alone leaves the address of the source, and how that is reached, behind.
+    if text(&said, "email").is_none() && reach::is_by_phone(&said) {
+        for name in ["email", reach::METHOD] {
+            if recipients::is_open(&draft.fields, name) {
+                draft.fields.remove(name);
+            }
+        }
     }
     draft.fields.extend(said);
     for (label, value) in tabs_of(one) {

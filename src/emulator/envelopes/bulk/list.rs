@@ -11,7 +11,7 @@ use crate::emulator::{
         Outcome, body,
         model::{Fields, Refusal, invalid, objects, refuse, text},
         progress::is_email,
-        reach::is_phone_delivery,
+        reach::is_by_phone,
         recipients::MAX_RECIPIENTS,
     },
     http::{Answer, Call, vendor_time},
@@ -215,7 +215,7 @@ fn check_person(one: &Fields) -> Result<(), Refusal> {
         return Err(refuse("BULK_SEND_RECIPIENT_NAME_REQUIRED", format!("Recipient {who} has no name.")));
     }
     let email = either("email", "hostEmail");
-    if email.is_none() && !text(one, "deliveryMethod").is_some_and(is_phone_delivery) {
+    if email.is_none() && !is_by_phone(one) {
         return Err(refuse(
             "BULK_SEND_EMAIL_ADDRESS_REQUIRED_FOR_EMAIL_RECIPIENT",
             format!("Recipient {who} is an email recipient with no email address."),

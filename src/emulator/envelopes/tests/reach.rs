@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::testing::{Client, definition, document, refused_with, signer};
+use super::testing::{Client, definition, document, refused_with, signer, with_phone};
 
 /// A remote signer of this name, with these members more.
 fn remote(name: &str, more: &Value) -> Value {
@@ -80,4 +80,65 @@ async fn a_phone_number_may_come_later_than_its_way_of_delivery_and_is_there_on_
     let ada = client.get(&format!("/envelopes/{id}/recipients")).await["signers"][0].clone();
     assert_eq!((&ada["deliveryMethod"], &ada["phoneNumber"]), (&json!("SMS"), &phone()), "{ada}");
     assert_eq!(client.refusal(from(json!({}))).await, "INVALID_REQUEST_PARAMETER");
+}
+
+#[tokio::test]
+async fn who_has_a_phone_and_no_address_is_reached_by_sms() {
+    let client = Client::start().await;
+    let ways = async |id: &str| {
+        let one = client.get(&format!("/envelopes/{id}/recipients")).await["signers"][0].clone();
+        (one["deliveryMethod"].clone(), one["status"].clone())
+    };
+    let by_phone = remote("Ada", &json!({ "phoneNumber": phone() }));
+    let id = client.create(definition(std::slice::from_ref(&by_phone))).await;
+    assert_eq!(ways(&id).await, (json!("SMS"), json!("sent")));
+    // An address that comes later is taken before the phone.
+    let path = format!("/envelopes/{id}/recipients");
+    let known = json!({ "signers": [{ "recipientId": "1", "email": "ada@example.com" }] });
+    let (_, body) = client.call("PUT", &path, known).await;
+    assert_eq!((refused_with(&body), ways(&id).await.0), (None, json!("email")), "{body}");
+
+    let id = client.create(draft(by_phone.clone())).await;
+    assert_eq!(ways(&id).await, (json!("SMS"), json!("created")));
+    assert_eq!(send(&client, &id).await.0, 200);
+
+    let with = |more: Value| {
+        let mut one = by_phone.clone();
+        one.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        definition(&[one])
+    };
+    for (definition, code) in [
+        (with(json!({ "deliveryMethod": "email" })), "INVALID_EMAIL_ADDRESS_FOR_RECIPIENT"),
+        (with(json!({ "clientUserId": "client-1" })), "INVALID_EMAIL_ADDRESS_FOR_RECIPIENT"),
+        (with(json!({ "phoneNumber": { "countryCode": "49" } })), "INVALID_REQUEST_PARAMETER"),
+        (definition(&[with_phone(by_phone.clone())]), "INVALID_REQUEST_PARAMETER"),
+    ] {
+        assert_eq!(client.refusal(definition.clone()).await, code, "{definition}");
+    }
+}
+
+#[tokio::test]
+async fn a_role_and_a_copy_of_a_bulk_send_are_reached_by_sms_too() {
+    let client = Client::start().await;
+    let template = &client.emulator.ready.template_id;
+    let role = json!({ "roleName": "Client", "name": "Ada", "phoneNumber": phone() });
+    let id =
+        client.create(json!({ "status": "sent", "templateId": template, "templateRoles": [role] })).await;
+    let all = client.get(&format!("/envelopes/{id}/recipients")).await;
+    assert_eq!(all["signers"][0]["deliveryMethod"], "SMS", "{all}");
+
+    let mut placeholder = remote("Multi Bulk Recipient", &json!({ "deliveryMethod": "Email" }));
+    placeholder["email"] = json!("multiBulkRecipients-signer@docusign.com");
+    let source = client.create(draft(placeholder)).await;
+    let copy = json!({ "recipients": [{ "recipientId": "1", "name": "Ada", "phoneNumber": phone() }] });
+    let (status, list) =
+        client.call("POST", "/bulk_send_lists", json!({ "name": "By phone", "bulkCopies": [copy] })).await;
+    assert_eq!(status, 201, "{list}");
+    let path = format!("/bulk_send_lists/{}/send", list["listId"].as_str().unwrap());
+    let (_, batch) = client.call("POST", &path, json!({ "envelopeOrTemplateId": source })).await;
+    let path = format!("/bulk_send_batch/{}", batch["batchId"].as_str().unwrap());
+    assert_eq!(client.get(&path).await["sent"], "1");
+    let made = client.get(&format!("{path}/envelopes?include=recipients")).await["envelopes"][0].clone();
+    let ada = &made["recipients"]["signers"][0];
+    assert_eq!((&ada["deliveryMethod"], &ada["email"]), (&json!("SMS"), &json!("")), "{made}");
 }
