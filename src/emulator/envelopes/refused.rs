@@ -4,12 +4,12 @@
 //! it. Kinds of recipients that are not played are refused in [`super::recipients`], conditional recipients in
 //! [`super::workflow`].
 //!
-//! Source: SPEC: envelope, signer, formulaTab, by the members named here.
+//! Source: SPEC: envelope, signer, formulaTab, by the members named here; `extensionData` by the SDKs (Text, Radio).
 
 use serde_json::Value;
 
 use super::{
-    model::{Fields, Refusal, refuse, text},
+    model::{Fields, Refusal, objects, refuse, text},
     tabs::DraftTab,
 };
 
@@ -56,11 +56,15 @@ pub(super) fn in_recipient(fields: &Fields) -> Result<(), Refusal> {
     )
 }
 
-/// Refuses what tabs ask for.
+/// Refuses what tabs, and the radios in them, ask for.
 pub(super) fn in_tabs(tabs: &[DraftTab]) -> Result<(), Refusal> {
-    let is_payment = |tab: &DraftTab| tab.fields.get("paymentDetails").is_some_and(says_something);
-    if tabs.iter().any(is_payment) {
-        return Err(lacking("payments, and gateways for them,"));
+    let members = [
+        ("extensionData", "fields that extension apps fill in or check (extensionData)"),
+        ("paymentDetails", "payments, and gateways for them,"),
+    ];
+    for tab in tabs {
+        none_of(&tab.fields, &members)?;
+        objects(tab.fields.get("radios")).try_for_each(|radio| none_of(radio, &members))?;
     }
     Ok(())
 }

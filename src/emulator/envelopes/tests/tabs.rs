@@ -84,3 +84,39 @@ async fn a_change_that_names_no_tab_adds_one() {
     let (status, body, _) = called(&client, "sent", "PUT", &nowhere).await;
     assert_eq!((status, &body["errorCode"]), (400, &json!("TAB_PAGE_NUMBER_NOT_SPECIFIED")), "{body}");
 }
+
+#[tokio::test]
+async fn a_field_of_an_extension_app_is_refused_and_says_so() {
+    let client = Client::start().await;
+    // A connected field, by some of the members that the SDKs give it.
+    let connected =
+        json!({ "extensionGroupId": "g", "extensionName": "Address check", "publisherName": "Ours" });
+    let mut text = place();
+    text["extensionData"] = connected.clone();
+    let radio = json!({ "value": "blue", "pageNumber": "1", "xPosition": "100", "yPosition": "100" });
+    let mut group = json!({ "groupName": "ink", "documentId": "1", "radios": [radio] });
+    group["radios"][0]["extensionData"] = connected;
+    for tabs in [json!({ "textTabs": [text] }), json!({ "radioGroupTabs": [group] })] {
+        let mut whole = definition(&[signer("1", "Ada", "/sn1/")]);
+        whole["recipients"]["signers"][0]["tabs"] = tabs.clone();
+        assert_eq!(client.refusal(whole).await, "PLAN_ITEM_NOT_ENABLED", "{tabs}");
+        let (status, body, _) = called(&client, "sent", "POST", &tabs).await;
+        assert_eq!((status, &body["errorCode"]), (400, &json!("PLAN_ITEM_NOT_ENABLED")), "{body}");
+        assert!(body["message"].as_str().unwrap().contains("extensionData"), "{body}");
+    }
+    // What says nothing is none.
+    let mut plain = place();
+    plain["extensionData"] = json!({ "extensionName": "", "connectionInstances": [] });
+    let (status, body, _) = called(&client, "sent", "POST", &json!({ "textTabs": [plain] })).await;
+    assert_eq!(status, 201, "{body}");
+}
+
+#[tokio::test]
+async fn the_locale_of_a_field_is_kept_with_its_long_form_of_currencies() {
+    let client = Client::start().await;
+    let locale = json!({ "cultureName": "en-US", "currencyCode": "usd", "useLongCurrencyFormat": "true" });
+    let mut amount = place();
+    amount["localePolicy"] = locale.clone();
+    let (status, added, _) = called(&client, "sent", "POST", &json!({ "numericalTabs": [amount] })).await;
+    assert_eq!((status, &added["numericalTabs"][0]["localePolicy"]), (201, &locale), "{added}");
+}
