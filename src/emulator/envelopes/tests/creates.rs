@@ -4,7 +4,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::testing::{Client, definition, signer, with_phone};
-use crate::emulator::pdf::write::from_text;
+use crate::emulator::pdf::{
+    read::{Matching, read},
+    write::from_text,
+};
 
 #[tokio::test]
 #[expect(clippy::too_many_lines, reason = "one table of refusals, to be read as one")]
@@ -47,7 +50,14 @@ async fn creates_are_refused_with_the_vendors_codes() {
         ),
         ("UNABLE_TO_LOAD_DOCUMENT", set("/documents/0/documentBase64", json!(STANDARD.encode("no pdf")))),
         ("UNABLE_TO_LOAD_DOCUMENT", set("/documents/0/documentBase64", json!("!!!"))),
-        ("UNABLE_TO_LOAD_DOCUMENT", set("/documents/0/fileExtension", json!("docx"))),
+        (
+            "UNABLE_TO_LOAD_DOCUMENT",
+            spoiled(&|copy| {
+                let document = &mut copy["documents"][0];
+                document["fileExtension"] = json!("docx");
+                document["documentBase64"] = json!(STANDARD.encode("no docx"));
+            }),
+        ),
         (
             "TEMPLATE_ID_INVALID",
             json!({ "status": "sent", "templateId": "00000000-0000-0000-0000-000000000000" }),
@@ -151,4 +161,28 @@ async fn a_multipart_create_takes_the_bytes_as_they_are() {
         .header("content-type", "multipart/form-data; boundary=b0");
     let answer = request.body(body).send().await.unwrap();
     assert_eq!(answer.status().as_u16(), 201);
+}
+
+#[tokio::test]
+async fn what_is_a_pdf_by_its_bytes_is_one_whatever_it_is_called() {
+    let client = Client::start().await;
+    let bytes = from_text("Contract", "Sign here: /sn1/");
+    for (name, extension) in [
+        ("SignTest1.docx", "docx"),
+        ("SignTest1.docx", ""),
+        ("page.html", "html"),
+        ("page.html", ""),
+        ("t", "txt"),
+    ] {
+        let mut whole = definition(&[signer("1", "Ada", "/sn1/")]);
+        let document = &mut whole["documents"][0];
+        (document["name"], document["fileExtension"]) = (json!(name), json!(extension));
+        document["documentBase64"] = json!(STANDARD.encode(&bytes));
+        let path = format!("/envelopes/{}", client.create(whole).await);
+        assert_eq!(client.get(&format!("{path}/documents")).await["envelopeDocuments"][0]["name"], name);
+        let own = client.bytes(&format!("{path}/documents/1")).await;
+        let text = read(&own).unwrap();
+        assert!(!text.find("/sn1/", Matching::default()).is_empty(), "{name}, {extension}");
+        assert!(text.find("obj", Matching::default()).is_empty(), "{name}: the source is not drawn");
+    }
 }
