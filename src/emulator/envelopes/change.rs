@@ -157,7 +157,8 @@ fn set_purge(world: &mut World, call: &Call, id: &str, purge: Purge) -> Result<(
     Ok(())
 }
 
-/// `PUT` and `POST …/custom_fields`.
+/// `PUT` and `POST …/custom_fields`. That all of them are answered is our reading: SPEC says of what type the answer is,
+/// and no more.
 pub(super) fn custom_fields(world: &mut World, call: &Call, id: &str) -> Outcome {
     let given = body(call, Body::CustomFields)?;
     let envelope = &world.envelopes.envelopes[id];
