@@ -101,6 +101,7 @@ fn next_step(error: &esign::Error) -> Option<&'static str> {
         esign::Error::Deadline
         | esign::Error::OtherAccount { .. }
         | esign::Error::SendAgain
+        | esign::Error::SmsToSender
         | esign::Error::Unrecorded => Some(error.fix()),
         // Nothing was stored: the same call, with the same key, works once the cause is gone.
         esign::Error::Rejected(rejection) => Some(rejection.kind.fix()),

@@ -1,8 +1,9 @@
 //! Which accounts the impersonated user has, and which of them the settings mean.
 //!
-//! The answer of `/oauth/userinfo` also holds a person's name and address; they are not read. The
-//! choice is pure, and each way to fail has its own words, because this is where a user without an
-//! account, an account of the other environment, and a misspelt name look alike from outside.
+//! The answer of `/oauth/userinfo` also holds a person's name, which is not read, and an address, which is only
+//! compared: it tells that a signer is the sender. The choice is pure, and each way to fail has its own words, because
+//! this is where a user without an account, an account of the other environment, and a misspelt name look alike from
+//! outside.
 
 use std::{fmt, str::FromStr};
 
@@ -17,7 +18,10 @@ use super::{
     grant::{self, Reply},
     identity::{AccountServer, Misfit, UserId},
 };
-use crate::http_client::{self, HttpClient, Request};
+use crate::{
+    digest::sha256,
+    http_client::{self, HttpClient, Request},
+};
 
 /// A user of hundreds of accounts has some 100 KB.
 const RESPONSE_LIMIT_BYTES: usize = 1024 * 1024;
@@ -27,8 +31,27 @@ const RESPONSE_LIMIT_BYTES: usize = 1024 * 1024;
 pub struct UserInfo {
     /// The user.
     pub user_id: UserId,
+    /// The user's e-mail address, if it is told.
+    pub address: Option<Address>,
     /// The accounts in which the user is a member.
     pub accounts: Vec<Account>,
+}
+
+/// An e-mail address, kept as its digest: it is compared, and never shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Address([u8; 32]);
+
+impl Address {
+    /// Of an address, whatever the case of its letters.
+    pub fn of(text: &str) -> Self {
+        Self(sha256(text.trim().to_lowercase().as_bytes()))
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[address]")
+    }
 }
 
 /// A tenant at the upstream, with its own address.
@@ -329,6 +352,9 @@ pub async fn fetch(
 struct Wire {
     #[serde(deserialize_with = "from_text")]
     sub: Uuid,
+    /// Whatever it is: nobody is to be without a token's user for want of an address.
+    #[serde(default)]
+    email: serde_json::Value,
     accounts: Vec<WireAccount>,
 }
 
@@ -353,7 +379,8 @@ pub(crate) fn read(body: &[u8]) -> Result<UserInfo, Error> {
         is_default: account.is_default,
         base_uri: account.base_uri,
     });
-    Ok(UserInfo { user_id: wire.sub.into(), accounts: accounts.collect() })
+    let email = wire.email.as_str().filter(|email| !email.trim().is_empty());
+    Ok(UserInfo { user_id: wire.sub.into(), address: email.map(Address::of), accounts: accounts.collect() })
 }
 
 fn from_text<'de, T: FromStr, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
@@ -378,7 +405,7 @@ mod tests {
             is_default: *is_default,
             base_uri: Url::parse(base_uri).unwrap(),
         });
-        UserInfo { user_id: Uuid::from_u128(9).into(), accounts: accounts.collect() }
+        UserInfo { user_id: Uuid::from_u128(9).into(), address: None, accounts: accounts.collect() }
     }
 
     const DEMO: &str = "https://demo.docusign.net";
@@ -430,7 +457,15 @@ mod tests {
             "organization":{"organization_id":"9dd9d6cd-7ad1-461a-a432-3a7b4ac2b9b1","links":[]}}]}"#;
         let user = read(body).unwrap();
         assert!(user.accounts[0].is_default);
-        assert!(!format!("{user:?}").contains("Ada"));
+        assert_eq!(user.address, Some(Address::of("A@example.com")));
+        assert_ne!(user.address, Some(Address::of("b@example.com")));
+        let shown = format!("{user:?}");
+        assert!(!shown.contains("Ada") && !shown.contains("a@example.com"), "{shown}");
+        for none in ["null", "7", r#"" ""#, "{}"] {
+            let body =
+                format!(r#"{{"sub":"50d89ab1-dad5-4a0a-b410-92ee3110b970","email":{none},"accounts":[]}}"#);
+            assert_eq!(read(body.as_bytes()).unwrap().address, None, "{none}");
+        }
         for bad in ["", "[]", "{}", r#"{"sub":"x","accounts":[]}"#, r#"{"sub":null}"#, "<html>"] {
             assert!(matches!(read(bad.as_bytes()), Err(Error::Malformed { .. })), "{bad}");
         }

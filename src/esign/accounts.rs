@@ -9,7 +9,10 @@ use url::Url;
 
 use super::{Client, Error, RejectionKind, call::Call};
 use crate::{
-    auth::identity::UserId,
+    auth::{
+        identity::UserId,
+        user_info::{Address, UserInfo},
+    },
     budget::{Now, Operation, Remaining},
     domain::{AccountId, SenderName},
 };
@@ -43,18 +46,25 @@ pub struct Acting {
     pub account: AccountId,
     /// The user that the sender acts as.
     pub user_id: UserId,
+    /// That user's e-mail address, if it was told.
+    address: Option<Address>,
     /// Where the account's resources are: `{base}/restapi/v2.1/accounts/{id}`.
     base: Url,
 }
 
 impl Acting {
-    pub(super) fn new(sender: SenderName, account: uuid::Uuid, user_id: UserId, base_uri: &Url) -> Self {
+    pub(super) fn new(sender: SenderName, account: uuid::Uuid, user: &UserInfo, base_uri: &Url) -> Self {
         let account = AccountId::new(account.hyphenated().to_string());
         let mut base = base_uri.clone();
         base.set_query(None);
         base.set_fragment(None);
         base.set_path(&format!("/restapi/v2.1/accounts/{account}"));
-        Self { sender, account, user_id, base }
+        Self { sender, account, user_id: user.user_id, address: user.address, base }
+    }
+
+    /// Whether a person with this address is the user that the sender acts as.
+    pub fn is_user(&self, email: &str) -> bool {
+        self.address.is_some_and(|own| own == Address::of(email))
     }
 
     /// A resource of the account; every segment is escaped.
@@ -99,13 +109,22 @@ impl Client {
         }
     }
 
+    /// The sender as it is now, of whom what was known has led to a refusal: the account server is asked for it once a
+    /// minute at most.
+    pub async fn looked_at_again(&self, sender: &SenderName) -> Result<Arc<Acting>, Error> {
+        if self.auth.doubt_user(sender.as_str()) {
+            self.forget(sender);
+        }
+        self.acting(sender).await
+    }
+
     async fn learn(&self, sender: &SenderName) -> Result<Arc<Acting>, Error> {
         loop {
             let edition = self.auth.edition(sender.as_str());
             // `user_info` coalesces those who ask at once, and remembers; the second call is a look-up.
             let account = self.auth.account(sender.as_str()).await?;
             let user = self.auth.user_info(sender.as_str()).await?;
-            let acting = Arc::new(Acting::new(sender.clone(), account.id, user.user_id, &account.base_uri));
+            let acting = Arc::new(Acting::new(sender.clone(), account.id, &user, &account.base_uri));
             let mut senders = self.senders.write().unwrap_or_else(PoisonError::into_inner);
             // It may act as somebody else or elsewhere since we asked: who changes that has us forget it, before or after this.
             if self.auth.edition(sender.as_str()) == edition {

@@ -67,6 +67,13 @@ pub enum Error {
     /// The sender has no usable way to send a code by SMS.
     #[error("the account has no identity verification workflow for phones")]
     SmsAuthUnavailable,
+    /// A signer who is to get a code by SMS has the address of the sender's own user, whom the upstream asks for none: it
+    /// would make the envelope, and leave the check out without a word.
+    #[error(
+        "a signer with sms_auth has the e-mail address of the sender's own user, and DocuSign may ask a sender who signs for \
+         no code"
+    )]
+    SmsToSender,
     /// The upstream is there and cannot answer.
     #[error("the upstream is unavailable (HTTP {})", provider.status)]
     Unavailable {
@@ -147,7 +154,7 @@ impl Error {
             Self::Limited { .. } => "provider_rate_limited",
             Self::OtherAccount { .. } => "sender_not_in_account",
             Self::Rejected(rejection) => rejection.kind.code(),
-            Self::SmsAuthUnavailable => "sms_auth_unavailable",
+            Self::SmsAuthUnavailable | Self::SmsToSender => "sms_auth_unavailable",
         }
     }
 
@@ -174,6 +181,10 @@ impl Error {
             Self::Rejected(rejection) => rejection.kind.fix(),
             Self::SendAgain => "Send the same call again: nothing was done, and a fresh token is there.",
             Self::SmsAuthUnavailable => K::SmsUnavailable.fix(),
+            Self::SmsToSender => {
+                "Give the sender's DocuSign user a mailbox that no signer has (README, the first step to DocuSign), or the \
+                 signer another e-mail address."
+            }
             Self::Unavailable { .. } => "Try again; see DocuSign's status page if it persists.",
             Self::Uncounted => {
                 "Try again once the store answers; /readyz on the ops listener says how it does."
@@ -201,7 +212,9 @@ impl Error {
             | Self::Unknown(_)
             | Self::Unrecorded => true,
             Self::Rejected(rejection) => rejection.kind == K::NotInSequence,
-            Self::Invalid(_) | Self::OtherAccount { .. } | Self::SmsAuthUnavailable => false,
+            Self::Invalid(_) | Self::OtherAccount { .. } | Self::SmsAuthUnavailable | Self::SmsToSender => {
+                false
+            }
         }
     }
 
@@ -218,6 +231,7 @@ impl Error {
             | Self::Rejected(_)
             | Self::SendAgain
             | Self::SmsAuthUnavailable
+            | Self::SmsToSender
             | Self::Uncounted
             | Self::Unrecorded => Doubt::No,
         }
@@ -290,6 +304,7 @@ impl Error {
                 | Self::NotSent(_)
                 | Self::Limited { provider: None, .. }
                 | Self::OtherAccount { .. }
+                | Self::SmsToSender
                 | Self::Uncounted
         )
     }
@@ -302,6 +317,7 @@ impl Error {
                 | Self::Deadline
                 | Self::Limited { provider: None, .. }
                 | Self::OtherAccount { .. }
+                | Self::SmsToSender
                 | Self::Uncounted
                 | Self::Unrecorded
         )
@@ -315,6 +331,7 @@ impl Error {
             | Self::Invalid(_)
             | Self::Limited { provider: None, .. }
             | Self::OtherAccount { .. }
+            | Self::SmsToSender
             | Self::Uncounted
             | Self::Unrecorded => Outcome::Shed,
             Self::Limited { .. } => Outcome::Limited,

@@ -257,11 +257,13 @@ fn listed(method: &Method, path: &str, query: Option<&str>) -> Vec<EnvelopeId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::user_info::UserInfo;
 
     fn acting() -> Acting {
         let base = Url::parse("https://demo.docusign.net").unwrap();
-        let (account, user) = (uuid::Uuid::from_u128(1), uuid::Uuid::from_u128(2));
-        Acting::new(crate::domain::SenderName::new("system"), account, user.into(), &base)
+        let (account, user_id) = (uuid::Uuid::from_u128(1), uuid::Uuid::from_u128(2).into());
+        let user = UserInfo { user_id, address: None, accounts: Vec::new() };
+        Acting::new(crate::domain::SenderName::new("system"), account, &user, &base)
     }
 
     #[test]

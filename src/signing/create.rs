@@ -114,7 +114,7 @@ impl Signings {
     pub(super) async fn create_until(&self, ask: Ask, until: Deadline) -> Result<Created, Error> {
         let acting = match self.may_go_at_once(&ask) {
             Some(admitted) => self.can_act(&ask, until).await.map(|acting| acting.map(|it| (it, admitted))),
-            None => Ok(None),
+            None => self.check_known_addresses(&ask.draft).await.map(|()| None).map_err(Error::from),
         };
         let acting = match acting {
             Ok(acting) => acting,
@@ -205,7 +205,8 @@ impl Signings {
     async fn can_act(&self, ask: &Ask, until: Deadline) -> Result<Option<Arc<esign::Acting>>, Error> {
         let able = async {
             self.check_roles(&ask.draft, None).await?;
-            Ok(self.parts.esign.acting(&ask.draft.sender).await?)
+            let acting = self.parts.esign.acting(&ask.draft.sender).await?;
+            Ok(self.check_addresses(acting, &ask.draft).await?)
         };
         // An account server that stalls must not hold the caller for longer than they want to wait.
         match until.hold(&*self.parts.clock, able).await {

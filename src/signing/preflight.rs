@@ -69,15 +69,49 @@ impl Signings {
         found.push(("consent", self.in_time_for(deadline, self.parts.esign.can_act(&acting)).await));
         found.push(("account", Ok(())));
         found.push(("template_roles", self.check_roles(draft, deadline).await));
-        let sms = if draft.signers.iter().any(|signer| signer.sms.is_some()) {
-            let by = deadline.unwrap_or_else(|| self.at_leisure());
-            self.parts.esign.sms_workflow(&acting, by).await.map(drop)
-        } else {
-            Ok(())
-        };
-        found.push(("sms_auth", sms.map_err(Error::from)));
+        found.push(("sms_auth", self.check_sms(&acting, draft, deadline).await));
         found.push(("budget", self.parts.esign.has_room(&acting).map_err(Error::from)));
         found
+    }
+
+    /// Whether the codes of this draft can be sent, to everybody who is to get one.
+    async fn check_sms(
+        &self,
+        acting: &Arc<Acting>,
+        draft: &Draft,
+        deadline: Option<Deadline>,
+    ) -> Result<(), Error> {
+        if draft.signers.iter().all(|signer| signer.sms.is_none()) {
+            return Ok(());
+        }
+        let acting = self.in_time_for(deadline, self.check_addresses(Arc::clone(acting), draft)).await?;
+        let by = deadline.unwrap_or_else(|| self.at_leisure());
+        Ok(self.parts.esign.sms_workflow(&acting, by).await.map(drop)?)
+    }
+
+    /// Whether a check by SMS of this draft would take place. The upstream may leave it out, without a word, for who has
+    /// the address of the user that the sender acts as (the setting `senderMustAuthenticateSigning` of the account).
+    pub(super) async fn check_addresses(
+        &self,
+        acting: Arc<Acting>,
+        draft: &Draft,
+    ) -> Result<Arc<Acting>, esign::Error> {
+        if !would_skip_sms(&acting, draft) {
+            return Ok(acting);
+        }
+        // Somebody may have given that user a mailbox of its own since. Rare and large: boxed, so that every create need
+        // not have room for it.
+        let acting = Box::pin(self.parts.esign.looked_at_again(&draft.sender)).await?;
+        if would_skip_sms(&acting, draft) { Err(esign::Error::SmsToSender) } else { Ok(acting) }
+    }
+
+    /// The same of a draft that stands in line, as far as the sender is known: what is not known is no reason to refuse it.
+    pub(super) async fn check_known_addresses(&self, draft: &Draft) -> Result<(), esign::Error> {
+        let Some(acting) = self.parts.esign.known(&draft.sender) else { return Ok(()) };
+        match self.check_addresses(acting, draft).await {
+            Err(error @ esign::Error::SmsToSender) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn is_late(&self, error: &esign::Error, deadline: Deadline) -> bool {
@@ -166,6 +200,11 @@ impl Signings {
         }
         strange_roles(draft, &templates)
     }
+}
+
+/// Whether somebody who is to get a code by SMS has the address of the sender's own user.
+fn would_skip_sms(acting: &Acting, draft: &Draft) -> bool {
+    draft.signers.iter().any(|signer| signer.sms.is_some() && acting.is_user(signer.email.reveal()))
 }
 
 /// The roles that signers have and no template.

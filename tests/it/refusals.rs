@@ -488,3 +488,32 @@ async fn a_new_key_is_asked_for_only_where_the_old_one_is_used_up() {
     assert!(!fix(&refused).contains("Idempotency-Key"), "{}", refused.text);
     assert_eq!(daemon.create("order-2", &order()).await.status, StatusCode::CREATED, "the key is free");
 }
+
+/// The address of the user that the sender "system" acts as.
+const OWN_ADDRESS: &str = "System@Countersign.example";
+
+#[tokio::test]
+async fn a_check_by_sms_that_docusign_would_leave_out_is_refused_before_anything_is_made() {
+    let daemon = TestDaemon::start().await;
+    daemon.create("warm", &order()).await;
+    daemon.forget_requests().await;
+    let mut body = order();
+    body["signers"][0]["email"] = json!(OWN_ADDRESS);
+    let dry = daemon.post("/v1/signings?dry_run=true", &body).await;
+    let at_once = daemon.create("own", &body).await;
+    let later = daemon.create_with("own-later", &body, &[("prefer", "respond-async")]).await;
+    for refused in [&dry, &at_once, &later] {
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", refused.text);
+        says(refused, "sms_auth_unavailable", false, "mailbox that no signer has");
+        assert!(!refused.text.to_lowercase().contains("countersign.example"), "{}", refused.text);
+    }
+    let asked = daemon.requests().await;
+    assert!(!asked.iter().any(|line| line.ends_with("/envelopes")), "{asked:?}");
+    assert_eq!(daemon.envelopes().await, 1, "the first");
+    // Neither key is spent, and who asks for no code is asked for none.
+    for key in ["own", "own-later"] {
+        body["signers"][0]["sms_auth"] = Value::Null;
+        let made = daemon.create(key, &body).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    }
+}

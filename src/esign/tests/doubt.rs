@@ -10,6 +10,7 @@ use crate::esign::{
     *,
 };
 use crate::{
+    auth::user_info::UserInfo,
     budget::{Deadline, Operation, Outcome},
     domain::{EnvelopeFact, SignerFact, TransactionId},
 };
@@ -58,7 +59,7 @@ async fn e2_a_stalled_create_is_in_doubt_and_an_unreachable_host_is_not() {
     let nowhere = Acting::new(
         acting.sender.clone(),
         uuid::Uuid::from_u128(1),
-        acting.user_id,
+        &UserInfo { user_id: acting.user_id, address: None, accounts: Vec::new() },
         &"http://127.0.0.1:1".parse().unwrap(),
     );
     let error =

@@ -243,7 +243,7 @@ const WHY: &[(&str, &str, &str)] = &[
     ),
     (
         "sms_auth_unavailable",
-        "The DocuSign account has no identity verification workflow for phones.",
+        "The DocuSign account has no identity verification workflow for phones, or DocuSign does not know the one that it named. Or a signer has the e-mail address of the sender's own user: DocuSign may ask a sender who signs for no code (unless the account's setting senderMustAuthenticateSigning is true), so the envelope would be signed without the check, and nothing would say so.",
         "the account has no identity verification workflow for phones",
     ),
     (
