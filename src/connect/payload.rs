@@ -37,6 +37,8 @@ pub struct Message {
     /// The signers that it lists, by name and address if it tells these. An account's own configuration may leave the
     /// recipients out.
     listed: Vec<(Person, Option<[Private<String>; 2]>)>,
+    /// Those of them of whom it tells whether they passed a check by phone.
+    checked: Vec<(Person, bool)>,
 }
 
 /// A body that is not JSON of an object.
@@ -185,6 +187,7 @@ impl Message {
         if self.said != Said::Unknown {
             let named = self.listed.iter().filter_map(|(person, names)| Some((person, names.as_ref()?)));
             facts.extend(named.filter_map(|(person, names)| person.named(names, at, signers)));
+            facts.extend(self.checked.iter().filter_map(|(person, passed)| person.checked(*passed, signers)));
         }
         facts
     }
@@ -202,6 +205,7 @@ impl Message {
             event,
             tells_why: tells_why(&summary),
             listed: summary.signers().map(Recipient::listed).collect(),
+            checked: summary.signers().filter_map(Recipient::checked).collect(),
             envelope: data.envelope_id.0.or(summary.envelope_id.0).map(EnvelopeId::new),
             recipient: data.recipient_id.0,
             generated_at: read.generated_date_time.0,
@@ -223,6 +227,7 @@ impl Message {
             event,
             tells_why: tells_why(&summary),
             listed: summary.signers().map(Recipient::listed).collect(),
+            checked: summary.signers().filter_map(Recipient::checked).collect(),
             envelope: summary.envelope_id.0.map(EnvelopeId::new),
             recipient: None,
             generated_at: None,
@@ -234,6 +239,13 @@ impl Message {
 impl Person {
     fn find<'a>(&self, signers: &'a [Signer]) -> Option<&'a Signer> {
         whom(signers, self.client_user_id.as_deref(), self.recipient_id.as_deref())
+    }
+
+    /// The fact of whether this signer passed the check by phone that was asked for, if it is not known that they did.
+    fn checked(&self, is_passed: bool, signers: &[Signer]) -> Option<Fact> {
+        let signer = self.find(signers)?;
+        let is_open = signer.sms_auth && signer.upstream.is_checked != Some(true);
+        is_open.then(|| Fact::Checked { recipient_id: signer.recipient_id.clone(), is_passed })
     }
 
     /// The fact of who this embedded signer is now, where we need it: the name is another, or they are locked.
@@ -320,6 +332,10 @@ impl Recipient {
         (self.person(), names.map(|(name, email)| [name, email].map(Private::new)))
     }
 
+    fn checked(&self) -> Option<(Person, bool)> {
+        Some((self.person(), self.checks.0?))
+    }
+
     fn person(&self) -> Person {
         Person {
             client_user_id: self.client_user_id.0.clone(),
@@ -398,6 +414,40 @@ mod tests {
         for event in ["click-agreed", "envelope-beamed-up", "recipient-", "", "completed"] {
             let message = parse(&sim(event, Some("1"), 1));
             assert!(!message.is_known() && message.facts(&signing(2).signers).is_empty(), "{event}");
+        }
+    }
+
+    #[test]
+    fn whether_a_check_by_phone_was_passed_follows_only_from_its_result() {
+        let mut signers = signing(2).signers;
+        let mut message = sim("recipient-completed", Some("1"), 1);
+        let fact = |is_passed| Fact::Checked { recipient_id: "1".to_owned(), is_passed };
+        for (status, told) in [
+            (json!(null), None),
+            (json!("Passed"), None),
+            (json!([[{}]]), None),
+            (json!({"identityVerificationResult": "Passed", "smsAuthResult": null}), None),
+            (json!({"accessCodeResult": {"status": "Passed"}}), None),
+            (json!({"identityVerificationResult": {"status": "Failed"}}), Some(fact(false))),
+            (json!({"identityVerificationResult": {"status": "Passed"}}), Some(fact(true))),
+            (
+                json!({"identityVerificationResult": {"status": "Failed"}, "smsAuthResult": {"status": "Pass"}}),
+                Some(fact(true)),
+            ),
+        ] {
+            let listed = &mut message["data"]["envelopeSummary"]["recipients"]["signers"][0];
+            listed["recipientAuthenticationStatus"] = status.clone();
+            let checks = |signers: &[Signer]| {
+                let facts = parse(&message).facts(signers).into_iter();
+                facts.filter(|fact| matches!(fact, Fact::Checked { .. })).collect::<Vec<_>>()
+            };
+            signers[0].sms_auth = false;
+            assert_eq!(checks(&signers), [], "{status}: nobody has asked for one");
+            signers[0].sms_auth = true;
+            assert_eq!(checks(&signers), Vec::from_iter(told), "{status}");
+            signers[0].upstream.is_checked = Some(true);
+            assert_eq!(checks(&signers), [], "{status}: it is known");
+            signers[0].upstream.is_checked = None;
         }
     }
 

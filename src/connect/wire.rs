@@ -6,6 +6,9 @@ use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
+use serde_json::Value;
+
+use crate::domain::fact;
 
 /// The longest event name and id that is kept; the upstream's are shorter than 40.
 const MAX_WORD: usize = 100;
@@ -81,6 +84,8 @@ pub(super) struct Recipient {
     pub(super) name: Text,
     #[serde(default)]
     pub(super) email: Text,
+    #[serde(default, rename = "recipientAuthenticationStatus")]
+    pub(super) checks: PhoneChecks,
 }
 
 impl Recipient {
@@ -88,6 +93,19 @@ impl Recipient {
     pub(super) fn is(&self, named: &str) -> bool {
         self.id.0.as_deref() == Some(named)
             || self.guid.0.as_deref().is_some_and(|guid| guid.eq_ignore_ascii_case(named))
+    }
+}
+
+/// Whether a check by phone was passed, if there are results of such. An account's own configuration may leave them out,
+/// so that nothing follows where there are none.
+#[derive(Default)]
+pub(super) struct PhoneChecks(pub(super) Option<bool>);
+
+impl<'de> Deserialize<'de> for PhoneChecks {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let read = Value::deserialize(deserializer)?;
+        let results = fact::PHONE_CHECKS.iter().filter_map(|name| read.get(name)?.get("status")?.as_str());
+        Ok(Self(results.map(fact::has_passed).reduce(|one, other| one || other)))
     }
 }
 

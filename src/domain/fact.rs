@@ -11,6 +11,13 @@ use crate::domain::{Private, Signer};
 /// One thing that the upstream said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
+    /// Whether a recipient who has signed had passed a check by phone, by the recipient id that we gave.
+    Checked {
+        /// The recipient id that we gave.
+        recipient_id: String,
+        /// Whether one was passed.
+        is_passed: bool,
+    },
     /// The envelope is completed, and the upstream does not list these of our signers any more, by the recipient ids that
     /// we gave: their sender took them off it, and they have signed nothing.
     CompletedWithout(Vec<String>),
@@ -113,6 +120,14 @@ pub fn time(text: &str) -> Option<Timestamp> {
 pub fn has_expired(reason: Option<&str>, voided_at: Option<&str>, expires_at: Option<&str>) -> bool {
     let times = voided_at.and_then(time).zip(expires_at.and_then(time));
     times.is_some_and(|(voided, expires)| voided >= expires) || reason.is_some_and(tells_of_expiry)
+}
+
+/// The results of identity checks by phone in a recipient's `recipientAuthenticationStatus`, the last two of older forms.
+pub const PHONE_CHECKS: [&str; 3] = ["identityVerificationResult", "phoneAuthResult", "smsAuthResult"];
+
+/// Whether the result of an identity check says that it was passed: `Passed`, or `Pass`.
+pub fn has_passed(result: &str) -> bool {
+    result.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("pass"))
 }
 
 /// The longest reason of a void that the upstream keeps (`voidedReason`).

@@ -4,6 +4,7 @@
 //! (`api`, `esign::wire`, `store`), which convert by hand, because the conversion is where validation
 //! happens.
 
+mod check;
 pub mod document;
 pub mod draft;
 pub mod email;

@@ -41,6 +41,8 @@ moment_kinds! {
     AskedFor = "asked_for",
     /// A signer's identity check was given anew.
     AuthenticationReset = "authentication_reset",
+    /// A signer has signed without the identity check that was asked for, by the upstream's word.
+    CheckMissing = "check_missing",
     /// The upstream was asked for the status.
     Checked = "checked",
     /// The create waits until it can be sent.
@@ -101,6 +103,7 @@ mod tests {
         let ours = [
             ("asked_for", MomentKind::AskedFor),
             ("authentication_reset", MomentKind::AuthenticationReset),
+            ("check_missing", MomentKind::CheckMissing),
             ("checked", MomentKind::Checked),
             ("create_queued", MomentKind::CreateQueued),
             ("document_fetched", MomentKind::DocumentFetched),

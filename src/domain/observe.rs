@@ -20,6 +20,10 @@ impl Signing {
     /// Takes one fact in, and tells what it changed: nothing, if it is late or came before.
     pub fn observe(&mut self, fact: &Fact, now: Timestamp) -> Vec<News> {
         match fact {
+            Fact::Checked { recipient_id, is_passed } => {
+                self.note_check(recipient_id, *is_passed);
+                Vec::new()
+            }
             Fact::CompletedWithout(_) if self.status.is_terminal() => Vec::new(),
             Fact::CompletedWithout(unlisted) => self.complete(unlisted, now),
             Fact::Envelope(fact) => self.observe_envelope(*fact, now),

@@ -153,6 +153,8 @@ pub struct Upstream {
     pub denied_at: Option<Timestamp>,
     /// When it last said that it is their turn, of those before whom others may sign: a denial from about then is over.
     pub turn_at: Option<Timestamp>,
+    /// Whether they had passed a check by phone when they signed, once that was told.
+    pub is_checked: Option<bool>,
 }
 
 /// How the caller authenticated a person; it goes into the certificate of completion.

@@ -189,7 +189,12 @@ impl Client {
         let call = Call::get(Operation::Envelope, url, deadline);
         let answer = self.checked(acting, envelope, "", call).await?;
         let read: wire::answers::Envelope = answer.decode()?;
-        seen(read, answer.trace()).ok_or_else(|| answer.bad("it names no envelope"))
+        let mut seen = seen(read, answer.trace()).ok_or_else(|| answer.bad("it names no envelope"))?;
+        for recipient in &mut seen.recipients {
+            // One envelope is told of whole: of whom no result of a check is told, there is none. A list may tell less.
+            recipient.is_checked = recipient.is_checked.or(Some(false));
+        }
+        Ok(seen)
     }
 
     /// Reads an envelope's recipients as they are now: a signer may have changed the name (the next

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::wire;
+use super::wire::{self, answers::Authentication};
 use crate::domain::{
     EnvelopeFact, EnvelopeId, Fact, Private, Signer, SignerFact,
     fact::{Person, has_expired},
@@ -37,6 +37,8 @@ pub struct Recipient {
     pub fact: Option<SignerFact>,
     /// When that came about, if it is a failed check.
     pub fact_at: Option<Timestamp>,
+    /// Whether a check by phone was passed, if the answer tells.
+    pub is_checked: Option<bool>,
 }
 
 impl Seen {
@@ -49,11 +51,17 @@ impl Seen {
             let recipient_id = find(recipient)?.recipient_id.clone();
             Some(Fact::Signer { recipient_id, fact: recipient.fact?, at: recipient.fact_at })
         });
+        let checks = self.recipients.iter().filter_map(|recipient| {
+            let signer = find(recipient).filter(|signer| signer.sms_auth)?;
+            let is_passed = recipient.is_checked.filter(|_| recipient.fact == Some(SignerFact::Signed))?;
+            Some(Fact::Checked { recipient_id: signer.recipient_id.clone(), is_passed })
+        });
         let listed: Vec<_> = self.recipients.iter().filter_map(find).map(|signer| signer.id).collect();
         let is_listed = |signer: &Signer| self.recipients.is_empty() || listed.contains(&signer.id);
         of_signers
             .chain(people(&self.recipients, signers))
             .chain(self.facts.iter().map(|fact| Fact::of_envelope(*fact, signers, is_listed)))
+            .chain(checks)
             .collect()
     }
 
@@ -108,6 +116,7 @@ fn envelope_facts(read: &wire::answers::Envelope) -> Vec<EnvelopeFact> {
 
 /// Reads a signer; none if it has no id.
 pub(super) fn recipient(read: wire::answers::Recipient) -> Option<Recipient> {
+    let is_checked = read.recipient_authentication_status.as_ref().map(Authentication::has_passed);
     let checks = read.recipient_authentication_status.unwrap_or_default();
     let failure = checks.failure();
     let fact = SignerFact::of_status(read.status.as_deref().unwrap_or_default());
@@ -123,5 +132,6 @@ pub(super) fn recipient(read: wire::answers::Recipient) -> Option<Recipient> {
         fact_at: failure
             .and_then(wire::answers::CheckResult::at)
             .filter(|_| fact == Some(SignerFact::AuthenticationFailed)),
+        is_checked,
     })
 }

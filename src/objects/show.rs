@@ -251,6 +251,8 @@ struct SignerObject<'a> {
     view: Option<ViewObject<'a>>,
     link: Option<LinkObject<'a>>,
     last_return: Option<ReturnObject>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sms_check: Option<&'static str>,
 }
 
 impl<'a> SignerObject<'a> {
@@ -268,6 +270,10 @@ impl<'a> SignerObject<'a> {
             last_return: signer
                 .last_return
                 .map(|last| ReturnObject { claim: last.claim.as_str(), at: last.at }),
+            sms_check: signer
+                .upstream
+                .is_checked
+                .map(|is_checked| if is_checked { "passed" } else { "missing" }),
         }
     }
 }

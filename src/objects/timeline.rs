@@ -37,6 +37,11 @@ fn plain_words(what: &MomentKind, signer: Option<&str>, note: Option<&str>) -> S
     let sentence = match what {
         MomentKind::AskedFor => "The signing was asked for and written down.",
         MomentKind::AuthenticationReset => return format!("The identity check of {who} was reset."),
+        MomentKind::CheckMissing => {
+            return format!(
+                "A code by SMS was asked for, and DocuSign tells of none that {who} typed in before signing."
+            );
+        }
         MomentKind::Checked => "DocuSign was asked for the status.",
         MomentKind::CreateQueued => "It cannot be sent now: the create waits until it can.",
         MomentKind::DocumentFetched => "A document was fetched from DocuSign.",

@@ -220,7 +220,8 @@ impl Signings {
         self.parts.settings.nonce_key.open(nonce)
     }
 
-    /// One status check, because the caller asks for it (rule B3), and waits so long.
+    /// One status check, because the caller asks for it (rule B3), and waits so long. After the end there is nothing to ask
+    /// but whether somebody was checked by phone, if no message has told: that is welcome, and no more.
     pub async fn refresh(
         &self,
         caller: &CallerName,
@@ -229,13 +230,19 @@ impl Signings {
     ) -> Result<Signing, Error> {
         let deadline = self.within(wait);
         let signing = self.get(caller, id).await?;
-        if signing.status.is_terminal() {
+        let is_over = signing.status.is_terminal();
+        if is_over && !signing.awaits_word_of_check() {
             return Ok(signing);
         }
         let Some(envelope) = signing.envelope.clone() else { return Ok(signing) };
         let this = self.clone();
-        let check = async move { this.check(&signing, &envelope, deadline).await };
-        self.aside_within(wait, "a check for a caller", check).await
+        let check = async move {
+            if is_over {
+                return Ok(this.check_once(signing, deadline).await);
+            }
+            this.check(&signing, &envelope, deadline).await
+        };
+        self.aside_within(wait, "a check for a caller", Box::pin(check)).await
     }
 
     /// Calls a signing off, for a caller who waits so long. Repeating it is harmless.

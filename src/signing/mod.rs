@@ -382,6 +382,13 @@ impl Signings {
                 note_claim(signing, one.signer);
             }
         }
+        for signer in signing.tell_missing_checks(now) {
+            tracing::warn!(
+                signing.id = %signing.id, signer.id = %signer,
+                "DocuSign says that a signer has signed, and tells of no code by SMS, which was asked for: the signer may have \
+                 the sender's own address, or the account spares people the check"
+            );
+        }
         if news.is_empty() {
             return Vec::new();
         }

@@ -517,3 +517,43 @@ async fn a_check_by_sms_that_docusign_would_leave_out_is_refused_before_anything
         assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
     }
 }
+
+/// The emulator leaves a check out for who has the sender's address, which a create with `sms_auth` is refused for: so this
+/// is one without, which is made to look as if it had been asked for.
+#[tokio::test]
+async fn a_check_by_sms_that_docusign_left_out_is_told() {
+    let daemon = TestDaemon::start().await;
+    for (key, was_sent, told) in [("sent", true, "passed"), ("left-out", false, "missing")] {
+        let mut body = order();
+        if !was_sent {
+            body["signers"][0]["sms_auth"] = Value::Null;
+        }
+        let made = daemon.create(key, &body).await;
+        let id = made.id().parse().unwrap();
+        daemon.rewrite(id, None, |signing| signing.signers[0].sms_auth = true).await;
+        daemon.sign_all().await;
+        let path = format!("/v1/signings/{}", made.id());
+        let refresh = async || {
+            let asked = daemon.post(&format!("{path}/refresh"), &json!({})).await;
+            assert_eq!(asked.status, StatusCode::OK, "{}", asked.text);
+            asked.body
+        };
+        assert!(daemon.get(&path).await.body["signers"][0]["sms_check"].is_null(), "nobody has asked");
+        // The check that tells of the end tells of this, too.
+        let read = refresh().await;
+        assert_eq!((&read["status"], &read["signers"][0]["sms_check"]), (&json!("completed"), &json!(told)));
+
+        // As if an event had told of the end, and left the results out: who wants to know asks once.
+        daemon.rewrite(id, None, |signing| signing.signers[0].upstream.is_checked = None).await;
+        daemon.clock.advance(std::time::Duration::from_secs(15 * 60 + 1));
+        daemon.forget_requests().await;
+        for _ in 0..2 {
+            assert_eq!(refresh().await["signers"][0]["sms_check"], told);
+        }
+        let envelope = made.body["provider"]["envelope_id"].as_str().unwrap();
+        let asked = daemon.requests().await;
+        assert_eq!(asked.iter().filter(|line| line.ends_with(envelope)).count(), 1, "{asked:?}");
+        let timeline = daemon.get(&format!("{path}/timeline")).await.text;
+        assert_eq!(timeline.matches("check_missing").count(), usize::from(!was_sent), "{timeline}");
+    }
+}

@@ -106,6 +106,9 @@ fn signer() -> Value {
             "link": or_null("Link"),
             "last_return": { "type": ["object", "null"], "description": "What the browser said: a claim, not a fact",
                 "properties": { "claim": { "enum": claims }, "at": time() } },
+            "sms_check": { "type": "string", "examples": ["passed", "missing"],
+                "description": "Of who has signed and was to type in a code by SMS: whether DocuSign says that they did. \
+                                `missing`: it tells of none. Left out while it has not told; refresh_signing asks" },
         }),
     )
 }

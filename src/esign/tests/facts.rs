@@ -99,3 +99,38 @@ async fn f1_statuses_become_facts() {
         assert_eq!(seen.facts, expected, "{status}");
     }
 }
+
+#[tokio::test]
+async fn whether_a_check_by_phone_was_passed_is_told_of_one_envelope_and_of_a_list_only_if_it_says_so() {
+    let world = World::new().await;
+    let acting = world.acting().await;
+    let result = |name: &str, status: &str| json!({name: {"status": status}});
+    let cases = [
+        (json!(null), false, None),
+        (json!({}), false, Some(false)),
+        (result("accessCodeResult", "Passed"), false, Some(false)),
+        (result("identityVerificationResult", "Failed"), false, Some(false)),
+        (result("identityVerificationResult", "Passed"), true, Some(true)),
+        (result("phoneAuthResult", "pass"), true, Some(true)),
+        (result("smsAuthResult", "Pass"), true, Some(true)),
+    ];
+    for (number, (status, told, listed)) in cases.into_iter().enumerate() {
+        let envelope = EnvelopeId::new(format!("env-{number}"));
+        let one = json!({"envelopeId": "env-1", "status": "completed", "recipients": {"signers": [
+            {"recipientId": "1", "status": "completed", "recipientAuthenticationStatus": status}]}});
+        world.will(Reply::json(200, &one));
+        let seen = world.client.envelope(&acting, &envelope, world.deadline()).await.unwrap();
+        assert_eq!(seen.recipients[0].is_checked, Some(told), "{status}");
+        let mut signing =
+            crate::domain::sample::signing(crate::domain::SigningStatus::Open, SignerStatus::Ready);
+        let fact = Fact::Checked { recipient_id: "1".to_owned(), is_passed: told };
+        assert!(!seen.facts(&signing.signers).contains(&fact), "nobody has asked for one");
+        signing.signers[0].sms_auth = true;
+        assert_eq!(seen.facts(&signing.signers).last(), Some(&fact), "{status}");
+        world.will(Reply::json(200, &json!({"envelopes": [one]})));
+        let ids = [envelope.clone()];
+        let since = crate::esign::Since::Ids(&ids);
+        let page = world.client.list_changes(&acting, since, 0, world.deadline()).await.unwrap();
+        assert_eq!(page.seen[0].recipients[0].is_checked, listed, "{status}");
+    }
+}

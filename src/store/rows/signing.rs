@@ -147,6 +147,8 @@ struct SignerState<'a> {
     denied_at: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     turn_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    is_checked: Option<bool>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -262,6 +264,7 @@ impl<'a> From<&'a Signer> for SignerState<'a> {
             unlocked_at: signer.upstream.unlocked_at.map(micros),
             denied_at: signer.upstream.denied_at.map(micros),
             turn_at: signer.upstream.turn_at.map(micros),
+            is_checked: signer.upstream.is_checked,
         }
     }
 }
@@ -386,6 +389,7 @@ impl SignerState<'_> {
                 unlocked_at: self.unlocked_at.map(timestamp).transpose()?,
                 denied_at: self.denied_at.map(timestamp).transpose()?,
                 turn_at: self.turn_at.map(timestamp).transpose()?,
+                is_checked: self.is_checked,
             },
         })
     }

@@ -129,6 +129,7 @@ pub(crate) fn full(mut signing: Signing) -> Signing {
         unlocked_at: Some(after(6)),
         denied_at: Some(after(7)),
         turn_at: Some(after(8)),
+        is_checked: Some(true),
     };
     signing.purged_at = Some(after(2_000));
     signing.signers[0].status = SignerStatus::Signed;
