@@ -219,7 +219,7 @@ pub(super) async fn check(
     };
     let ok = checks.iter().all(|check| check.ok);
     if ok {
-        // Where the account lives may have changed; the next call looks again.
+        // Where the account lives may have changed, and what is there; the next call looks again.
         api.esign.forget(&sender);
     }
     let found = CheckObject { object: "sender_check", sender: name, ok, checks };

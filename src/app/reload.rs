@@ -26,6 +26,7 @@ impl Parts {
         self.callers.replace(&config.callers, issuers);
         self.password.replace(config.ops.operator_password_hash.clone());
         self.agreed.rcu(|agreed| agreed.reloaded(config));
+        self.esign.forget_reads();
         let waiting = self.waiting(config);
         if !waiting.is_empty() {
             let settings = waiting.join(", ");

@@ -214,8 +214,19 @@ impl Client {
         Some((now, url))
     }
 
-    /// Forgets where a sender acts: its settings changed, or the upstream says that they belong together no more.
+    /// Forgets where a sender acts, and what was read there: its settings changed, or the upstream says that they belong
+    /// together no more, or somebody wants to know how things are.
     pub fn forget(&self, sender: &SenderName) {
-        self.senders.write().unwrap_or_else(PoisonError::into_inner).remove(sender);
+        let known = self.senders.write().unwrap_or_else(PoisonError::into_inner).remove(sender);
+        if let Some(acting) = known {
+            self.workflows.forget_all(|(account, _)| *account == acting.account);
+            self.templates.forget_all(|(account, _)| *account == acting.account);
+        }
+    }
+
+    /// Forgets what was read of all accounts: the next call that needs it reads it anew.
+    pub fn forget_reads(&self) {
+        self.workflows.forget_all(|_| true);
+        self.templates.forget_all(|_| true);
     }
 }

@@ -7,7 +7,7 @@ use http::Method;
 use jiff::Timestamp;
 
 use super::{
-    Acting, Client, Error, Recipient, Seen,
+    Acting, Client, Error, Recipient, RejectionKind, Seen,
     call::{Answer, Call},
     refusal::Refusal,
     seen::{recipient, seen},
@@ -171,10 +171,26 @@ impl Client {
         let body: Vec<Bytes> = wire::definition(new, brand.as_deref());
         let url = acting.url(["envelopes"]);
         let call = Call::new(Operation::CreateEnvelope, Method::POST, url, deadline).segments(body);
-        let answer = self.call(acting, call).await?;
+        let answer =
+            self.call(acting, call).await.inspect_err(|error| self.doubt_reads(acting, new, error))?;
         let created: wire::answers::Envelope = answer.decode()?;
         let id = created.envelope_id.ok_or_else(|| answer.bad("it names no envelope"))?;
         Ok(Created { envelope: EnvelopeId::new(id), trace: answer.trace() })
+    }
+
+    /// What was read of the account no longer holds, if a create is refused for that.
+    fn doubt_reads(&self, acting: &Acting, new: &NewEnvelope<'_>, error: &Error) {
+        match error.rejection() {
+            Some(RejectionKind::SmsUnavailable) => self.forget_workflow(acting),
+            Some(RejectionKind::TemplateUnknown) => {
+                for document in new.documents {
+                    if let Document::Template { id, .. } = document {
+                        self.forget_template(acting, id);
+                    }
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Reads an envelope with its recipients: the one check in 15 minutes (rule B3).
@@ -419,7 +435,11 @@ impl Client {
         // Unlocks; an embedded signer gets no mail by it.
         url.set_query(Some("resend_envelope=true"));
         let call = Call::new(Operation::Correct, Method::PUT, url, deadline).json(body);
-        let answer = self.changing(acting, envelope, call).await?;
+        let answer = self.changing(acting, envelope, call).await.inspect_err(|error| {
+            if error.rejection() == Some(RejectionKind::SmsUnavailable) {
+                self.forget_workflow(acting);
+            }
+        })?;
         let updated: wire::answers::Updated = answer.decode()?;
         let failed = updated
             .recipient_update_results
@@ -432,7 +452,7 @@ impl Client {
                 let code = super::refusal::plain_code(&code);
                 let (status, trace) = (answer.status, answer.trace());
                 let refusal = Refusal { status, code, is_foreign: false, trace };
-                Err(refusal.rejected(super::RejectionKind::EnvelopeClosed))
+                Err(refusal.rejected(RejectionKind::EnvelopeClosed))
             }
         }
     }

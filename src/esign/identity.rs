@@ -23,8 +23,7 @@ pub(super) type Workflows = ReadCache<(AccountId, Option<String>), Option<Arc<st
 impl Client {
     /// The id of the workflow that this sender's SMS codes go through.
     pub async fn sms_workflow(&self, acting: &Acting, deadline: Deadline) -> Result<Arc<str>, Error> {
-        let wanted = self.options_of.get(&acting.sender).and_then(|options| options.sms_workflow.clone());
-        let key = (acting.account.clone(), wanted);
+        let key = self.workflow_key(acting);
         // Those who miss at once each ask: the errors are not ones to share, and it happens once a day.
         if let Some(known) = self.workflows.get(&key, self.clock.uptime()) {
             return known.ok_or(Error::SmsAuthUnavailable);
@@ -33,6 +32,16 @@ impl Client {
         let life = if found.is_some() { LIFE } else { LIFE_OF_NONE };
         self.workflows.put(key, found.clone(), self.clock.uptime(), life);
         found.ok_or(Error::SmsAuthUnavailable)
+    }
+
+    fn workflow_key(&self, acting: &Acting) -> (AccountId, Option<String>) {
+        let wanted = self.options_of.get(&acting.sender).and_then(|options| options.sms_workflow.clone());
+        (acting.account.clone(), wanted)
+    }
+
+    /// The upstream does not know the workflow that it named: it is looked up anew.
+    pub(super) fn forget_workflow(&self, acting: &Acting) {
+        self.workflows.forget(&self.workflow_key(acting));
     }
 
     async fn look_up_workflow(

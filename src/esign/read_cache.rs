@@ -32,6 +32,21 @@ where
     pub(super) fn put(&self, key: K, value: V, now: Duration, life: Duration) {
         self.0.insert(key, (value, now.saturating_add(life)));
     }
+
+    /// Forgets what was read: it no longer holds.
+    pub(super) fn forget<Q>(&self, key: &Q)
+    where
+        Q: Equivalent<K> + Hash + ?Sized,
+    {
+        self.0.invalidate(key);
+    }
+
+    /// Forgets all whose key is such.
+    pub(super) fn forget_all(&self, is_such: impl Fn(&K) -> bool) {
+        for (key, _) in self.0.iter().filter(|(key, _)| is_such(key)) {
+            self.0.invalidate(&*key);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -49,6 +64,15 @@ mod tests {
         assert_eq!((lately.get(&0, at(9)), lately.get(&0, at(10))), (Some("first"), None));
         lately.put(0, "again", at(10), at(10));
         assert_eq!(lately.get(&0, at(19)), Some("again"));
+        for key in 1..=4 {
+            lately.put(key, "kept", at(10), at(10));
+        }
+        lately.forget(&1);
+        lately.forget_all(|key| *key > 2);
+        assert_eq!(
+            [0, 1, 2, 3, 4].map(|key| lately.get(&key, at(11)).is_some()),
+            [true, false, true, false, false]
+        );
         for key in 0..3_000 {
             lately.put(key, "later", at(5), at(10));
         }

@@ -56,6 +56,11 @@ impl Client {
         self.templates.get(&Wanted(&acting.account, id), self.clock.uptime())
     }
 
+    /// The upstream does not know the template any more.
+    pub(super) fn forget_template(&self, acting: &Acting, id: &str) {
+        self.templates.forget(&Wanted(&acting.account, id));
+    }
+
     /// A template of the account, as it was within the last five minutes.
     pub async fn template(
         &self,

@@ -40,7 +40,7 @@ pub(super) enum Outcome {
 impl Signings {
     /// Posts the envelope. Its first view comes after that ([`with_view`](Self::with_view)).
     pub(super) async fn attempt(&self, acting: &esign::Acting, job: &Job) -> Outcome {
-        let (signing, draft) = (&job.signing, &job.draft);
+        let signing = &job.signing;
         let workflow = match self.sms_workflow(acting, job).await {
             Ok(workflow) => workflow,
             Err(outcome) => return outcome,
@@ -48,12 +48,24 @@ impl Signings {
         if let Err(error) = self.announce_create(signing, viewer(job).map(|signer| signer.id)).await {
             return Outcome::NotReached(error);
         }
+        let outcome = self.post(acting, job, workflow.as_deref()).await;
+        let Some(refused) = workflow.filter(|_| outcome.refuses_workflow()) else { return outcome };
+        // It is one of yesterday, and is forgotten now. The refused create made nothing, so it may be sent with another.
+        match Box::pin(self.sms_workflow(acting, job)).await {
+            Ok(Some(found)) if found != refused => Box::pin(self.post(acting, job, Some(&*found))).await,
+            _ => outcome,
+        }
+    }
+
+    /// Sends it, with codes by this workflow, if the lease on it lasts long enough.
+    async fn post(&self, acting: &esign::Acting, job: &Job, workflow: Option<&str>) -> Outcome {
+        let (signing, draft) = (&job.signing, &job.draft);
         let Some(deadline) = self.while_held(job) else {
             tracing::warn!(signing.id = %signing.id, "not sent: its lease is over, and somebody else has it");
             return Outcome::Lost;
         };
         let id = signing.id.to_string();
-        let envelope = self.envelope(signing, draft, &id, workflow.as_deref());
+        let envelope = self.envelope(signing, draft, &id, workflow);
         match self.parts.esign.create_envelope(acting, &envelope, deadline).await {
             Ok(created) => {
                 self.parts.breaker.answered(1);
@@ -130,6 +142,11 @@ impl Signings {
 }
 
 impl Outcome {
+    /// Whether the upstream made nothing because it does not know the workflow that was to send the codes.
+    fn refuses_workflow(&self) -> bool {
+        matches!(self, Self::Impossible(error) if error.rejection() == Some(RejectionKind::SmsUnavailable))
+    }
+
     /// What an error says about whether the envelope exists.
     fn of(error: esign::Error) -> Self {
         match error.doubt() {

@@ -58,6 +58,7 @@ mod signer_process;
 mod signings;
 #[path = "../simulation/mod.rs"]
 mod simulation;
+mod stale_reads;
 mod stops;
 mod store;
 mod store_faults;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::esign::{
-    testing::{Draft, Reply, World, create, file},
+    testing::{Draft, Reply, World, create, file, template},
     *,
 };
 use crate::{
@@ -106,4 +106,28 @@ async fn e2_look_ups_take_only_what_is_ours() {
     assert_eq!(found.iter().map(|found| found.seen.envelope.as_str()).collect::<Vec<_>>(), ["e3"]);
     world.will(Reply::json(200, &json!({"resultSetSize": "0"})));
     assert!(world.client.find(&acting, &[ours], world.deadline()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_a_create_is_refused_for_is_remembered_no_longer() {
+    let world = World::new().await;
+    let acting = world.acting().await;
+    let workflow = |id: &str| {
+        let input = json!([{"valueType": "PhoneNumberList"}]);
+        Reply::json(200, &json!({"identityVerification": [{"workflowId": id, "inputOptions": input}]}))
+    };
+    let known = async || world.client.sms_workflow(&acting, world.deadline()).await.unwrap();
+    world.will(workflow("old")).will(Reply::error(400, "IDENTITY_WORKFLOW_INVALID_ID")).will(workflow("new"));
+    assert_eq!([known().await, known().await].map(|id| id.to_string()), ["old", "old"]);
+    let draft = Draft::of(vec![file(&[])]);
+    world.client.create_envelope(&acting, &draft.envelope(), world.deadline()).await.unwrap_err();
+    assert_eq!([known().await, known().await].map(|id| id.to_string()), ["new", "new"]);
+
+    let id = "11111111-2222-3333-4444-555555555555";
+    world.will(Reply::json(200, &json!({"templateId": id}))).will(Reply::error(400, "TEMPLATE_ID_INVALID"));
+    world.client.template(&acting, id, world.deadline()).await.unwrap();
+    assert!(world.client.known_template(&acting, id).is_some());
+    let draft = Draft::of(vec![template()]);
+    world.client.create_envelope(&acting, &draft.envelope(), world.deadline()).await.unwrap_err();
+    assert!(world.client.known_template(&acting, id).is_none());
 }
