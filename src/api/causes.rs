@@ -335,6 +335,14 @@ impl Problem {
     }
 }
 
+/// What mends the cause for which the upstream refused a create: its own code tells it better than ours. For one that we
+/// do not know, ours says what to do.
+fn mended(failure: &Failure) -> Option<String> {
+    let kind = esign::RejectionKind::of_kept(failure.provider_status?, failure.provider_code.as_deref())?;
+    let is_it = kind != esign::RejectionKind::Other && kind.code() == failure.code;
+    is_it.then(|| format!("{} Then make a new signing with a new Idempotency-Key.", kind.fix()))
+}
+
 impl Problem {
     /// Why a create has failed, as its key answers from then on (rule E3). So it must not come with a status for which
     /// clients send the same call again, which some causes have that keep creates waiting until their time is over.
@@ -347,10 +355,56 @@ impl Problem {
         } else {
             Self::new(&failure.code, failure.detail.clone())
         };
+        let problem = match mended(failure).filter(|_| !is_passing) {
+            Some(fix) => problem.fix(fix),
+            None => problem,
+        };
         problem.link("signing", format!("/v1/signings/{signing}")).provider(Provider {
             http_status: failure.provider_status,
             code: failure.provider_code.clone(),
             trace: failure.provider_trace.clone(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn fix(code: &str, status: u16, said: Option<&str>) -> String {
+        let failure = Failure {
+            provider_code: said.map(str::to_owned),
+            provider_status: Some(status),
+            ..Failure::ours(code, "the upstream refused")
+        };
+        let problem = Problem::of_failure(&failure, SigningId::from_uuid(Uuid::from_u128(1)));
+        let document: Value = serde_json::from_slice(&problem.document("req")).unwrap();
+        document["fix"].as_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_create_that_was_refused_says_what_mends_its_own_cause() {
+        for (ours, said, part) in [
+            (
+                "provider_rejected",
+                "INVALID_EMAIL_ADDRESS_FOR_RECIPIENT",
+                "Correct the signer's e-mail address.",
+            ),
+            ("provider_rejected", "UNABLE_TO_LOAD_DOCUMENT", "Send a PDF that opens without a password"),
+            ("provider_rejected", "TEMPLATE_ID_INVALID", "Check the template's id in [templates]"),
+            ("phone_invalid", "invalid_phone_number", "Correct the signer's phone number."),
+            ("anchor_not_found", "ANCHOR_TAB_STRING_NOT_FOUND", "real text in the PDF"),
+        ] {
+            let fix = fix(ours, 400, Some(said));
+            assert!(fix.contains(part) && fix.contains("a new Idempotency-Key"), "{said}: {fix}");
+        }
+        // What we know nothing of, and what only looks like it.
+        for said in [None, Some("OF_A_LATER_YEAR"), Some("INVALID_PHONE_NUMBER")] {
+            assert_eq!(fix("provider_rejected", 400, said), code("provider_rejected").fix, "{said:?}");
+        }
+        assert!(fix("provider_unavailable", 503, None).contains("this one will not be sent"));
     }
 }

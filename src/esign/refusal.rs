@@ -167,6 +167,17 @@ const CODES: &[(&str, RejectionKind, &str)] = &[
     ),
 ];
 
+impl RejectionKind {
+    /// What an answer refused a call for of which only the status and the code were kept; none if it was no refusal.
+    pub fn of_kept(status: u16, code: Option<&str>) -> Option<Self> {
+        let (status, code) = (StatusCode::from_u16(status).ok()?, code.map(str::to_owned));
+        match classify(&Refusal { status, code, is_foreign: false, trace: None }) {
+            Verdict::Rejected(kind) => Some(kind),
+            Verdict::Limited(_) | Verdict::Unauthorized | Verdict::Unavailable => None,
+        }
+    }
+}
+
 /// What is known of an answer that is no success, for [`classify`].
 #[derive(Debug)]
 pub(super) struct Refusal {
