@@ -186,7 +186,14 @@ impl Client {
 
     /// What was concluded about a sender no longer holds, if a refusal means that.
     pub(super) fn doubt(&self, acting: &Acting, kind: RejectionKind) {
-        if matches!(kind, RejectionKind::NotInAccount | RejectionKind::WrongEnvironment) {
+        let is_of_sender = matches!(
+            kind,
+            RejectionKind::AccountUnknown
+                | RejectionKind::NotInAccount
+                | RejectionKind::UserUnknown
+                | RejectionKind::WrongEnvironment
+        );
+        if is_of_sender {
             self.auth.doubt_user(acting.sender.as_str());
             self.forget(&acting.sender);
         }

@@ -171,8 +171,8 @@ impl Client {
         let body: Vec<Bytes> = wire::definition(new, brand.as_deref());
         let url = acting.url(["envelopes"]);
         let call = Call::new(Operation::CreateEnvelope, Method::POST, url, deadline).segments(body);
-        let answer =
-            self.call(acting, call).await.inspect_err(|error| self.doubt_reads(acting, new, error))?;
+        let answer = self.call(acting, call).await.map_err(unknown_account);
+        let answer = answer.inspect_err(|error| self.doubt_reads(acting, new, error))?;
         let created: wire::answers::Envelope = answer.decode()?;
         let id = created.envelope_id.ok_or_else(|| answer.bad("it names no envelope"))?;
         Ok(Created { envelope: EnvelopeId::new(id), trace: answer.trace() })
@@ -181,6 +181,7 @@ impl Client {
     /// What was read of the account no longer holds, if a create is refused for that.
     fn doubt_reads(&self, acting: &Acting, new: &NewEnvelope<'_>, error: &Error) {
         match error.rejection() {
+            Some(kind @ RejectionKind::AccountUnknown) => self.doubt(acting, kind),
             Some(RejectionKind::SmsUnavailable) => self.forget_workflow(acting),
             Some(RejectionKind::TemplateUnknown) => {
                 for document in new.documents {
@@ -455,5 +456,16 @@ impl Client {
                 Err(refusal.rejected(RejectionKind::EnvelopeClosed))
             }
         }
+    }
+}
+
+/// There is no envelope yet that could be unknown: what does not exist is the account, at this host.
+fn unknown_account(error: Error) -> Error {
+    match error {
+        Error::Rejected(mut rejection) if rejection.kind == RejectionKind::EnvelopeUnknown => {
+            rejection.kind = RejectionKind::AccountUnknown;
+            Error::Rejected(rejection)
+        }
+        other => other,
     }
 }

@@ -49,6 +49,9 @@ macro_rules! kinds {
 kinds! {
     /// The access code breaks the account's rules.
     AccessCode = "provider_rejected", "Choose an access code that the account's rules allow.";
+    /// The account is not where it is asked for.
+    AccountUnknown = "wrong_base_uri",
+        "Run `countersign doctor`: it says whether the sender, its account and upstream.environment belong together.";
     /// The plan's envelopes are used up.
     AllowanceExceeded = "quota_exceeded", "Buy envelopes for the DocuSign account, or wait for its next period.";
     /// An anchor is not in the document.
@@ -87,6 +90,9 @@ kinds! {
     TooLarge = "payload_too_large", "Send smaller documents, or keep them in a template.";
     /// The token is refused, a fresh one too.
     Unauthorized = "provider_rejected", "Run `countersign doctor`: the upstream refuses tokens that it has just issued.";
+    /// The user is not known, of the sender that it must be.
+    UserUnknown = "sender_unknown_user",
+        "Run `countersign doctor`: it says whether the sender's user_id is a user of this environment and of its account.";
     /// Token, host and account do not belong to one environment.
     WrongEnvironment = "wrong_base_uri", "Check that upstream.environment, integration key and account belong together.";
 }
@@ -157,6 +163,7 @@ const CODES: &[(&str, RejectionKind, &str)] = &[
         K::NotInAccount,
         "The specified user is not a member of the specified account.",
     ),
+    ("USER_DOES_NOT_EXIST_IN_SYSTEM", K::UserUnknown, "The user does not exist."),
     ("USER_LACKS_MEMBERSHIP", K::NotInAccount, "The user does not have a valid membership in this account."),
     ("USER_LACKS_PERMISSIONS", K::PermissionMissing, "The user lacks the permission for this."),
     ("USER_NOT_ACCOUNT_ADMIN", K::PermissionMissing, "The user is not an administrator of the account."),
@@ -165,6 +172,7 @@ const CODES: &[(&str, RejectionKind, &str)] = &[
         K::EnvelopeUnknown,
         "The user is neither the sender nor a recipient of the envelope.",
     ),
+    ("USER_NOT_FOUND", K::UserUnknown, "The user does not exist."),
 ];
 
 impl RejectionKind {
@@ -342,6 +350,8 @@ mod tests {
             (400, "", true, Unavailable),
             (404, "", false, Rejected(K::EnvelopeUnknown)),
             (404, "", true, Unavailable),
+            (404, "USER_NOT_FOUND", false, Rejected(K::UserUnknown)),
+            (400, "USER_DOES_NOT_EXIST_IN_SYSTEM", false, Rejected(K::UserUnknown)),
             (413, "", false, Rejected(K::TooLarge)),
             (413, "", true, Rejected(K::TooLarge)),
             (408, "", false, Unavailable),

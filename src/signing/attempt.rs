@@ -170,14 +170,17 @@ fn is_of_the_request(kind: RejectionKind) -> bool {
     use RejectionKind as Kind;
     !matches!(
         kind,
-        Kind::AllowanceExceeded
+        Kind::AccountUnknown
+            | Kind::AllowanceExceeded
             | Kind::EnvelopeClosed
+            | Kind::EnvelopeUnknown
             | Kind::FeatureMissing
             | Kind::NotInAccount
             | Kind::NotInSequence
             | Kind::PermissionMissing
             | Kind::SmsUnavailable
             | Kind::Unauthorized
+            | Kind::UserUnknown
             | Kind::WrongEnvironment
     )
 }

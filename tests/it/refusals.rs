@@ -557,3 +557,18 @@ async fn a_check_by_sms_that_docusign_left_out_is_told() {
         assert_eq!(timeline.matches("check_missing").count(), usize::from(!was_sent), "{timeline}");
     }
 }
+
+#[tokio::test]
+async fn a_create_for_which_docusign_finds_nothing_blames_the_sender_and_leaves_the_key_free() {
+    let daemon = TestDaemon::start().await;
+    daemon.create("warm", &order()).await;
+    let nothing =
+        json!({"fault": "status", "status": 404, "method": "POST", "path": "/envelopes", "count": 1});
+    daemon.fault(&nothing).await;
+    let refused = daemon.create("order-1", &order()).await;
+    assert_eq!(refused.status, StatusCode::BAD_GATEWAY, "{}", refused.text);
+    says(&refused, "wrong_base_uri", false, "countersign doctor");
+    assert_eq!(refused.body["provider"]["http_status"], 404, "{}", refused.text);
+    let made = daemon.create("order-1", &order()).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+}

@@ -273,7 +273,7 @@ const WHY: &[(&str, &str, &str)] = &[
     ),
     (
         "wrong_base_uri",
-        "The account is served by another DocuSign host than the one asked. One that was moved is followed to its new host by itself: this is said where DocuSign names no other host, or told less than a minute ago where the account lives.",
+        "The account is served by another DocuSign host than the one asked. One that was moved is followed to its new host by itself: this is said where DocuSign names no other host, or told less than a minute ago where the account lives. A create is answered so, too, if DocuSign finds nothing under the address of the account (a 404); its key stays free.",
         "the account is served by another host",
     ),
     (
