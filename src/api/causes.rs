@@ -73,6 +73,10 @@ impl From<&esign::Error> for Problem {
             {
                 problem.for_good()
             }
+            // Uploads of that size last as long.
+            esign::Error::Rejected(rejection) if rejection.kind == esign::RejectionKind::UploadsAlike => {
+                problem.retry_after(Duration::from_secs(30))
+            }
             esign::Error::Auth(cause) if problem.is_passing() => match &**cause {
                 auth::Error::ConnectionBusy { until } => problem.at(*until),
                 auth::Error::TokenRefused { retry_after: Some(after) } => problem.retry_after(*after),

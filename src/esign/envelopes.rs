@@ -171,7 +171,7 @@ impl Client {
         let body: Vec<Bytes> = wire::definition(new, brand.as_deref());
         let url = acting.url(["envelopes"]);
         let call = Call::new(Operation::CreateEnvelope, Method::POST, url, deadline).segments(body);
-        let answer = self.call(acting, call).await.map_err(unknown_account);
+        let answer = self.call(acting, call).await.map_err(of_create);
         let answer = answer.inspect_err(|error| self.doubt_reads(acting, new, error))?;
         let created: wire::answers::Envelope = answer.decode()?;
         let id = created.envelope_id.ok_or_else(|| answer.bad("it names no envelope"))?;
@@ -459,13 +459,20 @@ impl Client {
     }
 }
 
-/// There is no envelope yet that could be unknown: what does not exist is the account, at this host.
-fn unknown_account(error: Error) -> Error {
-    match error {
-        Error::Rejected(mut rejection) if rejection.kind == RejectionKind::EnvelopeUnknown => {
-            rejection.kind = RejectionKind::AccountUnknown;
-            Error::Rejected(rejection)
-        }
+/// What a refusal means of a create.
+fn of_create(error: Error) -> Error {
+    let mut rejection = match error {
+        Error::Rejected(rejection) => rejection,
+        other => return other,
+    };
+    let code = rejection.provider.code.as_deref().unwrap_or_default();
+    rejection.kind = match rejection.kind {
+        // There is no envelope yet that could be unknown: what does not exist is the account, at this host.
+        RejectionKind::EnvelopeUnknown => RejectionKind::AccountUnknown,
+        // With "PDF validation failed" it answers more than 70 uploads of the same bytes at once, over all accounts ("Rules
+        // and limits", read 2026-08). It is no word on the document, so the same may be taken a moment later.
+        RejectionKind::Other if code.eq_ignore_ascii_case("UNSPECIFIED_ERROR") => RejectionKind::UploadsAlike,
         other => other,
-    }
+    };
+    Error::Rejected(rejection)
 }

@@ -211,7 +211,7 @@ impl Error {
             | Self::Uncounted
             | Self::Unknown(_)
             | Self::Unrecorded => true,
-            Self::Rejected(rejection) => rejection.kind == K::NotInSequence,
+            Self::Rejected(rejection) => matches!(rejection.kind, K::NotInSequence | K::UploadsAlike),
             Self::Invalid(_) | Self::OtherAccount { .. } | Self::SmsAuthUnavailable | Self::SmsToSender => {
                 false
             }

@@ -90,6 +90,10 @@ kinds! {
     TooLarge = "payload_too_large", "Send smaller documents, or keep them in a template.";
     /// The token is refused, a fresh one too.
     Unauthorized = "provider_rejected", "Run `countersign doctor`: the upstream refuses tokens that it has just issued.";
+    /// It is taking in as many uploads of the same bytes as it may at once, as far as can be told: it gives no reason.
+    UploadsAlike = "provider_rate_limited",
+        "Repeat the call after the time in Retry-After; keep a document that many sign in a template, because DocuSign takes 70 \
+         uploads of the same bytes at once. If it goes on without such, check that the PDF opens without a password.";
     /// The user is not known, of the sender that it must be.
     UserUnknown = "sender_unknown_user",
         "Run `countersign doctor`: it says whether the sender's user_id is a user of this environment and of its account.";

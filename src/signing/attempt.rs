@@ -180,6 +180,7 @@ fn is_of_the_request(kind: RejectionKind) -> bool {
             | Kind::PermissionMissing
             | Kind::SmsUnavailable
             | Kind::Unauthorized
+            | Kind::UploadsAlike
             | Kind::UserUnknown
             | Kind::WrongEnvironment
     )

@@ -131,3 +131,18 @@ async fn what_a_create_is_refused_for_is_remembered_no_longer() {
     world.client.create_envelope(&acting, &draft.envelope(), world.deadline()).await.unwrap_err();
     assert!(world.client.known_template(&acting, id).is_none());
 }
+
+#[tokio::test]
+async fn what_a_create_is_refused_for_without_a_reason_is_no_word_on_it() {
+    let world = World::new().await;
+    world.will(Reply::error(400, "UNSPECIFIED_ERROR")).will(Reply::error(400, "UNSPECIFIED_ERROR"));
+    let draft = Draft::of(vec![file(&[])]);
+    let error = create(&world, &draft).await.unwrap_err();
+    assert_eq!((error.code(), error.retryable()), ("provider_rate_limited", true), "{error}");
+    assert_eq!((error.rejection(), error.doubt()), (Some(RejectionKind::UploadsAlike), Doubt::No));
+    assert!(error.fix().contains("in a template"));
+    // Of another call it says nothing that we know.
+    let (acting, envelope) = (world.acting().await, crate::domain::EnvelopeId::new("env-1"));
+    let error = world.client.void(&acting, &envelope, "x", world.deadline()).await.unwrap_err();
+    assert_eq!((error.code(), error.retryable()), ("provider_rejected", false), "{error}");
+}

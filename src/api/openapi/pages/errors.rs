@@ -168,7 +168,7 @@ const WHY: &[(&str, &str, &str)] = &[
     ),
     (
         "provider_rate_limited",
-        "The account's calls of this hour or these 30 seconds are spent, or kept for people who are already signing.",
+        "The account's calls of this hour or these 30 seconds are spent, or kept for people who are already signing. Or DocuSign refused a create with UNSPECIFIED_ERROR and no reason: it does so while more than 70 uploads of the same document are under way, over all accounts. The key stays free.",
         "no further calls are allowed until 2026-06-01T13:00:00Z",
     ),
     (
