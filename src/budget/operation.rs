@@ -32,6 +32,8 @@ macro_rules! words {
 words! {
     /// What the upstream is called for.
     Operation {
+        /// Read an account's settings.
+        AccountSettings = "account_settings",
         /// Correct a recipient.
         Correct = "recipient_correct",
         /// Create an envelope.
@@ -89,9 +91,12 @@ impl Operation {
     /// How urgent it is by itself.
     pub const fn priority(self) -> Priority {
         match self {
-            Self::CreateEnvelope | Self::Forward | Self::IdentityWorkflows | Self::Purge | Self::Template => {
-                Priority::NewWork
-            }
+            Self::AccountSettings
+            | Self::CreateEnvelope
+            | Self::Forward
+            | Self::IdentityWorkflows
+            | Self::Purge
+            | Self::Template => Priority::NewWork,
             Self::Document | Self::Envelope | Self::Find | Self::ListChanges | Self::Void => Priority::Check,
             Self::Correct | Self::CreateView | Self::Recipients => Priority::Signer,
         }

@@ -2,7 +2,7 @@
 //! and says what to do about each that does not hold.
 //!
 //! It changes nothing, here or at the upstream: it mints a token with each key, asks who that is, and reads what the
-//! settings rely on: the account's workflow for phones, and the templates that they name. What cannot be known because an
+//! settings rely on: the account's workflow for phones, what it says of embedded signing, and the templates that they name. What cannot be known because an
 //! earlier link is broken is skipped and says so, so that the first failure is the one to fix. No line holds a token, a
 //! key, or a person's name.
 //!
@@ -41,6 +41,7 @@
 //! | `wrong_base_uri` | the account lives on a host of another environment | online |
 //! | `template_unknown` | a template is not in the account of the sender that calls it its own, or a general one in no sender's | online |
 //! | `sms_workflow_absent` | the account cannot send codes by SMS | online |
+//! | `embedded_signing_forbidden` | a setting of the account forbids every create with an embedded signer | online |
 //! | `budget_low` | under a tenth of the hour's calls is left | online |
 //! | `connection_fails` | a customer has connected it, and the running daemon cannot act with that | online |
 //! | `clock_skew`, `consent_required`, `internal`, `key_rejected`, `malformed`, `provider_unavailable`, `rate_limited`, `refused`, `signing`, `token_refused`, `unavailable`, `unreachable` | another failure of a mint, or of what is asked with its token | online |

@@ -18,6 +18,7 @@
 //!
 //! Source: developers.docusign.com, eSignature REST API reference and concepts, read in mid 2026.
 
+mod account_settings;
 mod accounts;
 mod call;
 mod client;
@@ -39,6 +40,7 @@ mod wire;
 pub(crate) use client::read_refusal;
 
 pub use self::{
+    account_settings::Forbidding,
     accounts::{AccountBudget, Acting, SenderOptions},
     client::{Client, Deps, Observer, Options},
     documents::{DocumentRef, Download},

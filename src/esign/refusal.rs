@@ -49,6 +49,10 @@ macro_rules! kinds {
 kinds! {
     /// The access code breaks the account's rules.
     AccessCode = "provider_rejected", "Choose an access code that the account's rules allow.";
+    /// The account's settings forbid it, or it lacks a feature: DocuSign does not say which.
+    AccountForbids = "provider_rejected",
+        "Run `countersign doctor`, and have the DocuSign account's administrator set inSessionEnabled to true, and \
+         signerMustHaveAccount and signerMustLoginToSign to false, or enable the feature that the account lacks.";
     /// The account is not where it is asked for.
     AccountUnknown = "wrong_base_uri",
         "Run `countersign doctor`: it says whether the sender, its account and upstream.environment belong together.";
@@ -106,7 +110,7 @@ use RejectionKind as K;
 /// The vendor's codes that mean something to us, sorted (developers.docusign.com, esign-rest-api: error codes,
 /// rules and limits, recipient authentication).
 const CODES: &[(&str, RejectionKind, &str)] = &[
-    ("ACCOUNT_LACKS_PERMISSIONS", K::FeatureMissing, "The account lacks sufficient permissions."),
+    ("ACCOUNT_LACKS_PERMISSIONS", K::AccountForbids, "The account lacks sufficient permissions."),
     (
         "ACCOUNT_NOT_AUTHORIZED_FOR_ENVELOPE",
         K::EnvelopeUnknown,

@@ -170,7 +170,8 @@ fn is_of_the_request(kind: RejectionKind) -> bool {
     use RejectionKind as Kind;
     !matches!(
         kind,
-        Kind::AccountUnknown
+        Kind::AccountForbids
+            | Kind::AccountUnknown
             | Kind::AllowanceExceeded
             | Kind::EnvelopeClosed
             | Kind::EnvelopeUnknown

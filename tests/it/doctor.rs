@@ -75,7 +75,7 @@ async fn a_whole_chain_passes_with_a_line_for_every_link() {
     let checks = report["checks"].as_array().unwrap();
     let names: Vec<_> = checks.iter().map(|check| check["name"].as_str().unwrap()).collect();
     let wanted = "settings key ids scopes callers store audit_log public_URL daemon account_server clock token consent \
-                  redirect_URI user account base_URI API SMS_workflow budget templates";
+                  redirect_URI user account base_URI API SMS_workflow embedded_signing budget templates";
     assert_eq!(names.join(" "), wanted.replace('_', " "));
     let passed = |check: &&Value| check["status"] != "passed";
     // The daemon does not run.
@@ -103,7 +103,7 @@ async fn offline_asks_nobody() {
     let (output, report) = doctor(&emulated, &["--offline"], &[AUDIT]);
     assert!(output.status.success());
     let skipped = report["checks"].as_array().unwrap().iter().filter(|check| check["status"] == "skipped");
-    assert_eq!(skipped.count(), 13, "{report:#}");
+    assert_eq!(skipped.count(), 14, "{report:#}");
     assert_eq!(emulated.control("GET", "requests", &Value::Null).await["requests"], json!([]));
 }
 
@@ -430,6 +430,24 @@ async fn templates_are_asked_for_once_an_account_and_leave_it_half_of_its_calls(
     let mut others =
         checks.iter().filter(|check| check["name"] == "SMS workflow" || check["name"] == "budget");
     assert!(others.all(|check| check["status"] == "passed"), "{report:#}");
+}
+
+#[tokio::test]
+async fn a_setting_of_the_account_that_forbids_every_signing_is_named() {
+    let emulated = Emulated::start().await;
+    for (name, wrong, right) in [
+        ("inSessionEnabled", "false", "true"),
+        ("signerMustHaveAccount", "true", "false"),
+        ("signerMustLoginToSign", "true", "false"),
+    ] {
+        let set = async |value: &str| {
+            emulated.control("POST", "features", &json!({ "settings": { name: value } })).await;
+        };
+        set(wrong).await;
+        let change = format!("set {name} to {right}");
+        finds(&emulated, &[], &[], "embedded_signing_forbidden", &[name, &change]);
+        set(right).await;
+    }
 }
 
 #[tokio::test]

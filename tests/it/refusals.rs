@@ -572,3 +572,19 @@ async fn a_create_for_which_docusign_finds_nothing_blames_the_sender_and_leaves_
     let made = daemon.create("order-1", &order()).await;
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
 }
+
+#[tokio::test]
+async fn a_setting_of_the_account_that_forbids_every_signing_is_named_and_leaves_the_key_free() {
+    let daemon = TestDaemon::start().await;
+    let set = async |value: &str| {
+        let settings = json!({"settings": {"signerMustLoginToSign": value}});
+        daemon.control(Method::POST, "features", &settings).await;
+    };
+    set("true").await;
+    let refused = daemon.create("order-1", &order()).await;
+    says(&refused, "provider_rejected", false, "signerMustLoginToSign to false");
+    assert_eq!(refused.body["provider"]["code"], "ACCOUNT_LACKS_PERMISSIONS", "{}", refused.text);
+    set("false").await;
+    let made = daemon.create("order-1", &order()).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+}

@@ -3,6 +3,7 @@
 
 mod bench;
 mod connectable;
+mod embedded;
 mod templates;
 mod token;
 
@@ -35,7 +36,7 @@ use crate::{
 };
 
 /// All that is asked of the upstream, in the order of the chain; one group a sender.
-const CHAIN: [&str; 12] = [
+const CHAIN: [&str; 13] = [
     "account server",
     "clock",
     "token",
@@ -46,6 +47,7 @@ const CHAIN: [&str; 12] = [
     "base URI",
     "API",
     "SMS workflow",
+    embedded::EMBEDDED,
     "budget",
     "templates",
 ];
@@ -326,6 +328,7 @@ impl Bench<'_> {
                 Check::failed("SMS workflow", "upstream_unavailable", chain(&error).to_string(), fix)
             }
         };
+        let embedded = self.embedded_signing(&acting).await;
         let left = self.esign.budget().remaining(&acting.account);
         let detail = format!(
             "{} of {} calls left this hour (until {}), {} of {} in 30 s",
@@ -343,7 +346,7 @@ impl Bench<'_> {
         };
         // Last, because it takes the most calls.
         let templates = self.templates(&acting, answers).await;
-        vec![workflow, budget, templates]
+        vec![workflow, embedded, budget, templates]
     }
 }
 
