@@ -14,7 +14,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Entry;
+use super::{Entry, mark::Mark};
 use crate::digest::hex;
 
 /// Longest line that is taken for one of ours.
@@ -77,6 +77,16 @@ pub struct Broken {
 /// What is wrong with a line.
 #[derive(Debug, thiserror::Error)]
 pub enum Unsound {
+    /// It says nothing of a line that was noted before it begins.
+    #[error(
+        "the chain begins after {begin}, and {noted} was noted before: name the files that hold that line, too"
+    )]
+    BeginsLater {
+        /// What it goes on from.
+        begin: Head,
+        /// What was noted.
+        noted: Head,
+    },
     /// It is not of the form of a line.
     #[error("not a line of an audit log")]
     Form,
@@ -94,6 +104,14 @@ pub enum Unsound {
     /// The line before is not the one it was written after.
     #[error("it does not follow the line before: something was taken out, added, moved or repeated")]
     Link,
+    /// It has another line in the place of the one that was noted.
+    #[error("the chain has {found} where {noted} was noted: it was made anew, or is another one")]
+    Other {
+        /// What is there.
+        found: Head,
+        /// What was noted.
+        noted: Head,
+    },
     /// The last line has no end.
     #[error(
         "the line has no end: a write was cut short, or the file; the daemon cuts it off at its next start, \
@@ -153,48 +171,19 @@ fn hash(prev: &str, line: &[u8]) -> String {
     hex(context.finish().as_ref())
 }
 
-/// How far a chain has come, and which line of it was noted elsewhere: to find lines missing at the end.
-#[derive(Debug, Clone)]
-pub struct Mark {
-    noted: Head,
-    begin: Option<u64>,
-    is_passed: bool,
-}
-
-impl Mark {
-    /// Of this head, which was noted when its line had been written.
-    pub fn new(noted: Head) -> Self {
-        Self { noted, begin: None, is_passed: false }
-    }
-
-    fn pass(&mut self, head: &Head) {
-        self.begin.get_or_insert(head.seq);
-        self.is_passed |= *head == self.noted;
-    }
-
-    /// Whether a chain that ends so holds the noted line. What begins after it says nothing of it.
-    pub fn check(&self, end: &Head) -> Result<(), Unsound> {
-        let begins_later = self.begin.is_some_and(|begin| begin > self.noted.seq);
-        if self.is_passed || begins_later || *end == self.noted {
-            return Ok(());
-        }
-        Err(Unsound::Cut { end: end.clone(), noted: self.noted.clone() })
-    }
-}
-
 /// Checks a whole file. It must go on from `after`; with none, from wherever its first line says, which is
 /// how a file begins after a rotation.
 pub fn verify(input: impl BufRead, after: Option<&Head>) -> Result<Head, Broken> {
-    verify_past(input, after, None)
+    verify_past(input, after, [])
 }
 
-/// As [`verify`], and shows each line to the mark.
-pub fn verify_past(
+/// As [`verify`], and shows each line to the marks.
+pub fn verify_past<'a>(
     input: impl BufRead,
     after: Option<&Head>,
-    mark: Option<&mut Mark>,
+    marks: impl IntoIterator<Item = &'a mut Mark>,
 ) -> Result<Head, Broken> {
-    let whole = verify_whole_lines(input, after, mark)?;
+    let whole = verify_whole_lines(input, after, marks)?;
     if whole.torn.is_some() {
         return Err(Broken { line: whole.lines + 1, why: Unsound::Torn });
     }
@@ -223,11 +212,12 @@ pub(super) struct Torn {
 }
 
 /// As [`verify_past`], and takes a last line that has no end for none.
-pub(super) fn verify_whole_lines(
+pub(super) fn verify_whole_lines<'a>(
     mut input: impl BufRead,
     after: Option<&Head>,
-    mut mark: Option<&mut Mark>,
+    marks: impl IntoIterator<Item = &'a mut Mark>,
 ) -> Result<Whole, Broken> {
+    let mut marks: Vec<&mut Mark> = marks.into_iter().collect();
     let (mut head, mut lines, mut bytes) = (after.cloned(), 0, 0);
     let mut text = Vec::new();
     loop {
@@ -245,7 +235,7 @@ pub(super) fn verify_whole_lines(
             return Ok(whole);
         }
         let next = check(&mut text, head.as_ref()).map_err(broken)?;
-        if let Some(mark) = &mut mark {
+        for mark in &mut marks {
             mark.pass(&next);
         }
         head = Some(next);

@@ -24,6 +24,7 @@
 //! start and at the end, and `countersign audit verify` prints it.
 
 pub mod chain;
+pub mod mark;
 pub mod noted;
 mod writer;
 

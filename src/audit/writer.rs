@@ -29,7 +29,8 @@ use tokio::sync::oneshot;
 
 use super::{
     Entry, Error, Found,
-    chain::{self, Head, Mark, Torn, Whole},
+    chain::{self, Head, Torn, Whole},
+    mark::Mark,
     noted,
 };
 use crate::clock::SharedClock;

@@ -11,11 +11,7 @@ use anyhow::Context as _;
 
 use super::{output, progress::Reading};
 use crate::{
-    audit::{
-        Head,
-        chain::{self, Mark},
-        noted,
-    },
+    audit::{Head, chain, mark::Mark, noted},
     evidence::{self, Verified},
 };
 
@@ -34,7 +30,7 @@ enum Command {
     /// Finds every line that was changed, taken out, added, moved or repeated. Missing lines at the end (or an older
     /// copy) are found by comparison with FILE.head, which the daemon keeps beside the log, so copy both. A file made
     /// anew is found only against a head noted on another machine: the daemon writes it into its log at start and at
-    /// the end, and `--head` compares.
+    /// the end, this command prints it, and `--head` compares, however far the log has come since.
     ///
     /// A file that is a bundle of evidence (`GET /v1/signings/{id}/evidence`) is checked as one: that nothing in it
     /// was changed, who signed it, and that its lines of the audit log are whole; with log files beside it also
@@ -50,7 +46,8 @@ struct Verify {
     /// The head that the chain before these files ended with (SEQ:HASH); left out: they begin with line 1.
     #[arg(long, value_name = "HEAD")]
     after: Option<Head>,
-    /// The head that the chain must end with (SEQ:HASH).
+    /// A head noted earlier, which the chain must go through or end with (SEQ:HASH). Of a rotated log name the
+    /// files from the one that holds that line.
     #[arg(long, value_name = "HEAD")]
     head: Option<Head>,
     /// The JWK set that bundles must be signed with: /.well-known/jwks.json, noted when it was known to be
@@ -79,7 +76,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             None => return Ok(ExitCode::FAILURE),
         }
     }
-    if !logs.is_empty() && !check_log(&logs, verify.after, verify.head)? {
+    if !logs.is_empty() && !check_log(&logs, verify.after, verify.head.as_ref())? {
         return Ok(ExitCode::FAILURE);
     }
     for (path, good) in verified {
@@ -92,15 +89,17 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Checks the chain through these files; says what is wrong with it.
-fn check_log(files: &[&PathBuf], after: Option<Head>, wanted: Option<Head>) -> anyhow::Result<bool> {
+fn check_log(files: &[&PathBuf], after: Option<Head>, wanted: Option<&Head>) -> anyhow::Result<bool> {
     let begin = after.unwrap_or_else(Head::genesis);
     let mut head = begin.clone();
     // Read first: the log of a running daemon is never behind it.
     let known = files.last().map(|last| noted::read(last)).transpose().context("the noted head")?.flatten();
     let mut mark = known.map(Mark::new);
+    let mut wanted_mark = wanted.map(|wanted| Mark::after(&begin, wanted.clone()));
     let reading = Reading::start("checking the chain", length(files)?);
     for path in files {
-        head = match chain::verify_past(BufReader::new(reading.of(open(path)?)), Some(&head), mark.as_mut()) {
+        let marks = mark.iter_mut().chain(&mut wanted_mark);
+        head = match chain::verify_past(BufReader::new(reading.of(open(path)?)), Some(&head), marks) {
             Ok(head) => head,
             Err(broken) => {
                 drop(reading);
@@ -119,9 +118,8 @@ fn check_log(files: &[&PathBuf], after: Option<Head>, wanted: Option<Head>) -> a
         };
     }
     drop(reading);
-    let has_other = wanted.is_some();
-    if let Some(wanted) = wanted.filter(|wanted| *wanted != head) {
-        output::note(format_args!("the chain ends with {head}, not with {wanted}: it was cut, or made anew"));
+    if let Some(Err(unsound)) = wanted_mark.map(|mark| mark.require(&head)) {
+        output::note(unsound);
         return Ok(false);
     }
     match mark.map(|mark| mark.check(&head)) {
@@ -129,8 +127,10 @@ fn check_log(files: &[&PathBuf], after: Option<Head>, wanted: Option<Head>) -> a
             output::note(unsound);
             return Ok(false);
         }
-        None if !has_other => {
-            output::note("no FILE.head beside it and no --head: missing lines at its end do not show");
+        None if wanted.is_none_or(|wanted| *wanted != head) => {
+            output::note(
+                "no FILE.head beside it, nor a --head that it ends with: missing lines at its end do not show",
+            );
         }
         Some(Ok(())) | None => {}
     }

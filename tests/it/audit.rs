@@ -87,6 +87,47 @@ async fn s6_every_use_of_the_key_is_a_line_and_an_edit_is_found() {
 }
 
 #[tokio::test]
+async fn s6_a_head_that_was_noted_earlier_is_a_line_that_the_chain_must_go_through() {
+    let directory = TempDir::new();
+    let path = directory.0.join("audit.jsonl");
+    let settings = format!("[audit]\nfile = \"{}\"\n", path.display());
+    let daemon = TestDaemon::builder().with(&settings).start().await;
+    let created = daemon.create("noted", &order()).await;
+    assert_eq!(created.status, 201, "{}", created.text);
+    let void = format!("/v1/signings/{}/void", created.id());
+    assert_eq!(daemon.post(&void, &json!({ "reason": "ordered twice" })).await.status, 200);
+    daemon.stop().await;
+    let text = fs::read_to_string(&path).unwrap();
+    let noted = |at: usize| {
+        let line: Value = serde_json::from_str(text.lines().nth(at - 1).unwrap()).unwrap();
+        format!("{at}:{}", line["hash"].as_str().unwrap())
+    };
+    let count = text.lines().count();
+    assert!(count >= 4, "a mint, a create, a view and a void: {text}");
+    let file = path.display().to_string();
+    for at in [1, 2, count] {
+        let (code, said) = verify(&[&file, "--head", &noted(at)]);
+        assert_eq!((code, said.contains(&noted(count))), (Some(0), true), "{said}");
+    }
+    let forged = format!("2:{}", "f".repeat(64));
+    let (code, said) = verify(&[&file, "--head", &forged]);
+    assert_eq!((code, said.contains("made anew")), (Some(1), true), "{said}");
+
+    // The file in use after a rotation, and those before it gone.
+    let rest: String = text.split_inclusive('\n').skip(2).collect();
+    let later = directory.0.join("later.jsonl");
+    fs::write(&later, rest).unwrap();
+    let later = later.display().to_string();
+    let rotated = |head: &str| verify(&[&later, "--after", &noted(2), "--head", head]);
+    for at in [2, 3, count] {
+        let (code, said) = rotated(&noted(at));
+        assert_eq!(code, Some(0), "{said}");
+    }
+    let (code, said) = rotated(&noted(1));
+    assert_eq!((code, said.contains("name the files that hold that line")), (Some(1), true), "{said}");
+}
+
+#[tokio::test]
 async fn s6_a_create_and_its_view_are_written_down_together_before_the_post() {
     let directory = TempDir::new();
     let path = directory.0.join("audit.jsonl");
