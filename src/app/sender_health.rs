@@ -23,7 +23,7 @@ use crate::{
 
 /// The code of a sender that still lacks consent, because somebody else gave theirs.
 const CONSENT_BY_OTHER: &str = "consent_by_another_user";
-/// The code of a sender one of whose keys is of no use.
+/// The code of a sender one of whose keys DocuSign refuses.
 const KEY_REJECTED: &str = "key_rejected";
 /// How often the senders' state is carried over to health.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -204,30 +204,30 @@ fn together(parts: &Parts) -> Reason {
 
 /// The code of what is wrong with a sender: of what keeps it from acting, or else of a key that will be needed.
 fn trouble(status: &SenderStatus) -> Option<&'static str> {
-    let is_bad = |key: &KeyStatus| key.defect.is_some() || key.state == KeyState::Rejected;
-    let of_a_key = || status.keys.iter().any(is_bad).then_some(KEY_REJECTED);
+    let of_a_key = || status.keys.iter().find_map(bad_key).map(|(code, _)| code);
     status.trouble().map(|(error, _)| error.code()).or_else(of_a_key)
 }
 
-/// What is wrong with a key, and what to do about it.
-fn bad_key(key: &KeyStatus) -> Option<String> {
-    let defect = key.defect.as_ref().map(|defect| format!("a key is bad: {defect}"));
+/// What is wrong with a key, as a word and in words, and what to do about it.
+fn bad_key(key: &KeyStatus) -> Option<(&'static str, String)> {
+    let defect = key.defect.as_ref().map(|it| (it.defect.code(), format!("a key is bad: {it}")));
     let print = key.fingerprint.filter(|_| key.state == KeyState::Rejected);
     let refused = || {
         let print = print?;
-        Some(format!(
+        let why = format!(
             "DocuSign refuses the key {print}: upload its public half to the app (Apps and Keys), or take it out of `keys`"
-        ))
+        );
+        Some((KEY_REJECTED, why))
     };
     defect.or_else(refused)
 }
 
 /// A sender that nobody needs now. A bad key is said before somebody does: the next mint may need it.
-fn idle(part: String, bad_key: Option<String>) -> Reason {
+fn idle(part: String, bad_key: Option<(&'static str, String)>) -> Reason {
     let detail = "idle; a token is minted when somebody asks";
-    let Some(why) = bad_key else { return Reason::new(part, Status::Ready, detail) };
+    let Some((code, why)) = bad_key else { return Reason::new(part, Status::Ready, detail) };
     let degraded = Reason::new(part, Status::Degraded, format!("{detail}, but {why}"));
-    Reason { code: Some(KEY_REJECTED), ..degraded }
+    Reason { code: Some(code), ..degraded }
 }
 
 /// An outage of the account server while a token is valid is degraded, not unready (rule H1).
@@ -249,7 +249,7 @@ fn judge(status: &SenderStatus) -> Reason {
     let is_missing = status.consent == Consent::Missing;
     let (state, detail) = match (status.has_token(), why) {
         (true, None) => match &bad_key {
-            Some(why) => (Status::Degraded, format!("the token is valid, but {why}")),
+            Some((_, why)) => (Status::Degraded, format!("the token is valid, but {why}")),
             None => (Status::Ready, "acts with a valid token".to_owned()),
         },
         (true, Some(why)) => (Status::Degraded, format!("the token is valid, its refresh fails: {why}")),
@@ -260,7 +260,7 @@ fn judge(status: &SenderStatus) -> Reason {
     let code = failure
         .map(|failure| failure.error.code())
         .or(is_missing.then_some("consent_required"))
-        .or(bad_key.map(|_| KEY_REJECTED));
+        .or(bad_key.map(|(code, _)| code));
     let reason = Reason {
         code,
         next_try: failure.map(|failure| failure.next_try),
@@ -290,6 +290,7 @@ mod tests {
     fn key(state: KeyState) -> KeyStatus {
         KeyStatus {
             origin: "key.pem".to_owned(),
+            number: Some(0),
             fingerprint: Some(Fingerprint::of_spki(b"a key")),
             bits: Some(2_048),
             state,
@@ -324,12 +325,13 @@ mod tests {
         assert_eq!(trouble(&well), None);
         let defect = signing_key::Error { origin: "key.pem".into(), defect: signing_key::Defect::Empty };
         let broken = KeyStatus { defect: Some(Arc::new(defect)), ..key(KeyState::Broken) };
-        for bad in [key(KeyState::Rejected), broken] {
+        // DocuSign has refused nothing where there is no key to show it.
+        for (bad, code) in [(key(KeyState::Rejected), KEY_REJECTED), (broken, "key_unusable")] {
             let status = idle_with(vec![key(KeyState::Active), bad]);
             let told = judge(&status);
-            assert_eq!((told.status, told.code), (Status::Degraded, Some(KEY_REJECTED)), "{told:?}");
+            assert_eq!((told.status, told.code), (Status::Degraded, Some(code)), "{told:?}");
             assert!(told.detail.starts_with("idle; ") && told.detail.contains(", but "), "{told:?}");
-            assert_eq!(trouble(&status), Some(KEY_REJECTED), "of very many, too");
+            assert_eq!(trouble(&status), Some(code), "of very many, too");
         }
     }
 }

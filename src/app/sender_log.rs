@@ -1,8 +1,9 @@
 //! What the log says of senders: one line when one can act, cannot any more, or can again; and one when a key
 //! is taken or refused. Not one an attempt: a sender that waits for a person asks again for as long as it takes.
 //!
-//! It must never log a token, an assertion or where a key lies: a key is its fingerprint. A consent link is
-//! logged without its state, which is the visitor's who was given it.
+//! It must never log a token or an assertion. A key is its fingerprint; one that was never read has none, and is the
+//! place in the settings that names it. A consent link is logged without its state, which is the visitor's who was
+//! given it.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,8 +12,9 @@ use crate::{
     auth::{
         Error, SenderStatus,
         consent::{self, Consent, ConsentBy},
-        key_ring::KeyState,
+        key_ring::{KeyState, KeyStatus},
     },
+    telemetry::chain,
 };
 
 /// What was last said of each sender.
@@ -25,8 +27,16 @@ struct Stand {
     acts: Acts,
     /// Why its last mint failed, in a word.
     cause: Option<&'static str>,
-    /// Its keys, by fingerprint.
-    keys: BTreeMap<String, KeyState>,
+    keys: BTreeMap<KeyName, KeyState>,
+}
+
+/// What a key is called here.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum KeyName {
+    /// Its fingerprint.
+    Read(String),
+    /// Its number in the settings' list, and why nothing could be read there: another reason is news.
+    Unread(usize, String),
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,8 +61,10 @@ enum News {
     CannotAct,
     /// A key is accepted: a token was earned with it, which may be another sender's of the same app.
     KeyTaken(String),
-    /// A key is refused, or its file is bad.
-    KeyBad(String, KeyState),
+    /// DocuSign refuses a key.
+    KeyRefused(String),
+    /// Where the settings name a key none can be read, and why.
+    KeyUnread(usize, String),
 }
 
 impl Said {
@@ -83,7 +95,7 @@ impl Stand {
             // Idle, or just started: what was known of it stands.
             (false, None) => before,
         };
-        let key = |key: &crate::auth::key_ring::KeyStatus| Some((key.fingerprint?.to_string(), key.state));
+        let key = |key: &KeyStatus| Some((KeyName::of(key)?, key.state));
         Self { acts, cause: failure, keys: status.keys.iter().filter_map(key).collect() }
     }
 
@@ -96,16 +108,23 @@ impl Stand {
             (_, Acts::No) if self.acts != before.acts || self.cause != before.cause => Some(News::CannotAct),
             _ => None,
         };
-        let of_keys = self.keys.iter().filter_map(|(print, state)| {
-            let was = before.keys.get(print);
-            match state {
-                _ if was == Some(state) => None,
-                KeyState::Broken | KeyState::Rejected => Some(News::KeyBad(print.clone(), *state)),
-                KeyState::Active => Some(News::KeyTaken(print.clone())),
-                KeyState::Standby | KeyState::Unproven => None,
-            }
+        let of_keys = self.keys.iter().filter_map(|(name, state)| match (name, state) {
+            _ if before.keys.get(name) == Some(state) => None,
+            (KeyName::Unread(number, why), _) => Some(News::KeyUnread(*number, why.clone())),
+            (KeyName::Read(print), KeyState::Rejected) => Some(News::KeyRefused(print.clone())),
+            (KeyName::Read(print), KeyState::Active) => Some(News::KeyTaken(print.clone())),
+            (KeyName::Read(_), KeyState::Broken | KeyState::Standby | KeyState::Unproven) => None,
         });
         of_keys.chain(of_token).collect()
+    }
+}
+
+impl KeyName {
+    fn of(key: &KeyStatus) -> Option<Self> {
+        match key.fingerprint {
+            Some(print) => Some(Self::Read(print.to_string())),
+            None => Some(Self::Unread(key.number?, chain(key.defect.as_deref()?).to_string())),
+        }
     }
 }
 
@@ -121,18 +140,15 @@ fn log(parts: &Parts, status: &SenderStatus, news: &News) {
                 "DocuSign accepts this key, and it signs from now on"
             );
         }
-        News::KeyBad(fingerprint, state) => {
-            let fix = match state {
-                KeyState::Rejected => {
-                    "register its public half at DocuSign, or take it out of the settings; it is tried again by \
-                     itself, and until then the next key signs"
-                }
-                _ => {
-                    "put a good file in its place; it is read again by itself, and until then the next key signs"
-                }
-            };
-            let state = state.as_str();
-            tracing::warn!(sender, key.fingerprint = fingerprint, state, fix, "this key cannot be used now");
+        News::KeyRefused(fingerprint) => {
+            let fix = "register its public half at DocuSign, or take it out of the settings; it is tried again by \
+                       itself, and until then the next key signs";
+            tracing::warn!(sender, key.fingerprint = fingerprint, fix, "DocuSign refuses this key");
+        }
+        News::KeyUnread(number, why) => {
+            let fix = "put a good file in its place; it is read again by itself, and until then the other keys sign";
+            let setting = format!("keys.{number}");
+            tracing::warn!(sender, key.setting = setting, error = why, fix, "a key cannot be read");
         }
         News::Ails | News::CannotAct => {
             let Some((error, _)) = status.trouble() else { return };
@@ -193,12 +209,31 @@ mod tests {
 
     #[test]
     fn a_key_that_is_taken_or_refused_is_one_line() {
-        let with = |state| Stand { keys: BTreeMap::from([("a".to_owned(), state)]), ..Stand::default() };
+        let name = || KeyName::Read("a".to_owned());
+        let with = |state| Stand { keys: BTreeMap::from([(name(), state)]), ..Stand::default() };
         let (fresh, bad) = (with(KeyState::Unproven), with(KeyState::Rejected));
         assert_eq!(fresh.since(&Stand::default()), []);
-        assert_eq!(bad.since(&fresh), [News::KeyBad("a".to_owned(), KeyState::Rejected)]);
+        assert_eq!(bad.since(&fresh), [News::KeyRefused("a".to_owned())]);
         assert_eq!(bad.since(&bad), []);
         assert_eq!(with(KeyState::Active).since(&bad), [News::KeyTaken("a".to_owned())]);
         assert_eq!(with(KeyState::Standby).since(&with(KeyState::Active)), []);
+    }
+
+    #[test]
+    fn t10_a_key_that_cannot_be_read_is_one_line_until_the_reason_is_another() {
+        let with = |why: &str| Stand {
+            keys: BTreeMap::from([
+                (KeyName::Read("a".to_owned()), KeyState::Active),
+                (KeyName::Unread(1, why.to_owned()), KeyState::Broken),
+            ]),
+            ..Stand::default()
+        };
+        let well =
+            Stand { keys: BTreeMap::from([(KeyName::Read("a".to_owned()), KeyState::Active)]), ..with("") };
+        let unread = |why: &str| vec![News::KeyUnread(1, why.to_owned())];
+        assert_eq!(with("it is not there").since(&well), unread("it is not there"));
+        assert_eq!(with("it is not there").since(&with("it is not there")), []);
+        assert_eq!(with("it is empty").since(&with("it is not there")), unread("it is empty"));
+        assert_eq!(well.since(&with("it is empty")), []);
     }
 }

@@ -158,6 +158,8 @@ impl KeyState {
 pub struct KeyStatus {
     /// The file, or "inline value".
     pub origin: String,
+    /// Its number in the list that the settings give, from 0; none if it stands there no longer.
+    pub number: Option<usize>,
     /// None if nothing readable was ever there.
     pub fingerprint: Option<Fingerprint>,
     /// The size of its modulus.
@@ -329,15 +331,16 @@ impl KeyRing {
     pub fn status(&self) -> Vec<KeyStatus> {
         let ring = self.lock();
         let mut all = Vec::new();
-        for slot in &ring.slots {
-            let origin = slot.place.to_string();
+        for (number, slot) in ring.slots.iter().enumerate() {
+            let (number, origin) = (Some(number), slot.place.to_string());
             let mut defect = slot.defect.clone();
             for held in slot.held() {
-                all.push(held.status(&origin, defect.take(), ring.active));
+                all.push(held.status(number, &origin, defect.take(), ring.active));
             }
             if let Some(defect) = defect {
                 all.push(KeyStatus {
                     origin,
+                    number,
                     fingerprint: None,
                     bits: None,
                     state: KeyState::Broken,
@@ -348,7 +351,7 @@ impl KeyRing {
             }
         }
         let last = ring.last_resort.iter();
-        all.extend(last.map(|last| last.held.status(&last.place.to_string(), None, ring.active)));
+        all.extend(last.map(|last| last.held.status(None, &last.place.to_string(), None, ring.active)));
         all
     }
 
@@ -378,7 +381,10 @@ impl Slot {
                 if self.defect.as_ref().is_some_and(|known| known.to_string() == error.to_string()) {
                     return false;
                 }
-                tracing::warn!(key.file = %self.place, %error, "a key file changed and is bad now: the key read before stays");
+                // Where none was read before, that is how the sender stands, which is told with it.
+                if self.current.is_some() {
+                    tracing::warn!(key.file = %self.place, %error, "a key file changed and is bad now: the key read before stays");
+                }
                 self.defect = Some(Arc::new(error));
                 return false;
             }
@@ -413,6 +419,7 @@ impl Held {
 
     fn status(
         &self,
+        number: Option<usize>,
         origin: &str,
         defect: Option<Arc<signing_key::Error>>,
         active: Option<Fingerprint>,
@@ -428,6 +435,7 @@ impl Held {
         };
         KeyStatus {
             origin: origin.to_owned(),
+            number,
             fingerprint: Some(self.signer.fingerprint()),
             bits: Some(self.signer.bits()),
             state,

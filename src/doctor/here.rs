@@ -82,7 +82,7 @@ async fn key(config: &Config, source: Result<KeySource, ConfigError>, now: Times
     let (fingerprint, bits) = match source.examine().await {
         Ok((fingerprint, bits)) => (fingerprint.to_string(), bits),
         Err(error) => {
-            let (code, fix) = unusable(&error.defect);
+            let (code, fix) = (error.defect.code(), fix_of(&error.defect));
             return Check::failed("key", code, chain(&error).to_string(), fix);
         }
     };
@@ -106,30 +106,24 @@ fn age(source: &KeySource, now: Timestamp) -> Option<String> {
     })
 }
 
-/// What is wrong with a key, and what to do.
-fn unusable(defect: &Defect) -> (&'static str, &'static str) {
+/// What to do about a key that is of no use.
+fn fix_of(defect: &Defect) -> &'static str {
     match defect {
-        Defect::Truncated | Defect::NoPem => (
-            "key_truncated",
-            "Copy the whole key again, from -----BEGIN to -----END with both lines; `countersign keygen` makes a new one.",
-        ),
-        Defect::PublicKey | Defect::Certificate | Defect::NotRsa | Defect::OtherLabel | Defect::OpenSsh => (
-            "key_wrong_kind",
-            "Put the RSA private key there (PEM: RSA PRIVATE KEY or PRIVATE KEY); its public half goes to DocuSign.",
-        ),
-        Defect::Device(_) => (
-            "key_device_unusable",
-            "See that the device is there, and that token and object of the key, signer.pkcs11_module and its PIN are right: \
-             after a wrong PIN or two it may lock itself.",
-        ),
-        Defect::TooWide { .. } => ("key_file_too_open", "Run chmod 600 on the file, as its owner."),
-        Defect::Unreadable(_) => {
-            ("key_unreadable", "Put the key there, and give the file to the user that the daemon runs as.")
+        Defect::Truncated | Defect::NoPem => {
+            "Copy the whole key again, from -----BEGIN to -----END with both lines; `countersign keygen` makes a new one."
         }
-        _ => (
-            "key_unusable",
-            "Put a readable RSA private key (PEM, mode 0600) where the setting points; `countersign keygen` makes one.",
-        ),
+        Defect::PublicKey | Defect::Certificate | Defect::NotRsa | Defect::OtherLabel | Defect::OpenSsh => {
+            "Put the RSA private key there (PEM: RSA PRIVATE KEY or PRIVATE KEY); its public half goes to DocuSign."
+        }
+        Defect::Device(_) => {
+            "See that the device is there, and that token and object of the key, signer.pkcs11_module and its PIN are right: \
+             after a wrong PIN or two it may lock itself."
+        }
+        Defect::TooWide { .. } => "Run chmod 600 on the file, as its owner.",
+        Defect::Unreadable(_) => "Put the key there, and give the file to the user that the daemon runs as.",
+        _ => {
+            "Put a readable RSA private key (PEM, mode 0600) where the setting points; `countersign keygen` makes one."
+        }
     }
 }
 

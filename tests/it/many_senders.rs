@@ -130,7 +130,7 @@ async fn h1_of_very_many_senders_a_bad_key_and_a_wrong_account_are_told_too() {
     };
     daemon.run_clock("the account", async || says("lost (sender_not_in_account)").await).await;
     std::fs::write(&daemon.emulator.ready().private_key_file, "no key").unwrap();
-    daemon.run_clock("the key", async || says("system (key_rejected)").await).await;
+    daemon.run_clock("the key", async || says("system (key_truncated)").await).await;
     assert_eq!(daemon.ops("/readyz").await.status, 200, "the key that was read before still signs");
 }
 

@@ -342,6 +342,26 @@ async fn a_key_that_docusign_refuses_leaves_the_sender_acting_and_is_told() {
 }
 
 #[tokio::test]
+async fn t10_a_key_that_cannot_be_read_is_taken_beside_a_good_one_and_is_no_key_that_docusign_refuses() {
+    let daemon = TestDaemon::start().await;
+    let (file, folder) = (daemon.emulator.ready().private_key_file.clone(), TempDir::new());
+    let missing = folder.0.join("missing.pem");
+    let old = format!("keys = [\"{}\"]", file.display());
+    let both = format!("keys = [\"{}\", \"{}\"]", file.display(), missing.display());
+    let config = Config::from_toml(&daemon.settings().replacen(&old, &both, 1)).unwrap();
+    daemon.parts().reload(&config).await.unwrap();
+    let keys = daemon.parts().auth.status("system").unwrap().keys;
+    let numbers: Vec<_> = keys.iter().map(|key| (key.number, key.fingerprint.is_some())).collect();
+    assert_eq!(numbers, [(Some(0), true), (Some(1), false)]);
+    let is_told = async || daemon.ops("/readyz").await.text.contains("\"key_unreadable\"");
+    daemon.run_clock("the bad key", is_told).await;
+    let shown = daemon.ops("/readyz").await;
+    assert_eq!((shown.status.as_u16(), &shown.body["status"]), (200, &json!("degraded")), "{}", shown.text);
+    assert!(!shown.text.contains("key_rejected"), "{}", shown.text);
+    assert_eq!(daemon.create("meanwhile", &order()).await.status, 201);
+}
+
+#[tokio::test]
 async fn what_is_logged_of_a_request_names_its_trace_whatever_the_level_is() {
     let edit = |text: String| {
         let rights = "return_origins = []\nenforcement = \"audit\"";

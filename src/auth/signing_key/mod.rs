@@ -197,6 +197,29 @@ pub enum Defect {
     ),
 }
 
+impl Defect {
+    /// It as one word of a closed set: the same for health and for `doctor`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Device(_) => "key_device_unusable",
+            Self::Example => "key_is_example",
+            Self::TooWide { .. } => "key_file_too_open",
+            Self::NoPem | Self::Truncated => "key_truncated",
+            Self::Unreadable(_) => "key_unreadable",
+            Self::Certificate | Self::NotRsa | Self::OpenSsh | Self::OtherLabel | Self::PublicKey => {
+                "key_wrong_kind"
+            }
+            Self::Empty
+            | Self::Encrypted
+            | Self::Inconsistent
+            | Self::NotAFile
+            | Self::SignerAway
+            | Self::Size { .. }
+            | Self::TooLong => "key_unusable",
+        }
+    }
+}
+
 /// What the system said, in plain words for what happens most: the path is wrong.
 fn unreadable(error: &std::io::Error) -> String {
     match error.kind() {
