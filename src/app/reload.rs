@@ -32,8 +32,8 @@ impl Parts {
             let settings = waiting.join(", ");
             tracing::warn!(settings, "these settings have changed and wait for a restart");
         }
-        // A sender whose keys are broken says so in its status.
-        self.auth.wake_those_in_use().await;
+        // Whoever sent the signal may have mended what these wait for. A token that is good is kept.
+        self.auth.wake_those_in_trouble().await;
         Ok(())
     }
 

@@ -305,6 +305,13 @@ impl KeyRing {
         due.count() > 0
     }
 
+    /// Whether a mint may show that a key works of which that is not known: none has earned a token yet, or one was
+    /// rejected, and its public half may be registered by now.
+    pub(super) fn wants_proof(&self) -> bool {
+        let ring = self.lock();
+        ring.active.is_none() || ring.slots.iter().flat_map(Slot::held).any(|held| held.rejections > 0)
+    }
+
     /// Looks whether files changed, and reads those. Answers whether there is a new key to prove.
     pub async fn look(&self) -> bool {
         let _one_at_a_time = self.looking.lock().await;

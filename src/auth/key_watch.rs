@@ -34,6 +34,25 @@ impl Auth {
         });
     }
 
+    /// Wakes those in use to whom it may make a difference that somebody has just mended something (rule T4): who
+    /// cannot get the next token, and one for each ring that a mint may prove. Nobody else: DocuSign would have a good
+    /// token kept.
+    pub async fn wake_those_in_trouble(&self) {
+        self.look_at_keys().await;
+        let mut unproven = HashMap::new();
+        for sender in self.inner.senders.load_full().values() {
+            let Some(cache) = sender.live() else { continue };
+            if cache.is_in_trouble() {
+                cache.wake();
+            } else if let Some(ring) = sender.ring().filter(|ring| ring.wants_proof()) {
+                unproven.insert(Arc::as_ptr(&ring).addr(), ring);
+            }
+        }
+        for ring in unproven.into_values() {
+            self.have_proven(&ring);
+        }
+    }
+
     /// Looks at each ring once, whoever shares it.
     async fn look_at_keys(&self) {
         let senders = self.inner.senders.load_full();

@@ -414,14 +414,6 @@ impl Auth {
         self.inner.options.signer.as_ref().map(SignerProcess::status)
     }
 
-    /// Wakes every sender that is in use (rule T4).
-    pub async fn wake_those_in_use(&self) {
-        for status in self.statuses_in_use() {
-            // One that is gone meanwhile needs no wake-up.
-            let _ = self.wake(&status.name).await;
-        }
-    }
-
     /// Whether there are so many senders that each one by itself tells little.
     pub fn is_crowded(&self) -> bool {
         self.inner.senders.load().len() > CROWD

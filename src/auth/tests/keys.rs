@@ -210,3 +210,42 @@ async fn s4_no_readable_key_is_refused_at_the_start_with_its_reason() {
     assert!(error.to_string().contains("/nonexistent/key.pem"), "{error}");
     assert_eq!(daemon.auth.token("system").await.unwrap_err().code(), "sender_unknown");
 }
+
+#[tokio::test]
+async fn t4_a_reload_has_those_in_trouble_mint_at_once_and_nobody_whose_token_is_good() {
+    let daemon = Daemon::start(0).await;
+    let (first, second) = (fresh_key(), fresh_key());
+    daemon.server.keys.lock().unwrap().push(second.clone());
+    daemon.register(vec![inline(&second)]).await;
+    daemon.auth.token("system").await.unwrap();
+    let exchanges = daemon.server.exchanges();
+    for _ in 0..3 {
+        daemon.pass(5);
+        daemon.auth.wake_those_in_trouble().await;
+        // Enough for the refresher to begin.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!daemon.auth.status("system").unwrap().is_refreshing);
+    }
+    // One mint that is asked for is the next one.
+    daemon.pass(5);
+    daemon.meanwhile(daemon.auth.prove("system")).await.unwrap();
+    assert_eq!(daemon.server.exchanges(), exchanges + 1);
+
+    // Its consent is withdrawn, and granted a moment later.
+    *daemon.server.has_consent.lock().unwrap() = false;
+    daemon.pass(5);
+    assert!(daemon.meanwhile(daemon.auth.prove("system")).await.is_err());
+    *daemon.server.has_consent.lock().unwrap() = true;
+    daemon.auth.wake_those_in_trouble().await;
+    daemon.after(2, "the mint", |status| status.failure.is_none()).await;
+
+    // A new key in front, whose public half comes late.
+    daemon.register(vec![inline(&first), inline(&second)]).await;
+    daemon.auth.token("system").await.unwrap();
+    assert_eq!(daemon.key_states(), [KeyState::Rejected, KeyState::Active]);
+    daemon.server.keys.lock().unwrap().push(first);
+    daemon.auth.wake_those_in_trouble().await;
+    daemon.after(2, "the mint", |status| status.keys[0].state == KeyState::Active).await;
+}

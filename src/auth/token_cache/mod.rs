@@ -304,6 +304,13 @@ impl TokenCache {
         (!held.is_zero()).then_some(held)
     }
 
+    /// Whether the last mint failed, or the next one is held back.
+    pub fn is_in_trouble(&self) -> bool {
+        let now = self.shared.around.clock.uptime();
+        let control = self.shared.lock();
+        control.failed.is_some() || now < control.held_until
+    }
+
     /// Whether it was closed, or dropped for idleness.
     pub fn is_dropped(&self) -> bool {
         self.shared.around.closed.is_cancelled() || self.shared.lock().driver == Driver::Dropped
