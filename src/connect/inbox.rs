@@ -21,10 +21,11 @@ use tokio::sync::{Notify, Semaphore};
 use crate::{
     clock::SharedClock,
     connect::{
-        Bearers, Clients, Keys, Limits, Message, OwnKeys, Tokens, body_slots::BodySlots,
-        unknown_envelopes::UnknownEnvelopes, unnamed_signers::MAX_UNCLEAR,
+        Bearers, Clients, Keys, Limits, Message, OwnKeys, Tokens,
+        body_slots::BodySlots,
+        unknown_envelopes::{Look, UnknownEnvelopes},
+        unnamed_signers::MAX_UNCLEAR,
     },
-    domain::EnvelopeId,
     lifecycle::Lifecycle,
     signing::Signings,
     store::{self, Digest, Inbound, SharedStore},
@@ -80,6 +81,8 @@ pub(super) struct Parts {
     /// Lines about deliveries that prove nothing, and about those that were cut short.
     pub(super) refusals: LogThrottle,
     pub(super) failures: LogThrottle,
+    /// Lines about envelopes that nobody came to know.
+    strangers: LogThrottle,
     /// Wakes the task that takes in.
     pub(super) stored: Notify,
     pub(super) unknown: Mutex<UnknownEnvelopes>,
@@ -110,6 +113,7 @@ impl Inbox {
             large: BodySlots::new(limits.large),
             refusals: LogThrottle::default(),
             failures: LogThrottle::default(),
+            strangers: LogThrottle::default(),
             stored: Notify::new(),
             unknown: Mutex::default(),
             unclear: Arc::new(Semaphore::new(MAX_UNCLEAR)),
@@ -178,8 +182,8 @@ impl Inbox {
             left += undone;
         }
         let due = self.unknown(UnknownEnvelopes::due);
-        for envelope in due {
-            self.look_again(&envelope).await?;
+        for look in due {
+            self.look_again(&look).await?;
         }
         Ok(Round { left, is_full })
     }
@@ -242,8 +246,12 @@ impl Inbox {
     }
 
     /// An envelope of which events came too early: takes all of them in once its signing is known.
-    async fn look_again(&self, envelope: &EnvelopeId) -> Result<(), store::Error> {
+    async fn look_again(&self, look: &Look) -> Result<(), store::Error> {
+        let envelope = &look.envelope;
         if self.parts.store.signing_by_envelope(envelope).await?.is_none() {
+            if look.is_last {
+                self.give_up(look);
+            }
             return Ok(());
         }
         let mut after = None;
@@ -259,6 +267,17 @@ impl Inbox {
         }
         self.unknown(|unknown, _| unknown.forget(envelope));
         Ok(())
+    }
+
+    /// What was received about an envelope is nobody's: another program's, or one that an older backup does not know.
+    fn give_up(&self, look: &Look) {
+        self.parts.metrics.connect_unknown(look.deliveries);
+        if let Some(others) = self.parts.strangers.due(self.parts.clock.uptime()) {
+            tracing::info!(
+                envelope.id = %look.envelope, deliveries = look.deliveries, others,
+                "Connect events are of no envelope of ours: no signing has come to have it in an hour"
+            );
+        }
     }
 
     fn until_unknown(&self) -> Option<Duration> {

@@ -27,11 +27,11 @@
 //! | time from the whole body to the answer, for all that must be asked and stored | 900 ms ([`Limits::answer_time`]) |
 //! | bodies in memory at once | 512 up to 64 KiB, 48 above ([`Limits::small`], [`Limits::large`]); the next one cuts off that which has been arriving for longest (503), or waits 500 ms if all have arrived |
 //! | keys a delivery is held against | at a sender's own address its own; at the general one the shared ones, and those of all senders while they are at most 100 |
-//! | lines in the log about deliveries that prove nothing, and about those that were cut short | one a second each, with the count of the others |
+//! | lines in the log about deliveries that prove nothing, about those that were cut short, and about envelopes that are nobody's | one a second each, with the count of the others |
 //! | digest headers looked at | 100, the upstream's own maximum |
 //! | messages kept about one envelope | all that were accepted, until they are taken in and `store.retention` is over |
 //! | messages about one envelope in memory at once | 32 ([`INBOUND_PAGE`](crate::store::INBOUND_PAGE)) |
-//! | envelopes remembered whose signing we do not know yet | 1,000, for about an hour |
+//! | envelopes remembered whose signing we do not know yet | 1,000, for about an hour; then their deliveries are counted as unknown |
 //! | news of a signer without saying of whom, and of an end that does not say who or why, while we find out | 1,000, for 5 s and one list, and for up to a minute more while a check is under way |
 //!
 //! Source: developers.docusign.com, platform/webhooks/connect (JSON SIM event model, event triggers,

@@ -77,8 +77,10 @@ pub enum Receipt {
     TooLarge,
     /// Its body did not arrive in time.
     TooSlow,
-    /// It is stored, though we do not know its event, or cannot read it.
+    /// It is stored, though we do not know its event.
     Unknown,
+    /// It is no JSON of DocuSign's; at the general address it is stored all the same.
+    Unreadable,
 }
 
 /// A body that has arrived.
@@ -94,7 +96,7 @@ impl Receipt {
     /// The HTTP status to answer with, and an empty body: whoever sent a wrong digest learns no more.
     pub const fn status(self) -> u16 {
         match self {
-            Self::Accepted | Self::Duplicate | Self::Foreign | Self::Unknown => 200,
+            Self::Accepted | Self::Duplicate | Self::Foreign | Self::Unknown | Self::Unreadable => 200,
             Self::BadDigest => 401,
             Self::Broken => 400,
             Self::Busy => 503,
@@ -108,7 +110,9 @@ impl Receipt {
         match self {
             Self::Accepted => Some(ConnectResult::Accepted),
             Self::BadDigest => Some(ConnectResult::BadDigest),
-            Self::Broken | Self::TooLarge | Self::TooSlow => Some(ConnectResult::Malformed),
+            Self::Broken | Self::TooLarge | Self::TooSlow | Self::Unreadable => {
+                Some(ConnectResult::Malformed)
+            }
             Self::Busy => None,
             Self::Duplicate => Some(ConnectResult::Duplicate),
             Self::Foreign | Self::Unknown => Some(ConnectResult::Unknown),
@@ -199,8 +203,12 @@ impl Inbox {
     /// Of how many nothing was said, if a line about this one is due. Those that are cut short may be anybody's, too.
     fn line_due(&self, receipt: Receipt) -> Option<u64> {
         match receipt {
-            // What proves nothing has said why by then.
-            Receipt::Accepted | Receipt::BadDigest | Receipt::Duplicate | Receipt::Foreign => None,
+            // What proves nothing, or cannot be read, has said why by then.
+            Receipt::Accepted
+            | Receipt::BadDigest
+            | Receipt::Duplicate
+            | Receipt::Foreign
+            | Receipt::Unreadable => None,
             Receipt::Unknown => Some(0),
             Receipt::Broken | Receipt::Busy | Receipt::TooLarge | Receipt::TooSlow => {
                 self.parts.failures.due(self.parts.clock.uptime())
@@ -317,17 +325,17 @@ impl Inbox {
         match self.parts.store.receive(inbound).await {
             Ok(Received::New) => {
                 self.parts.stored.notify_one();
-                if message.is_none() {
-                    let fix = "set the configuration's data format to JSON (REST v2.1)";
-                    tracing::warn!(
-                        fix,
-                        "a Connect delivery is no JSON of DocuSign's, and nothing is learnt from it"
-                    );
-                }
-                if message.is_some_and(|message| message.is_known()) {
-                    Receipt::Accepted
-                } else {
-                    Receipt::Unknown
+                match message {
+                    Some(message) if message.is_known() => Receipt::Accepted,
+                    Some(_) => Receipt::Unknown,
+                    None => {
+                        let fix = "set the configuration's data format to JSON (REST v2.1)";
+                        tracing::warn!(
+                            fix,
+                            "a Connect delivery is no JSON of DocuSign's, and nothing is learnt from it"
+                        );
+                        Receipt::Unreadable
+                    }
                 }
             }
             Ok(Received::Again) => Receipt::Duplicate,
@@ -345,8 +353,9 @@ impl Inbox {
             tracing::error!(%error, "whose an envelope is cannot be read: DocuSign will send it again");
             Receipt::Busy
         };
-        let told = message.and_then(|message| Some((message.envelope.as_ref()?, message.generated_at())));
-        let Some((envelope, told_at)) = told else { return Err(Receipt::Foreign) };
+        let message = message.ok_or(Receipt::Unreadable)?;
+        let envelope = message.envelope.as_ref().ok_or(Receipt::Foreign)?;
+        let told_at = message.generated_at();
         match self.parts.signings.sender_of_envelope(envelope, senders, told_at).await.map_err(busy)? {
             Some(sender) if senders.contains(&sender) => Ok(()),
             Some(_) => {

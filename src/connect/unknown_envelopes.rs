@@ -20,8 +20,20 @@ const LOOKS: u32 = 14;
 #[derive(Debug)]
 struct UnknownEnvelope {
     envelope: EnvelopeId,
+    deliveries: u64,
     looks: u32,
     due: Duration,
+}
+
+/// A look at an envelope that is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Look {
+    /// The envelope.
+    pub(super) envelope: EnvelopeId,
+    /// How many of its deliveries were taken in without it.
+    pub(super) deliveries: u64,
+    /// Whether it is not remembered any more.
+    pub(super) is_last: bool,
 }
 
 /// The envelopes to look at again.
@@ -31,13 +43,19 @@ pub(super) struct UnknownEnvelopes(VecDeque<UnknownEnvelope>);
 impl UnknownEnvelopes {
     /// Remembers an envelope, the oldest one going if there are too many.
     pub(super) fn remember(&mut self, envelope: EnvelopeId, now: Duration) {
-        if self.0.iter().any(|stranger| stranger.envelope == envelope) {
+        if let Some(stranger) = self.0.iter_mut().find(|stranger| stranger.envelope == envelope) {
+            stranger.deliveries += 1;
             return;
         }
         if self.0.len() >= MAX_REMEMBERED {
             self.0.pop_front();
         }
-        self.0.push_back(UnknownEnvelope { envelope, looks: 0, due: now.saturating_add(FIRST_WAIT) });
+        self.0.push_back(UnknownEnvelope {
+            envelope,
+            deliveries: 1,
+            looks: 0,
+            due: now.saturating_add(FIRST_WAIT),
+        });
     }
 
     /// Forgets an envelope: its signing is known.
@@ -45,17 +63,19 @@ impl UnknownEnvelopes {
         self.0.retain(|stranger| stranger.envelope != *envelope);
     }
 
-    /// The envelopes to look at now. Each comes again later, until its looks are used up.
-    pub(super) fn due(&mut self, now: Duration) -> Vec<EnvelopeId> {
+    /// The looks to take now. Each envelope comes again later, until its looks are used up.
+    pub(super) fn due(&mut self, now: Duration) -> Vec<Look> {
         let mut found = Vec::new();
         self.0.retain_mut(|stranger| {
             if stranger.due > now {
                 return true;
             }
-            found.push(stranger.envelope.clone());
             stranger.looks += 1;
             stranger.due = now.saturating_add(FIRST_WAIT.saturating_mul(1 << stranger.looks));
-            stranger.looks < LOOKS
+            let is_last = stranger.looks >= LOOKS;
+            let (envelope, deliveries) = (stranger.envelope.clone(), stranger.deliveries);
+            found.push(Look { envelope, deliveries, is_last });
+            !is_last
         });
         found
     }
@@ -75,11 +95,12 @@ mod tests {
         let (mut unknown, mut now, mut waited) = (UnknownEnvelopes::default(), Duration::ZERO, Vec::new());
         unknown.remember(EnvelopeId::new("a"), now);
         unknown.remember(EnvelopeId::new("a"), now);
+        let look = |is_last| Look { envelope: EnvelopeId::new("a"), deliveries: 2, is_last };
         while let Some(wait) = unknown.wait(now) {
             assert!(unknown.due(now).is_empty());
             now += wait;
             waited.push(wait);
-            assert_eq!(unknown.due(now), [EnvelopeId::new("a")]);
+            assert_eq!(unknown.due(now), [look(waited.len() == 14)]);
         }
         assert_eq!(waited.len(), 14);
         assert!(waited.windows(2).all(|pair| pair[1] >= pair[0]));
@@ -95,6 +116,6 @@ mod tests {
         unknown.forget(&EnvelopeId::new("7"));
         let due = unknown.due(Duration::from_secs(1));
         assert_eq!(due.len(), MAX_REMEMBERED - 1);
-        assert_eq!(due[0], EnvelopeId::new("1"));
+        assert_eq!(due[0].envelope, EnvelopeId::new("1"));
     }
 }

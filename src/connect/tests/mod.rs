@@ -268,11 +268,34 @@ async fn what_we_do_not_know_is_kept_and_counted_and_no_error() {
     assert_eq!(fixture.receive(&sim("envelope-beamed-up", None, 1)).await, Receipt::Unknown);
     let body = b"<DocuSignEnvelopeInformation/>";
     let receipt = fixture.inbox.receive(&signed(body), None, Full::new(Bytes::from_static(body))).await;
-    assert_eq!((receipt, receipt.status()), (Receipt::Unknown, 200));
+    assert_eq!((receipt, receipt.status()), (Receipt::Unreadable, 200));
     assert_eq!(fixture.store.inbox(10).await.unwrap().len(), 2);
     fixture.run();
     eventually(async || fixture.store.inbox(10).await.unwrap().is_empty()).await;
-    assert!(fixture.metrics.render().contains("countersign_connect_deliveries_total{result=\"unknown\"} 2"));
+    assert!(fixture.counted("unknown") && fixture.counted("malformed"), "{}", fixture.metrics.render());
+}
+
+/// As after an older backup was put back: DocuSign tells of what the store has never heard of.
+#[tokio::test]
+async fn events_of_an_envelope_that_nobody_has_are_counted_as_unknown_once_it_was_looked_for() {
+    let fixture = fixture().await;
+    for second in 1..=3 {
+        assert_eq!(fixture.receive(&sim("recipient-delivered", Some("1"), second)).await, Receipt::Accepted);
+    }
+    let unknown = |count: u64| {
+        let line = format!("countersign_connect_deliveries_total{{result=\"unknown\"}} {count}\n");
+        fixture.metrics.render().contains(&line)
+    };
+    fixture.run();
+    eventually(async || fixture.store.inbox(10).await.unwrap().is_empty()).await;
+    fixture.clock.advance(Duration::from_secs(60));
+    assert!(unknown(0), "its create may still be under way");
+    // Each look comes after twice the time of the one before.
+    eventually(async || {
+        fixture.clock.advance(Duration::from_secs(600));
+        unknown(3)
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -145,15 +145,16 @@ label_values! {
 
     /// What became of a Connect delivery.
     pub enum ConnectResult {
-        /// Taken up.
+        /// Kept, to be taken up.
         Accepted = "accepted",
         /// No key makes its digest.
         BadDigest = "bad_digest",
         /// Had been received before.
         Duplicate = "duplicate",
-        /// Not readable, or too large.
+        /// Not readable, or too large. What was signed all the same is kept.
         Malformed = "malformed",
-        /// Kept, though its envelope or event is not known.
+        /// Kept, though its event is not known; or of an envelope that is nobody's, which is counted when we have looked
+        /// for it for an hour, beside `accepted` when it came, or at once at a sender's own address.
         Unknown = "unknown",
     }
 

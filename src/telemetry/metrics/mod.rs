@@ -355,6 +355,13 @@ impl Metrics {
         self.connect_deliveries_total.with_label_values(&[result.as_str()]).inc();
     }
 
+    /// So many of the Connect deliveries that were received before are of an envelope that is nobody's.
+    pub fn connect_unknown(&self, deliveries: u64) {
+        self.connect_deliveries_total
+            .with_label_values(&[ConnectResult::Unknown.as_str()])
+            .inc_by(deliveries);
+    }
+
     /// A delivery of one of our events was tried.
     pub fn webhook_attempted(&self, result: AttemptResult) {
         self.webhook_attempts_total.with_label_values(&[result.as_str()]).inc();
