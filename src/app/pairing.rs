@@ -8,7 +8,7 @@ use crate::{
     config::{Config, ConfigError, ConnectForm},
     esign,
     pairing::{self, Connectable, Form, PairingTickets, Pairings, RENEW_EVERY, SYNC_EVERY},
-    telemetry::chain,
+    telemetry::{chain, lasting_trouble::LastingTrouble},
 };
 
 /// Puts the pairings together; nothing is read yet.
@@ -56,14 +56,30 @@ fn connectable(config: &Config) -> Result<BTreeMap<String, Arc<Connectable>>, Co
 
 /// Takes up what other daemons pair, for as long as this one runs.
 pub(super) fn watch(parts: &Parts) {
-    parts.repeat("pairings", SYNC_EVERY, |parts| async move {
-        if let Err(error) = parts.pairings.sync().await {
-            tracing::warn!(error = %chain(&error), "cannot look who is connected");
-        }
+    let trouble = Arc::new(LastingTrouble::default());
+    parts.repeat("pairings", SYNC_EVERY, move |parts| {
+        let trouble = Arc::clone(&trouble);
+        async move { sync(&parts, &trouble).await }
     });
     parts.repeat("idle connections", RENEW_EVERY, |parts| async move {
         if let Err(error) = parts.pairings.renew_idle().await {
             tracing::warn!(error = %chain(&error), "cannot look for idle connections");
         }
     });
+}
+
+async fn sync(parts: &Parts, trouble: &LastingTrouble) {
+    let synced = parts.pairings.sync().await;
+    let uptime = parts.clock.uptime();
+    match synced {
+        Ok(()) => {
+            if let Some(lasted) = trouble.works(uptime) {
+                tracing::info!(seconds = lasted.as_secs(), "it can be looked again who is connected");
+            }
+        }
+        Err(error) if trouble.fails(uptime) => {
+            tracing::warn!(error = %chain(&error), "cannot look who is connected: trying again");
+        }
+        Err(_) => {}
+    }
 }

@@ -29,7 +29,7 @@ use crate::{
     lifecycle::Lifecycle,
     signing::Signings,
     store::{self, Digest, Inbound, SharedStore},
-    telemetry::{chain, log_throttle::LogThrottle, metrics::Metrics},
+    telemetry::{chain, lasting_trouble::LastingTrouble, log_throttle::LogThrottle, metrics::Metrics},
 };
 
 /// The wait for messages that another daemon has stored, or that could not be taken in.
@@ -145,9 +145,16 @@ impl Inbox {
     /// Takes stored messages in, at start those that were left, until the daemon stops.
     pub async fn run(self) {
         let stopping = self.parts.life.stopping();
-        let mut stuck = 0;
+        let (mut stuck, trouble) = (0, LastingTrouble::default());
         loop {
-            let wait = match self.take_in(stuck).await {
+            let round = self.take_in(stuck).await;
+            let uptime = self.parts.clock.uptime();
+            if round.is_ok()
+                && let Some(lasted) = trouble.works(uptime)
+            {
+                tracing::info!(seconds = lasted.as_secs(), "the inbox can be read again");
+            }
+            let wait = match round {
                 // There may be more behind a full batch of which something was done.
                 Ok(round) if round.is_full && round.left == 0 => Duration::ZERO,
                 Ok(round) => {
@@ -155,7 +162,9 @@ impl Inbox {
                     self.until_unknown().unwrap_or(IDLE).min(IDLE)
                 }
                 Err(error) => {
-                    tracing::warn!(error = %chain(&error), "the inbox cannot be read: trying again");
+                    if trouble.fails(uptime) {
+                        tracing::warn!(error = %chain(&error), "the inbox cannot be read: trying again");
+                    }
                     Duration::from_secs(1)
                 }
             };

@@ -38,7 +38,10 @@ use crate::{
     },
     lifecycle::Lifecycle,
     store::{self, Delivery, DueDelivery, SharedStore},
-    telemetry::metrics::{AttemptResult, Metrics},
+    telemetry::{
+        lasting_trouble::LastingTrouble,
+        metrics::{AttemptResult, Metrics},
+    },
 };
 
 /// The wait for other daemons' events, and for what is due again.
@@ -129,6 +132,8 @@ pub struct Dispatcher {
     behind: HashSet<EndpointId>,
     /// Attempts under way, by endpoint.
     under_way: HashMap<EndpointId, u32>,
+    /// What keeps the store from being asked.
+    trouble: LastingTrouble,
     replies: (mpsc::UnboundedSender<Reply>, mpsc::UnboundedReceiver<Reply>),
 }
 
@@ -172,6 +177,7 @@ impl Dispatcher {
             ailing: HashSet::new(),
             behind: HashSet::new(),
             under_way: HashMap::new(),
+            trouble: LastingTrouble::default(),
             replies: mpsc::unbounded_channel(),
         }
     }
@@ -194,10 +200,7 @@ impl Dispatcher {
                 self.measure().await;
             }
             if is_wanted {
-                is_more = self.fill().await.unwrap_or_else(|error| {
-                    tracing::warn!(%error, "webhooks wait: the store does not answer");
-                    false
-                });
+                is_more = self.try_to_fill().await;
                 // What was put off leaves its places to what comes behind it.
                 is_wanted = self.lanes.has_put_off();
             }
@@ -223,6 +226,26 @@ impl Dispatcher {
     /// The time, by both clocks.
     fn now(&self) -> Now {
         Now { date: self.shared.clock.now(), uptime: self.shared.clock.uptime() }
+    }
+
+    /// As [`fill`](Self::fill), and says so when the store does not answer, and when it does again.
+    async fn try_to_fill(&mut self) -> bool {
+        let filled = self.fill().await;
+        let uptime = self.shared.clock.uptime();
+        match filled {
+            Ok(is_more) => {
+                if let Some(lasted) = self.trouble.works(uptime) {
+                    tracing::info!(seconds = lasted.as_secs(), "webhooks go on: the store answers again");
+                }
+                is_more
+            }
+            Err(error) => {
+                if self.trouble.fails(uptime) {
+                    tracing::warn!(%error, "webhooks wait: the store does not answer");
+                }
+                false
+            }
+        }
     }
 
     /// Gives back what was put off, makes deliveries of new events and claims what is due; answers whether there is more.

@@ -29,7 +29,7 @@ use crate::{
         views::front,
     },
     store::{Durability, Payload, Record, Version, Work},
-    telemetry::chain,
+    telemetry::{chain, lasting_trouble::LastingTrouble},
 };
 
 /// How many signings one round claims; look-ups are batched by sender within it.
@@ -54,13 +54,25 @@ const HEARD: Duration = Duration::from_secs(60);
 impl Signings {
     /// Runs until the stop. `templates` are what templates are called, to read payloads with.
     pub async fn recover(self, templates: Arc<TemplateNames>, stopping: CancellationToken) {
+        let trouble = LastingTrouble::default();
         // However much is due: what is not claimed is there for the next start.
         while !stopping.is_cancelled() {
             self.parts.documents.let_go(self.parts.clock.uptime());
-            match self.round(&templates).await {
-                Ok(0) => {}
-                Ok(_) => continue,
-                Err(error) => tracing::warn!(error = %chain(&error), "recovery cannot read the store"),
+            let done = self.round(&templates).await;
+            let uptime = self.parts.clock.uptime();
+            match &done {
+                Ok(_) => {
+                    if let Some(lasted) = trouble.works(uptime) {
+                        tracing::info!(seconds = lasted.as_secs(), "recovery reads the store again");
+                    }
+                }
+                Err(error) if trouble.fails(uptime) => {
+                    tracing::warn!(error = %chain(error), "recovery cannot read the store: trying again");
+                }
+                Err(_) => {}
+            }
+            if done.is_ok_and(|count| count > 0) {
+                continue;
             }
             tokio::select! {
                 biased;

@@ -5,6 +5,7 @@
 //! log subscriber, which the process has only one of.
 
 mod chain;
+pub mod lasting_trouble;
 pub mod log_throttle;
 pub mod logging;
 pub mod metrics;
