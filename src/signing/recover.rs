@@ -23,7 +23,7 @@ use crate::{
     signing::{
         Error, Save, Signings,
         breaker::Admitted,
-        create::{Job, LEASE},
+        create::{Job, LEASE, Told},
         is_settled,
         settle::{note_queued, too_late, wait_in_line},
         views::front,
@@ -121,7 +121,7 @@ impl Signings {
             let this = self.clone();
             self.parts.life.spawn_work("tend a signing", async move {
                 // Whatever was not done comes again when the lease ends.
-                let _ = this.tend(record).await;
+                note(ignore_conflict(this.tend(record).await));
                 drop(turn);
             });
         }
@@ -274,8 +274,11 @@ impl Signings {
             front,
         };
         let outcome = self.attempt(acting, &job).await;
-        let _ = self.settle(&mut job, outcome).await;
-        Ok(())
+        match self.settle(&mut job, outcome).await {
+            Told::Ended(Err(error @ Error::Store(_))) => ignore_conflict::<()>(Err(error)),
+            // What DocuSign said is written down.
+            Told::Ended(_) | Told::Uncertain => Ok(()),
+        }
     }
 
     /// Whether nobody can want it any more: the caller's own end has come, whatever this machine's clock says, or its

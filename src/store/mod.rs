@@ -51,14 +51,15 @@ pub type SharedStore = Arc<dyn Store>;
 /// Why the store did not do it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// The row has changed since it was read: read it again and decide again.
+    /// The row has changed since it was read, or what a new one belongs to is gone: read it again and decide again.
     #[error("the record changed meanwhile")]
     Conflict,
     /// The database does not answer, or its disk is full or read-only. May heal by itself.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
     /// The database holds what this program cannot use: foreign, corrupt, newer, or sealed with a key
-    /// that is not in the settings. Only a person can heal it.
+    /// that is not in the settings; or a constraint does not hold that no other writer can break. Only a
+    /// person can heal it.
     #[error("the store is unusable: {0}")]
     Unusable(String),
 }
@@ -247,7 +248,7 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// One link by its id.
     fn link(&self, id: LinkId) -> Answer<'_, Option<Link>>;
 
-    /// Adds a link to a signing; [`Error::Conflict`] if that is gone.
+    /// Adds a link to a signing; [`Error::Conflict`] if that is gone, or another link has the token.
     fn add_link(&self, link: Link) -> Answer<'_, ()>;
 
     /// Revokes a link; repeating it is harmless.

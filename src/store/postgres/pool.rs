@@ -4,6 +4,7 @@ use std::{net::IpAddr, str::FromStr, time::Duration};
 
 use sqlx::{
     Connection, PgConnection, PgPool, Row,
+    error::DatabaseError,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions, PgSslMode, Postgres},
 };
@@ -196,8 +197,7 @@ impl From<sqlx::Error> for Error {
         };
         let code = database.code();
         match code.as_deref().unwrap_or_default() {
-            // What a statement refers to is gone, or came to be meanwhile.
-            code if code.starts_with("23") => Self::Conflict,
+            code if code.starts_with("23") => broken(&**database),
             "25006" => Self::Unavailable(
                 "this Postgres is read-only, perhaps a standby: point store.url at the primary".into(),
             ),
@@ -214,6 +214,25 @@ impl From<sqlx::Error> for Error {
             code => Self::Unavailable(format!("Postgres refused a statement ({code})")),
         }
     }
+}
+
+/// The constraints that break where somebody else was faster: the signing is gone that a row would belong to, or the
+/// token is another link's. Every other one is provided for by the statements themselves, by `ON CONFLICT` or by ids
+/// that are made anew.
+const RACES: [&str; 3] = ["links_signing_fkey", "links_token_key", "payloads_signing_fkey"];
+
+/// What it means that a constraint does not hold. Its name is ours, or that of whoever changed the database; what else
+/// Postgres says of it may quote the row.
+fn broken(error: &dyn DatabaseError) -> Error {
+    let name = error.constraint().or_else(|| error.table()).unwrap_or("one without a name");
+    if RACES.contains(&name) {
+        return Error::Conflict;
+    }
+    let code = error.code().unwrap_or_default();
+    Error::Unusable(format!(
+        "a constraint does not hold ({name}, {code}): rows or sequences are not as this program left them, as where \
+         a logical replica took over: restore a backup, or a physical replica"
+    ))
 }
 
 /// Brings the schema up to date, and makes sure that it is ours. What fails leaves all as it was.

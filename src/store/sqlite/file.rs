@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, config::DbConfig};
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, TransactionBehavior, config::DbConfig,
+    ffi::SQLITE_CONSTRAINT_FOREIGNKEY,
+};
 use rustix::{fs, io::Errno};
 
 use crate::store::{
@@ -426,7 +429,12 @@ fn check_keys(connection: &mut Connection, keys: &SealKeys) -> Result<(), Error>
 impl From<rusqlite::Error> for Error {
     fn from(e: rusqlite::Error) -> Self {
         match e.sqlite_error_code() {
-            Some(ErrorCode::ConstraintViolation) => Self::Conflict,
+            // The signing is gone that a row would belong to.
+            Some(ErrorCode::ConstraintViolation) if is_reference(&e) => Self::Conflict,
+            // It names the constraint, and no value.
+            Some(ErrorCode::ConstraintViolation) => Self::Unusable(format!(
+                "a constraint does not hold ({e}): rows are not as this program left them: restore a backup"
+            )),
             Some(ErrorCode::DatabaseCorrupt) => {
                 Self::Unusable("the database file is damaged: restore a backup".into())
             }
@@ -452,4 +460,8 @@ impl From<rusqlite::Error> for Error {
             None => Self::Unusable(format!("a row has an unknown form: {e}")),
         }
     }
+}
+
+fn is_reference(e: &rusqlite::Error) -> bool {
+    e.sqlite_error().is_some_and(|e| e.extended_code == SQLITE_CONSTRAINT_FOREIGNKEY)
 }

@@ -272,20 +272,21 @@ pub(super) fn payload(db: &Connection, id: &[u8; 16]) -> Result<Option<Vec<u8>>,
 }
 
 pub(super) fn add_link(db: &Connection, link: &Link) -> Result<(), Error> {
-    db.prepare_cached(
-        "INSERT INTO links (id, signing, signer, token, created_at, expires_at, revoked_at) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?
-    .execute(params![
-        bytes(link.id.as_uuid()),
-        bytes(link.signing.as_uuid()),
-        bytes(link.signer.as_uuid()),
-        link.token,
-        micros(link.created_at),
-        link.expires_at.map(micros),
-        link.revoked_at.map(micros),
-    ])?;
-    Ok(())
+    let added = db
+        .prepare_cached(
+            "INSERT INTO links (id, signing, signer, token, created_at, expires_at, revoked_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (token) DO NOTHING",
+        )?
+        .execute(params![
+            bytes(link.id.as_uuid()),
+            bytes(link.signing.as_uuid()),
+            bytes(link.signer.as_uuid()),
+            link.token,
+            micros(link.created_at),
+            link.expires_at.map(micros),
+            link.revoked_at.map(micros),
+        ])?;
+    if added == 0 { Err(Error::Conflict) } else { Ok(()) }
 }
 
 pub(super) fn link(db: &Connection, id: LinkId) -> Result<Option<Link>, Error> {

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use countersign::{
     domain::{CallerName, EndpointId, Event, EventKind},
-    store::{Delivery, DeliveryState, DueDelivery, Endpoint, EventFilter, Location, Retention, SharedStore},
+    store::{
+        Delivery, DeliveryState, DueDelivery, Endpoint, Error, EventFilter, Location, Retention, SharedStore,
+    },
 };
 
 use crate::store::{Fixture, after, events, on_both, retention::KEEP_ALL, samples, signings::begin};
@@ -194,6 +196,19 @@ async fn dead_endpoints_hold_up_nobody(fixture: Fixture) {
     }
     assert_eq!(delivered.values().copied().collect::<Vec<_>>(), [20, 20, 20]);
     assert_eq!(held, 6, "two of each dead endpoint are out, and no more");
+}
+
+/// As on a logical replica, which has the rows and not where their numbers had come to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sequence_that_is_behind_is_nobody_elses_change_and_is_named() {
+    let Some(fixture) = Fixture::postgres() else { return };
+    let store = fixture.open().await;
+    let add = async |n| store.add_events(vec![samples::event(None, EventKind::BudgetLow, n)]).await;
+    add(1).await.unwrap();
+    fixture.sql("ALTER TABLE events ALTER COLUMN pos RESTART");
+    let failed = add(2).await.unwrap_err();
+    assert!(matches!(&failed, Error::Unusable(why) if why.contains("events_pkey, 23505")), "{failed:?}");
+    add(3).await.unwrap();
 }
 
 /// What it had in hand waits for its leases to end, and nothing else does.
