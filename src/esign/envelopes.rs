@@ -174,7 +174,9 @@ impl Client {
         let answer = self.call(acting, call).await.map_err(of_create);
         let answer = answer.inspect_err(|error| self.doubt_reads(acting, new, error))?;
         let created: wire::answers::Envelope = answer.decode()?;
-        let id = created.envelope_id.ok_or_else(|| answer.bad("it names no envelope"))?;
+        // What is no id is no answer: taken for one, it would name the envelope in every call from then on, in vain.
+        let id = created.envelope_id.filter(|id| is_guid(id));
+        let id = id.ok_or_else(|| answer.bad("it names no envelope"))?;
         Ok(Created { envelope: EnvelopeId::new(id), trace: answer.trace() })
     }
 
@@ -475,4 +477,9 @@ fn of_create(error: Error) -> Error {
         other => other,
     };
     Error::Rejected(rejection)
+}
+
+/// Whether a text is a GUID as the upstream writes its ids.
+fn is_guid(text: &str) -> bool {
+    text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
 }

@@ -300,8 +300,11 @@ impl Draft {
     }
 }
 
+/// The envelope that [`created`] tells of.
+pub(super) const MADE: &str = "93be49ab-0000-4000-8000-000000000001";
+
 pub(super) fn created() -> Reply {
-    Reply::json(201, &json!({"envelopeId": "env-1", "status": "sent", "uri": "/envelopes/env-1"}))
+    Reply::json(201, &json!({"envelopeId": MADE, "status": "sent", "uri": format!("/envelopes/{MADE}")}))
 }
 
 pub(super) fn workflows() -> Reply {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::esign::{
-    testing::{Draft, Reply, World, create, file, template},
+    testing::{Draft, MADE, Reply, World, create, file, template},
     *,
 };
 use crate::{
@@ -44,6 +44,22 @@ async fn e2_what_is_in_doubt_and_what_is_not() {
         let mut words = format!("{error} {error:?}");
         words.push_str(error.fix());
         assert!(!words.contains("ada@"), "{words}");
+    }
+}
+
+#[tokio::test]
+async fn e2_a_create_whose_answer_names_what_can_be_no_envelope_is_in_doubt() {
+    let world = World::new().await;
+    let bare = MADE.replace('-', "");
+    for id in ["", "..", "env-1", "4711", &*bare, &*format!("{{{MADE}}}"), &*format!("{MADE}/recipients")] {
+        world.will(Reply::json(201, &json!({"envelopeId": id, "status": "sent"})));
+        let error = create(&world, &Draft::of(vec![file(&[])])).await.unwrap_err();
+        assert_eq!((error.code(), error.doubt()), ("provider_unavailable", Doubt::Yes), "{id}");
+    }
+    for id in [MADE.to_owned(), MADE.to_uppercase()] {
+        world.will(Reply::json(201, &json!({"envelopeId": id, "status": "sent"})));
+        let made = create(&world, &Draft::of(vec![file(&[])])).await.unwrap();
+        assert_eq!(made.envelope.as_str(), id, "as it was told");
     }
 }
 

@@ -11,7 +11,7 @@ use http::{HeaderMap, Method};
 use serde_json::json;
 
 use super::{
-    testing::{Draft, Reply, World, create, created, file, template, view, view_reply, workflows},
+    testing::{Draft, MADE, Reply, World, create, created, file, template, view, view_reply, workflows},
     *,
 };
 use crate::{
@@ -27,7 +27,7 @@ async fn a_file_is_written_into_the_definition_as_it_is() {
     // The same anchor in two documents is one tab: the upstream looks in both.
     let draft = Draft::of(vec![file(&anchors), file(&anchors[..1])]).with_sms();
     let made = create(&world, &draft).await.unwrap();
-    assert_eq!((made.envelope.as_str(), made.trace.as_deref()), ("env-1", Some("trace-1")));
+    assert_eq!((made.envelope.as_str(), made.trace.as_deref()), (MADE, Some("trace-1")));
     let arrived = world.arrived();
     assert_eq!(arrived[0].line, "GET identity_verification");
     assert_eq!(arrived[1].line, "POST envelopes");
