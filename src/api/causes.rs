@@ -167,6 +167,7 @@ impl From<signing::Error> for Problem {
                 Self::new("signing_closed", "the documents were destroyed at DocuSign, as was asked for")
             }
             Error::Store(error) => error.into(),
+            Error::TimeOver => Self::time_over(),
             Error::TooManyWaiting { retry_after } => Self::too_many_waiting(retry_after),
             Error::TooOften { retry_after } => {
                 Self::new("quota_exceeded", "views were made for this signer too often in a short time")
@@ -316,6 +317,12 @@ impl Problem {
             Self::new("signer_not_ready", detail)
                 .fix("Wait for the event document.available (or signing.completed), and ask again.")
         }
+    }
+
+    /// A view or a link of what has expired, though DocuSign has not said so yet.
+    fn time_over() -> Self {
+        Self::new("signing_closed", "the signing has expired: its time (expires_in) is over")
+            .fix("Make a new signing, with a longer expires_in if needed: this one ends with the event signing.expired, once DocuSign has confirmed it.")
     }
 
     /// A wait for news, where there is no place for it.

@@ -267,7 +267,11 @@ impl Chase {
 
 fn refused(signing: SigningId, error: &Error) -> Clicked {
     match error {
-        Error::Closed(_) | Error::Failed { .. } | Error::LinkOver | Error::NotReady { .. } => Clicked::Moved,
+        Error::Closed(_)
+        | Error::Failed { .. }
+        | Error::LinkOver
+        | Error::NotReady { .. }
+        | Error::TimeOver => Clicked::Moved,
         Error::NotFound => Clicked::Nothing,
         // It is no outage, and asking again at once is refused each time: the signer's page says to come back.
         early if early.is_out_of_turn() => {

@@ -109,6 +109,9 @@ pub enum Error {
     /// The store could not do it.
     #[error("the store failed")]
     Store(#[from] store::Error),
+    /// The time that the caller gave the signing is over; the upstream has yet to say that it has ended.
+    #[error("the time of the signing is over")]
+    TimeOver,
     /// As many wait for news of signings as may at once, of this caller or of all.
     #[error("too many wait for news of signings already")]
     TooManyWaiting {

@@ -76,7 +76,9 @@ impl Signings {
         };
         let clock = &*self.parts.clock;
         let left = until.left(clock.uptime());
-        let Some(signer) = viewer(job).filter(|_| !left.is_zero()) else {
+        // A life of seconds may be over by now, and then nobody has a view.
+        let may_open = !left.is_zero() && !self.is_over(&job.signing);
+        let Some(signer) = viewer(job).filter(|_| may_open) else {
             return Some(Outcome::Opened { account, created, view: FirstView::None });
         };
         let link = job.links.iter().find(|shown| shown.link.signer == signer.id).map(|shown| shown.link.id);

@@ -13,7 +13,7 @@ use crate::{
     objects::show::ShownLink,
     secret_text::{is_random, random},
     signing::{
-        Error, ReturnTarget, Signings,
+        Error, ReturnTarget, Signings, is_past,
         views::{Queued, queued},
     },
     store::Link,
@@ -132,6 +132,9 @@ impl Signings {
             return Err(Error::NotFound);
         }
         let now = self.corrected_now();
+        if is_past(&record.signing, now) {
+            return Err(Error::TimeOver);
+        }
         let mut shown = self.new_link(&record.signing, signer, now).ok_or(Error::NoPublicListener)?;
         if let Some(end) = life.map(|life| later(now, life)) {
             shown.link.expires_at = Some(shown.link.expires_at.map_or(end, |of_signing| of_signing.min(end)));

@@ -213,7 +213,7 @@ impl Signings {
 
     /// Whether the time that the caller gave a signing is over, by the upstream's clock.
     pub fn is_over(&self, signing: &Signing) -> bool {
-        signing.expires_at.is_some_and(|end| end <= self.corrected_now())
+        is_past(signing, self.corrected_now())
     }
 
     /// Whether a moment has come by the upstream's clock. Before it has told the time, nothing has: what ends for good
@@ -448,6 +448,11 @@ fn note_claim(signing: &mut Signing, signer: Option<SignerId>) {
     if let (Some(last), Some(moment)) = (last, signing.history.last_mut()) {
         moment.note = Some(last.claim.as_str().to_owned());
     }
+}
+
+/// Whether the time that the caller gave a signing is over, at this moment by the upstream's clock.
+fn is_past(signing: &Signing, upstreams_now: Timestamp) -> bool {
+    signing.expires_at.is_some_and(|end| end <= upstreams_now)
 }
 
 /// Whether the create of a signing has ended, well or badly.

@@ -26,6 +26,7 @@ use crate::{
         Error, LinkState, MAX_CONFLICTS, ReturnTarget, Signings,
         create::is_outage,
         first_view::{coming_lease, coming_view},
+        is_past,
     },
     store::{Durability, Record, Work},
     telemetry::{chain, metrics::ViewResult},
@@ -190,6 +191,7 @@ impl Signings {
                 | Error::NotFound
                 | Error::NotReady { .. }
                 | Error::PollingBudget { .. }
+                | Error::TimeOver
                 | Error::TooOften { .. },
             ) => ViewResult::Rejected,
             Some(_) => ViewResult::Unavailable,
@@ -260,7 +262,7 @@ impl Signings {
     /// Takes the lease, if nobody holds it. One of many at once wins, by the version of the record.
     async fn lease(&self, mut record: Record, signer: SignerId, opener: Opener) -> Result<Signing, Error> {
         for _ in 0..MAX_CONFLICTS {
-            may_open(&record.signing, signer, opener, self.parts.clock.now())?;
+            may_open(&record.signing, signer, opener, (self.parts.clock.now(), self.corrected_now()))?;
             if opener == Opener::Caller {
                 return Ok(record.signing);
             }
@@ -470,12 +472,19 @@ pub fn view_in_use(signing: &Signing, now: Timestamp) -> Option<&LiveView> {
     live_view(signing, now).filter(|view| view.clicked || is_at_work(view.signer))
 }
 
-/// Whether this signer may have a view now.
-fn may_open(signing: &Signing, signer: SignerId, opener: Opener, now: Timestamp) -> Result<(), Error> {
+/// Whether this signer may have a view now, by our clock and by the upstream's. When the time that the caller gave is over,
+/// nobody may, however late the upstream ends the envelope: the links lead nowhere then, either.
+fn may_open(
+    signing: &Signing,
+    signer: SignerId,
+    opener: Opener,
+    (now, upstreams_now): (Timestamp, Timestamp),
+) -> Result<(), Error> {
     let person = signing.signer(signer).ok_or(Error::NotFound)?;
     let not_ready = Error::NotReady { status: person.status, signing: signing.status };
     match signing.status {
         SigningStatus::Creating | SigningStatus::Uncertain => return Err(not_ready),
+        SigningStatus::Open if is_past(signing, upstreams_now) => return Err(Error::TimeOver),
         SigningStatus::Open => {}
         closed => return Err(Error::Closed(closed)),
     }
@@ -509,7 +518,7 @@ mod tests {
         signing.signers.push(Signer { id: other, ..sample::person(SignerStatus::Ready) });
         let (clicks, now) = (signing.signers[0].id, signing.created_at);
         signing.live_view = Some(fresh(other, now, Opener::Caller));
-        let may = |signing: &Signing, opener| may_open(signing, clicks, opener, now).is_ok();
+        let may = |signing: &Signing, opener| may_open(signing, clicks, opener, (now, now)).is_ok();
         assert!(may(&signing, Opener::Click), "what the caller was given is not open yet");
         signing.signers[1].status = SignerStatus::InSession;
         assert!(!may(&signing, Opener::Click) && may(&signing, Opener::Caller));
@@ -526,13 +535,36 @@ mod tests {
         let lease = coming_lease(signer, now);
         signing.live_view = Some(lease.clone());
         for opener in [Opener::Caller, Opener::Click, Opener::Late] {
-            let refused = may_open(&signing, signer, opener, now);
+            let refused = may_open(&signing, signer, opener, (now, now));
             assert!(matches!(refused, Err(Error::ViewLive { until }) if until == lease.until), "{opener:?}");
-            assert!(may_open(&signing, signer, opener, lease.until).is_ok(), "{opener:?}: it is over");
+            let over = may_open(&signing, signer, opener, (lease.until, now));
+            assert!(over.is_ok(), "{opener:?}: it is over");
         }
         for opener in [Opener::Caller, Opener::Click, Opener::Late] {
             signing.live_view = Some(fresh(signer, now, opener));
-            assert!(may_open(&signing, signer, Opener::Caller, now).is_ok(), "{opener:?}: it is there");
+            assert!(
+                may_open(&signing, signer, Opener::Caller, (now, now)).is_ok(),
+                "{opener:?}: it is there"
+            );
         }
+    }
+
+    #[test]
+    fn nobody_has_a_view_made_once_the_callers_time_is_over_by_the_upstreams_clock() {
+        let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+        let (signer, end) = (signing.signers[0].id, signing.created_at);
+        let (before, now) = (earlier(end, Duration::from_secs(1)), later(end, FRONT));
+        signing.expires_at = Some(end);
+        for opener in [Opener::Caller, Opener::Click, Opener::Late] {
+            assert!(
+                may_open(&signing, signer, opener, (now, before)).is_ok(),
+                "{opener:?}: our clock is ahead"
+            );
+            let refused = may_open(&signing, signer, opener, (before, end));
+            assert!(matches!(refused, Err(Error::TimeOver)), "{opener:?}");
+        }
+        signing.status = SigningStatus::Expired;
+        let closed = may_open(&signing, signer, Opener::Caller, (end, end));
+        assert!(matches!(closed, Err(Error::Closed(SigningStatus::Expired))), "how it ended is told");
     }
 }

@@ -90,6 +90,59 @@ async fn what_fails_again_and_again_keeps_nothing_else_back() {
     daemon.run_clock("the end", async || status(&daemon, id).await == "expired").await;
 }
 
+/// The end is told by DocuSign, which may be late; the caller's time is over all the same.
+#[tokio::test]
+async fn l3_nobody_is_given_a_view_or_a_link_once_the_time_is_over_however_late_the_void_comes() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let id = ending_after(&daemon, "system", "36h").await;
+    let signer = daemon.record(id).await.signing.signers[0].id;
+    let ask = async |what: &str| {
+        daemon.post(&format!("/v1/signings/{id}/signers/{signer}/{what}"), &json!({})).await
+    };
+    for what in ["views", "links"] {
+        assert_eq!(ask(what).await.status, StatusCode::CREATED, "{what}");
+    }
+    let envelope = daemon.record(id).await.signing.envelope.unwrap();
+    let down = json!({"fault": "status", "status": 503, "method": "PUT", "path": envelope.as_str()});
+    daemon.fault(&down).await;
+    daemon.clock.advance(Duration::from_secs(36 * HOUR));
+    daemon.run_clock("a void that fails", async || voids(&daemon).await > 0).await;
+    daemon.forget_requests().await;
+    for what in ["views", "links"] {
+        let refused = ask(what).await;
+        assert_eq!((refused.status, refused.code()), (StatusCode::CONFLICT, "signing_closed"), "{what}");
+        assert!(refused.body["detail"].as_str().unwrap().contains("has expired"), "{}", refused.text);
+        assert!(refused.body["fix"].as_str().unwrap().contains("new signing"), "{}", refused.text);
+    }
+    assert_eq!(status(&daemon, id).await, "open");
+    let asked = daemon.requests().await;
+    assert!(!asked.iter().any(|line| line.ends_with("/views/recipient")), "no call is spent: {asked:?}");
+    daemon.control(Method::DELETE, "faults", &Value::Null).await;
+    daemon.run_clock("the end", async || status(&daemon, id).await == "expired").await;
+}
+
+#[tokio::test]
+async fn a_create_that_takes_longer_than_its_signing_may_live_has_no_first_view() {
+    let daemon = TestDaemon::start().await;
+    let slow = json!({"fault": "delay", "method": "POST", "path": "/envelopes", "count": 1, "delay_ms": 500});
+    daemon.fault(&slow).await;
+    let mut short = order();
+    short["expires_in"] = json!("2s");
+    let meanwhile = async {
+        let is_sent = async || daemon.requests().await.iter().any(|line| line.ends_with("/envelopes"));
+        daemon.until("the create to be sent", is_sent).await;
+        daemon.clock.advance(Duration::from_secs(10));
+    };
+    let headers = [("prefer", "wait=25")];
+    let (made, ()) = tokio::join!(daemon.create_with("order-1", &short, &headers), meanwhile);
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    assert!(made.body["signers"][0]["view"].is_null(), "{}", made.text);
+    let asked = daemon.requests().await;
+    assert!(!asked.iter().any(|line| line.ends_with("/views/recipient")), "{asked:?}");
+    let id: SigningId = made.id().parse().unwrap();
+    daemon.run_clock("the end", async || status(&daemon, id).await == "expired").await;
+}
+
 /// A void cannot be undone: it goes by the upstream's clock, and not by this machine's, which is a day and more ahead.
 #[tokio::test]
 async fn nothing_ends_early_because_this_machines_clock_is_ahead() {

@@ -105,10 +105,12 @@ async fn a_revoked_or_expired_link_leads_nowhere() {
         assert!(!answer.text.contains("Ada Lovelace"), "a link that is withdrawn names nobody");
     }
     let world = World::new().await;
-    change(&world, |signing| signing.expires_at = Some(signing.created_at)).await;
+    change(&world, |signing| signing.expires_at = Some(signing.created_at + SignedDuration::from_mins(1)))
+        .await;
     let id = world.signing.signers[0].id;
     let shown = world.signings.add_link(&caller, world.signing.id, id, None).await.unwrap();
     let path = shown.url.reveal().strip_prefix(ORIGIN).unwrap().to_owned();
+    world.clock.advance(std::time::Duration::from_secs(60));
     for answer in [world.get(&path).await, world.post(&path, "").await] {
         assert_eq!(answer.status, StatusCode::GONE);
         assert!(answer.text.contains("has expired"));

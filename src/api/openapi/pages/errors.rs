@@ -238,7 +238,7 @@ const WHY: &[(&str, &str, &str)] = &[
     ),
     (
         "signing_closed",
-        "The signing is completed, declined, voided, expired or failed, and an end never moves back.",
+        "The signing is completed, declined, voided, expired or failed, and an end never moves back. Or its time (`expires_in`) is over, and DocuSign has not confirmed the end yet: nobody is given a view or a link any more.",
         "the signing is completed",
     ),
     (
