@@ -28,7 +28,7 @@ use crate::{
     },
     esign::NewCheck,
     events::Start,
-    objects::{Invalids, duration, explain::Kind, parse_access_code, show, timeline},
+    objects::{Invalids, check_line, duration, explain::Kind, parse_access_code, show, timeline},
     signing,
     store::Filter,
 };
@@ -278,9 +278,7 @@ pub(super) async fn void(
     let wait = patience(request.headers());
     let void: VoidBody = typed(request, &api).await?;
     let reason = void.reason.trim();
-    if reason.is_empty() || reason.chars().count() > MAX_REASON {
-        return Err(Invalids::one("/reason", format!("must have 1 to {MAX_REASON} characters")).into());
-    }
+    check_line("/reason", reason, 1, MAX_REASON)?;
     if tells_of_expiry(reason) {
         let detail = "must not begin with \"Envelope has expired\": by that DocuSign tells an expiry from a void, \
                       so the signing could end as expired";

@@ -35,6 +35,7 @@ use crate::{
         explain::{explain, from_object},
         invalid::token,
         strictness::Strictness,
+        text::{length_fault, line_fault},
     },
 };
 
@@ -375,13 +376,8 @@ impl Reader<'_> {
         most: usize,
     ) -> Option<String> {
         let text = text?;
-        if !self.has_length(place, &text, least, most) {
-        } else if text.contains(|c: char| c.is_control() || is_bidi_control(c)) {
-            let detail = "may hold neither control characters, nor line breaks, nor characters that turn the direction \
-                          of writing";
-            self.faults.wrong(place.to_string(), detail);
-        } else if !text.is_empty() && text.chars().all(is_unseen) {
-            self.faults.wrong(place.to_string(), "has no character that can be seen");
+        if let Some(fault) = line_fault(&text, least, most) {
+            self.faults.wrong(place.to_string(), fault);
         }
         Some(text.into_owned())
     }
@@ -389,18 +385,12 @@ impl Reader<'_> {
     /// Text of several lines, which is the message alone.
     fn prose(&mut self, place: Place<'_>, text: Option<Cow<'_, str>>, most: usize) -> Option<String> {
         let text = text?;
-        if self.has_length(place, &text, 0, most) && text.contains(|c: char| c.is_control() && c != '\n') {
+        if let Some(fault) = length_fault(&text, 0, most) {
+            self.faults.wrong(place.to_string(), fault);
+        } else if text.contains(|c: char| c.is_control() && c != '\n') {
             self.faults.wrong(place.to_string(), "may not hold control characters other than line breaks");
         }
         Some(text.into_owned())
-    }
-
-    fn has_length(&mut self, place: Place<'_>, text: &str, least: usize, most: usize) -> bool {
-        let has = (least..=most).contains(&text.chars().count());
-        if !has {
-            self.faults.wrong(place.to_string(), format!("must have {least} to {most} characters"));
-        }
-        has
     }
 
     fn entries(
@@ -474,17 +464,6 @@ impl Reader<'_> {
             self.faults.add(format!("/signers/{at}/role"), "template_role_mismatch", detail);
         }
     }
-}
-
-/// What turns the direction of writing (Unicode's `Bidi_Control`): with it a name can be made to read as another.
-const fn is_bidi_control(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// What nobody sees: among others it has its use (joiners in Persian or Hindi names), alone it has none.
-fn is_unseen(c: char) -> bool {
-    c.is_whitespace()
-        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{180e}' | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
 }
 
 #[cfg(test)]

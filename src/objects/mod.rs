@@ -21,8 +21,10 @@ pub mod show;
 mod strictness;
 #[cfg(test)]
 pub(crate) mod testing;
+mod text;
 pub mod timeline;
 
 pub use create::{parse_accepted, parse_access_code, parse_create, read_create};
 pub use invalid::{Invalid, Invalids};
 pub use return_url::is_return_url;
+pub use text::check_line;

@@ -545,6 +545,37 @@ async fn f1_a_void_is_refused_whose_reason_would_be_read_as_an_expiry() {
     assert_eq!((voided.status.as_u16(), &voided.body["status"]), (200, &json!("voided")), "{}", voided.text);
 }
 
+/// It is shown to those who were to sign.
+#[tokio::test]
+async fn a_void_is_refused_whose_reason_cannot_be_read_as_it_stands() {
+    let daemon = TestDaemon::start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let path = format!("/v1/signings/{}/void", made.id());
+    daemon.forget_requests().await;
+    let long = "x".repeat(201);
+    for reason in [
+        "",
+        " \n",
+        "a\u{0}b",
+        "a\nb",
+        "a\u{7f}",
+        "a\u{202e}b",
+        "a\u{2066}b",
+        "\u{200b}",
+        "\u{200b}\u{feff}",
+        &*long,
+    ] {
+        let refused = daemon.post(&path, &json!({"reason": reason})).await;
+        assert_eq!((refused.status.as_u16(), refused.code()), (400, "invalid_request"), "{reason:?}");
+        assert_eq!(refused.body["errors"][0]["pointer"], "/reason", "{}", refused.text);
+    }
+    assert_eq!(daemon.requests().await, Vec::<String>::new());
+    let voided = daemon
+        .post(&path, &json!({"reason": "  Zo\u{eb} \u{633}\u{200c}\u{631} hat doppelt bestellt\n"}))
+        .await;
+    assert_eq!((voided.status.as_u16(), &voided.body["status"]), (200, &json!("voided")), "{}", voided.text);
+}
+
 #[tokio::test]
 async fn a_wider_purge_is_asked_for_anew_and_the_same_one_is_not() {
     let daemon = TestDaemon::start().await;

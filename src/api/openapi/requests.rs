@@ -47,7 +47,7 @@ const ORIGIN: &str = concat!(
     "(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?$",
 );
 
-// Sets of characters, as they stand in the brackets of a pattern. What `objects::create` refuses in a line: those that
+// Sets of characters, as they stand in the brackets of a pattern. What `objects::text` refuses in a line: those that
 // control it or turn the direction of writing; and what alone would not be seen in it.
 const CONTROLS: &str = "\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069";
 const BLANKS: &str =
@@ -178,7 +178,7 @@ fn access_code() -> Value {
 }
 
 fn reason() -> Value {
-    json!({ "type": "string", "minLength": 1, "maxLength": MAX_REASON, "pattern": something(),
+    json!({ "type": "string", "minLength": 1, "maxLength": MAX_REASON, "pattern": seen_line(""),
         "description": "It must not begin as DocuSign's word for an expiry does: `Envelope has expired`" })
 }
 
