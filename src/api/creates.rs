@@ -167,7 +167,7 @@ struct Judged {
 }
 
 /// Judges a create by its form, the caller's rights, its documents and its sender: by all of them, whatever one
-/// of them says, so that whoever is refused learns everything at once. The error is of what is no JSON at all.
+/// of them says, so that whoever is refused learns everything at once. The error is of what is no JSON, or no object.
 async fn judge(api: &Api, caller: &Caller, (draft, mut faults): Read) -> Result<Judged, Problem> {
     let Some(draft) = draft else { return Err(faults.into()) };
     let has_form = faults.is_empty();

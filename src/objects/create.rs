@@ -674,6 +674,15 @@ mod tests {
     }
 
     #[test]
+    fn of_what_is_no_object_nothing_is_said_but_that() {
+        for body in ["[]", "null", "\"x\"", "5", "true", "[{\"sender\": \"a\"}]"] {
+            assert_eq!(faults(body), [(String::new(), "invalid_request")], "{body}");
+            let (draft, _) = read_create(&Bytes::from_static(body.as_bytes()), &TemplateNames::default());
+            assert!(draft.is_none(), "{body}");
+        }
+    }
+
+    #[test]
     fn a_name_that_is_there_twice_is_refused_where_callers_choose_the_names_too() {
         let of = |anchors: &str, fields: &str, metadata: &str| {
             format!(

@@ -22,15 +22,18 @@ pub(crate) enum Kind {
 }
 
 /// Reads a body again as a tree and lists each place where it is not of `kind`. Answers also what is left
-/// of the body without those places, so that what is wrong with the rest can be told at the same time.
+/// of the body without those places, so that what is wrong with the rest can be told at the same time. Of what is no
+/// object at all nothing is left: whatever were told of its fields would be invented.
 pub(crate) fn explain(body: &[u8], error: &serde_json::Error, kind: Kind) -> (Invalids, Vec<u8>) {
     let mut faults = Invalids::default();
     let mut rest = Vec::new();
     match serde_json::from_slice::<serde_json::Value>(body) {
         Ok(mut value) => {
             walk(&value, kind, &mut String::new(), &mut faults);
-            fill(&mut value, kind);
-            rest = value.to_string().into_bytes();
+            if value.is_object() {
+                fill(&mut value, kind);
+                rest = value.to_string().into_bytes();
+            }
         }
         Err(_) => faults
             .wrong("", format!("the body is not JSON (line {}, column {})", error.line(), error.column())),

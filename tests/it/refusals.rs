@@ -183,6 +183,26 @@ async fn a_signer_whom_nothing_leads_back_is_refused_before_there_is_an_envelope
     assert_eq!(daemon.create("public", &body).await.status, StatusCode::CREATED, "a page of ours ends it");
 }
 
+/// It names no sender who could be unknown.
+#[tokio::test]
+async fn a_create_that_is_no_object_is_refused_as_a_whole() {
+    let daemon = TestDaemon::start().await;
+    let headers = [("content-type", "application/json"), ("idempotency-key", "order-1")];
+    for query in ["", "?dry_run=true"] {
+        let url = format!("{}/v1/signings{query}", daemon.api);
+        for body in ["[]", "null", "\"x\"", "5", "true", "[{\"sender\": \"system\"}]"] {
+            let refused =
+                daemon.call(Method::POST, &url, Some(CALLER_KEY), &headers, body.as_bytes().to_vec()).await;
+            assert_eq!(
+                (refused.status, errors(&refused)),
+                (StatusCode::BAD_REQUEST, vec![("", "invalid_request")]),
+                "{body}: {}",
+                refused.text
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn strange_members_of_small_bodies_and_queries_are_named() {
     let daemon = TestDaemon::builder().public().start().await;
