@@ -2,11 +2,12 @@
 //!
 //! It bounds what a peer can hold: time to send its header, and its size, time to rest and to leave answers unread,
 //! number of connections, streams, and time to finish after the stop. It knows nothing of what is served. `axum::serve` has
-//! none of these limits, which is why this exists.
+//! none of these limits, which is why this exists. A request that does not name its host once never gets to what is served.
 //!
 //! A client certificate is looked at in the handshake, and its dates again with each request: once it has run out it
 //! names nobody any more, and its connection is closed.
 
+mod host;
 mod timeouts;
 mod tls;
 
@@ -427,8 +428,14 @@ where
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         let serving = seen.request(request.version() == http::Version::HTTP_2);
         request.extensions_mut().insert(known.sender(&peer));
-        let answer = handler(request);
-        async move { answer.await.map(|response| response.map(|body| serving.until_sent(body))) }
+        let answer = host::is_named_once(&request).then(|| handler(request));
+        async move {
+            let answered = match answer {
+                Some(answer) => answer.await,
+                None => Ok(host::refusal()),
+            };
+            answered.map(|response| response.map(|body| serving.until_sent(body)))
+        }
     });
     let (heard, wrote) = (Arc::clone(&progress), Arc::clone(&progress));
     let stream = InspectReader::new(stream, move |bytes: &[u8]| {
