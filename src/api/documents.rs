@@ -1,6 +1,6 @@
 //! `GET /v1/signings/{id}/documents/{part}`: the signed documents, with digest and ranges.
 //!
-//! Preconditions and ranges are those of RFC 9110, 13.1 and 14: `If-None-Match`, one `Range`, `If-Range`.
+//! Preconditions and ranges are those of RFC 9110, 13 and 14: `If-Match` before `If-None-Match`, one `Range`, `If-Range`.
 //! Several ranges at once are answered with the whole, as the RFC allows. `ETag` is the SHA-256 in hex,
 //! strong; `Repr-Digest` (RFC 9530) says the same in its own way.
 
@@ -50,7 +50,10 @@ pub(super) async fn document(
     let document = api.signings.document(&caller.name, id, part, patience(&headers)).await;
     let document = of_signing(&api, &caller.name, id, document).await?;
     let tag = etag(document.content.sha256());
-    let mut response = if is_known(&headers, &tag) {
+    let mut response = if is_another(&headers, &tag) {
+        Problem::new("precondition_failed", "the document is none of those that If-Match names")
+            .into_response()
+    } else if is_known(&headers, &tag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         answer(&document, wanted(&method, &headers, &tag, document.content.length()))
@@ -98,12 +101,21 @@ fn etag(sha256: &[u8; 32]) -> HeaderValue {
     text(&format!("\"{}\"", hex(sha256)))
 }
 
+/// Whether the caller means other versions of the document than this one (`If-Match`, compared strongly: a weak tag means
+/// none).
+fn is_another(headers: &HeaderMap, tag: &HeaderValue) -> bool {
+    headers.contains_key(header::IF_MATCH) && !lists(headers, header::IF_MATCH, |meant| meant == *tag)
+}
+
 /// Whether the caller has this document already (`If-None-Match`, compared weakly).
 fn is_known(headers: &HeaderMap, tag: &HeaderValue) -> bool {
-    let mut lists = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|list| list.to_str().ok());
-    lists.any(|list| {
-        list.split(',').map(str::trim).any(|known| known == "*" || known.trim_start_matches("W/") == *tag)
-    })
+    lists(headers, header::IF_NONE_MATCH, |known| known.trim_start_matches("W/") == *tag)
+}
+
+/// Whether a header lists a tag that is this one; `*` is whatever there is.
+fn lists(headers: &HeaderMap, name: HeaderName, is_this: impl Fn(&str) -> bool) -> bool {
+    let mut lists = headers.get_all(name).iter().filter_map(|list| list.to_str().ok());
+    lists.any(|list| list.split(',').map(str::trim).any(|tag| tag == "*" || is_this(tag)))
 }
 
 /// What a `Range` asks for. One that is not understood, or belongs to another version of the document
@@ -192,6 +204,28 @@ mod tests {
         };
         assert!(known("*") && known(&format!("\"{hex}\"")) && known(&format!("\"x\", W/\"{hex}\"")));
         assert!(!known(&hex) && !known("\"x\"") && !known("") && !is_known(&HeaderMap::new(), &tag));
+    }
+
+    #[test]
+    fn another_version_is_meant_by_every_list_without_the_strong_tag() {
+        let tag = etag(&[0xab; 32]);
+        let hex = "ab".repeat(32);
+        let means_another = |lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                let line = line.replace("TAG", &format!("\"{hex}\"")).replace("HEX", &hex);
+                headers.append(header::IF_MATCH, HeaderValue::try_from(line).unwrap());
+            }
+            is_another(&headers, &tag)
+        };
+        let these: [&[&str]; 5] = [&[], &["*"], &["TAG"], &["\"x\", TAG"], &["\"x\"", "\"y\",TAG"]];
+        for this in these {
+            assert!(!means_another(this), "{this:?}");
+        }
+        let others: [&[&str]; 5] = [&[""], &["\"x\""], &["HEX"], &["W/TAG"], &["\"x\"", "W/TAG, \"y\""]];
+        for other in others {
+            assert!(means_another(other), "{other:?}");
+        }
     }
 
     proptest! {

@@ -78,6 +78,8 @@ codes! {
         "Send the number as E.164: a plus sign, the country code and the number, digits only.";
     polling_budget 409 true "The envelope was checked too recently",
         "Wait for the event, or ask again at retry_at: DocuSign lets an application check an envelope once in 15 minutes.";
+    precondition_failed 412 false "The document is another version",
+        "Leave If-Match out, or send the ETag that the document has now: DocuSign may write it anew at each download.";
     provider_rate_limited 429 true "DocuSign's limit of calls is reached",
         "Repeat the call after the time in Retry-After.";
     provider_rejected 422 false "DocuSign refused the request",

@@ -51,6 +51,11 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("phone_invalid", "tests/it/signings.rs", "every_refusal_has_its_code_and_sends_and_stores_nothing"),
     ("polling_budget", "tests/it/journey.rs", "b3_a_refresh_is_spent_once_in_a_quarter_of_an_hour"),
     (
+        "precondition_failed",
+        "tests/it/documents.rs",
+        "a_document_has_its_digest_ranges_and_conditions_and_costs_one_call",
+    ),
+    (
         "provider_rate_limited",
         "tests/it/uncertain.rs",
         "b2_a_limit_is_told_with_a_time_and_leaves_the_key_free",

@@ -55,6 +55,19 @@ async fn a_document_has_its_digest_ranges_and_conditions_and_costs_one_call() {
     assert_eq!(beyond.headers[header::CONTENT_RANGE], format!("bytes */{length}"));
     let (same, nothing) = get(&daemon, &path, &[("if-none-match", &format!("\"x\", {tag}"))]).await;
     assert_eq!((same.status, nothing.len()), (StatusCode::NOT_MODIFIED, 0));
+    for (meant, also, status) in [
+        ("*", ("range", "bytes=0-1"), StatusCode::PARTIAL_CONTENT),
+        (&*tag, ("if-none-match", &*tag), StatusCode::NOT_MODIFIED),
+        ("\"another\"", ("if-none-match", &*tag), StatusCode::PRECONDITION_FAILED),
+        (&*format!("W/{tag}"), ("range", "bytes=0-1"), StatusCode::PRECONDITION_FAILED),
+    ] {
+        let (answer, _) = get(&daemon, &path, &[("if-match", meant), also]).await;
+        assert_eq!(answer.status, status, "{meant} {also:?}: {}", answer.text);
+        assert_eq!(answer.headers[header::ETAG], tag);
+        if status == StatusCode::PRECONDITION_FAILED {
+            assert_eq!(answer.code(), "precondition_failed");
+        }
+    }
     let url = format!("{}{path}", daemon.api);
     let (head, nothing) = daemon.bytes(Method::HEAD, &url, CALLER_KEY, &[("range", "bytes=0-1")]).await;
     assert_eq!((head.status, nothing.len()), (StatusCode::OK, 0));

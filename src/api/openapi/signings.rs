@@ -283,11 +283,12 @@ fn document() -> Value {
         .waiting()
         .header("Range", "One range of bytes (RFC 9110); several are answered with the whole", false, json!({ "type": "string" }))
         .header("If-Range", "The `ETag` that the range belongs to", false, json!({ "type": "string" }))
+        .header("If-Match", "`ETag`s of which the document must have one; else 412", false, json!({ "type": "string" }))
         .header("If-None-Match", "`ETag`s that the caller has", false, json!({ "type": "string" }))
         .answer_as(200, pdf)
         .answer_as(206, part)
         .answer_as(304, same)
-        .codes(&["range_not_satisfiable", "signer_not_ready", "signing_closed"])
+        .codes(&["precondition_failed", "range_not_satisfiable", "signer_not_ready", "signing_closed"])
         .codes(&UPSTREAM)
         .build()
 }

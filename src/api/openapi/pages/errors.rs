@@ -167,6 +167,11 @@ const WHY: &[(&str, &str, &str)] = &[
         "the status of this envelope was read within the last 15 minutes",
     ),
     (
+        "precondition_failed",
+        "The header If-Match lists ETags of a document, and the document that is here has none of them. A weak one (`W/`) is never the same.",
+        "the document is none of those that If-Match names",
+    ),
+    (
         "provider_rate_limited",
         "The account's calls of this hour or these 30 seconds are spent, or kept for people who are already signing. Or DocuSign refused a create with UNSPECIFIED_ERROR and no reason: it does so while more than 70 uploads of the same document are under way, over all accounts. The key stays free.",
         "no further calls are allowed until 2026-06-01T13:00:00Z",
