@@ -356,6 +356,17 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Adds to a counter's window, and answers what all daemons have counted in it. Nothing added leaves no trace.
     fn spend<'a>(&'a self, counter: &'a Counter, window: Timestamp, count: u64) -> Answer<'a, u64>;
 
+    /// Counts one more in a counter's window, unless that would be more than `most`. With `once` only if that has counted
+    /// nothing in the window yet, and counts one there, too. Answers whether it is counted, now or before: of many who
+    /// count the same once, one does, and where it is one too many, each is told so.
+    fn count_within<'a>(
+        &'a self,
+        counter: &'a Counter,
+        once: Option<&'a Counter>,
+        window: Timestamp,
+        most: u64,
+    ) -> Answer<'a, bool>;
+
     /// Takes the status check of a resource of envelopes, of each that has none any more (rule B3), before it is
     /// made; answers the others, each with when theirs was taken. Of many who take one at once, one gets it.
     fn take_checks<'a>(

@@ -242,6 +242,15 @@ impl Store for SlowStore {
     fn spend<'a>(&'a self, counter: &'a Counter, window: Timestamp, count: u64) -> Answer<'a, u64> {
         straight!(self, self.store.spend(counter, window, count))
     }
+    fn count_within<'a>(
+        &'a self,
+        counter: &'a Counter,
+        once: Option<&'a Counter>,
+        window: Timestamp,
+        most: u64,
+    ) -> Answer<'a, bool> {
+        straight!(self, self.store.count_within(counter, once, window, most))
+    }
     fn take_checks<'a>(
         &'a self,
         envelopes: &'a [EnvelopeId],

@@ -1,7 +1,7 @@
-//! What was counted, in SQL: calls an hour by their names, and what counters have counted in a window. Must hold no
-//! limit: it only adds.
+//! What was counted, in SQL: calls an hour by their names, and what counters have counted in a window. Must know no
+//! limit of its own.
 
-use sqlx::{PgConnection, Row};
+use sqlx::{Connection as _, PgConnection, Row};
 
 use crate::store::{
     NotedCalls,
@@ -56,4 +56,46 @@ pub(super) async fn spend(db: &mut PgConnection, counter: &str, window: i64, cou
     );
     let sum = sqlx::query(sql).bind(counter).bind(window).bind(signed(count)).fetch_one(db).await?;
     Ok(sum.try_get::<i64, _>(0)?.unsigned_abs())
+}
+
+/// Counts one more, unless that would be more than `most`; with `once` only if that has counted nothing. Whoever counts the
+/// same once waits at its row until the first is through, and counts after all if that was one too many.
+pub(super) async fn count_within(
+    db: &mut PgConnection,
+    counter: &str,
+    once: Option<&str>,
+    window: i64,
+    most: u64,
+) -> Result<bool> {
+    if most == 0 {
+        return Ok(false);
+    }
+    let mut transaction = db.begin().await?;
+    if let Some(once) = once {
+        let sql = concat!(
+            "INSERT INTO budgets (account, window_at, calls) SELECT $1, $2, 1 WHERE ",
+            flushed!(),
+            " ON CONFLICT (account, window_at) DO NOTHING"
+        );
+        let first = sqlx::query(sql).bind(once).bind(window).execute(&mut *transaction).await?;
+        if first.rows_affected() == 0 {
+            // At once, and not when the connection is used again: others wait at the rows.
+            transaction.rollback().await?;
+            return Ok(true);
+        }
+    }
+    let sql = concat!(
+        "INSERT INTO budgets (account, window_at, calls) SELECT $1, $2, 1 WHERE ",
+        flushed!(),
+        " ON CONFLICT (account, window_at) DO UPDATE SET calls = budgets.calls + 1 WHERE budgets.calls < $3"
+    );
+    let done =
+        sqlx::query(sql).bind(counter).bind(window).bind(signed(most)).execute(&mut *transaction).await?;
+    let is_counted = done.rows_affected() > 0;
+    if is_counted {
+        transaction.commit().await?;
+    } else {
+        transaction.rollback().await?;
+    }
+    Ok(is_counted)
 }

@@ -409,6 +409,19 @@ impl Store for PostgresStore {
         })
     }
 
+    fn count_within<'a>(
+        &'a self,
+        counter: &'a Counter,
+        once: Option<&'a Counter>,
+        window: Timestamp,
+        most: u64,
+    ) -> Answer<'a, bool> {
+        let (counter, once, window) = (counter_name(counter), once.map(counter_name), micros(window));
+        Box::pin(async move {
+            with!(&self.pool, db => counts::count_within(db, &counter, once.as_deref(), window, most))
+        })
+    }
+
     fn take_checks<'a>(
         &'a self,
         envelopes: &'a [EnvelopeId],

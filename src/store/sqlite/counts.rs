@@ -1,5 +1,5 @@
-//! What was counted, in SQL: calls an hour by their names, and what counters have counted in a window. Must hold no
-//! limit: it only adds.
+//! What was counted, in SQL: calls an hour by their names, and what counters have counted in a window. Must know no
+//! limit of its own.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -51,4 +51,26 @@ pub(super) fn spend(db: &Connection, counter: &str, window: i64, count: u64) -> 
         )?
         .query_row(params![counter, window, signed(count)], |row| row.get(0))?;
     Ok(sum.unsigned_abs())
+}
+
+/// Counts one more, unless that would be more than `most`; with `once` only if that has counted nothing.
+pub(super) fn count_within(
+    db: &Connection,
+    counter: &str,
+    once: Option<&str>,
+    window: i64,
+    most: u64,
+) -> Result<bool, Error> {
+    if let Some(once) = once
+        && spent(db, once, window)? > 0
+    {
+        return Ok(true);
+    }
+    if spent(db, counter, window)? >= most {
+        return Ok(false);
+    }
+    for counter in [Some(counter), once].into_iter().flatten() {
+        spend(db, counter, window, 1)?;
+    }
+    Ok(true)
 }

@@ -345,6 +345,21 @@ impl Store for SqliteStore {
         })
     }
 
+    fn count_within<'a>(
+        &'a self,
+        counter: &'a Counter,
+        once: Option<&'a Counter>,
+        window: Timestamp,
+        most: u64,
+    ) -> Answer<'a, bool> {
+        let (counter, once, window) = (counter_name(counter), once.map(counter_name), micros(window));
+        Box::pin(async move {
+            let count =
+                move |db: &Connection| counts::count_within(db, &counter, once.as_deref(), window, most);
+            self.write(Durability::Flushed, count).await
+        })
+    }
+
     fn take_checks<'a>(
         &'a self,
         envelopes: &'a [EnvelopeId],

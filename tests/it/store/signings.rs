@@ -36,6 +36,7 @@ on_both!(
     inbound_messages_come_once,
     inbound_messages_are_read_page_by_page,
     budgets_are_shared,
+    of_many_who_count_the_same_one_does_and_nobody_beyond_the_most,
     it_is_all_there_after_a_restart,
 );
 
@@ -575,6 +576,42 @@ async fn budgets_are_shared(fixture: Fixture) {
     assert_eq!(sums, (1..=40).map(|n| n * 3).collect::<Vec<_>>(), "each sees what came before it");
     assert_eq!(store.spend(&counter("a"), after(3_600), 0).await.unwrap(), 0);
     assert_eq!(store.spend(&counter("b"), after(0), 1).await.unwrap(), 1);
+}
+
+async fn of_many_who_count_the_same_one_does_and_nobody_beyond_the_most(fixture: Fixture) {
+    let store = fixture.open().await;
+    let other = fixture.neighbour(&store).await;
+    let of_caller = || Counter::Creates(samples::caller());
+    let count = async |key: u8, most: u64| {
+        let tasks = (0..20).map(|n| {
+            let store = if n % 2 == 0 { store.clone() } else { other.clone() };
+            let counter = of_caller();
+            let key = Counter::Key([key; 32]);
+            tokio::spawn(
+                async move { store.count_within(&counter, Some(&key), after(0), most).await.unwrap() },
+            )
+        });
+        let mut told = Vec::new();
+        for task in tasks.collect::<Vec<_>>() {
+            told.push(task.await.unwrap());
+        }
+        told
+    };
+    assert_eq!(count(1, 2).await, vec![true; 20]);
+    assert_eq!(store.spend(&of_caller(), after(0), 0).await.unwrap(), 1, "twenty at once were one");
+    assert_eq!(count(2, 2).await, vec![true; 20]);
+    assert_eq!(count(3, 2).await, vec![false; 20], "whoever comes with it is one too many");
+    assert_eq!(store.spend(&Counter::Key([3; 32]), after(0), 0).await.unwrap(), 0, "and it was never let in");
+    assert_eq!(count(1, 2).await, vec![true; 20], "what was let in still is");
+    assert_eq!(store.spend(&of_caller(), after(0), 0).await.unwrap(), 2);
+    // Once more is let in, that goes too; and what is nobody's repetition counts each time.
+    assert_eq!(count(3, 3).await, vec![true; 20]);
+    for is_counted in [true, false] {
+        let counted = store.count_within(&of_caller(), None, after(0), 4).await.unwrap();
+        assert_eq!(counted, is_counted);
+    }
+    assert!(store.count_within(&of_caller(), None, after(86_400), 1).await.unwrap(), "another window");
+    assert!(!store.count_within(&of_caller(), None, after(2 * 86_400), 0).await.unwrap());
 }
 
 async fn it_is_all_there_after_a_restart(fixture: Fixture) {
