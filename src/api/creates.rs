@@ -11,6 +11,7 @@ use axum::{
     response::Response,
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::{
@@ -23,10 +24,11 @@ use crate::{
         router::Api,
         senders::with_consent_link,
     },
+    budget::Deadline,
     digest::sha256,
     domain::{Draft, SigningId, TemplateNames},
     objects::{Invalids, preflight, preflight::SeenFile, read_create},
-    signing::{Ask, Created},
+    signing::{Ask, Created, Error, Repeated, Turn},
     telemetry::metrics::IdempotencyResult,
 };
 
@@ -86,26 +88,82 @@ pub(super) async fn create(
     };
     let sender = draft.sender.clone();
     let ask = Ask { caller: caller.name.clone(), key, request, draft, body, wait };
-    if caller.has_counted_creates() {
-        count_new(&api, &caller, &ask).await?;
-    }
-    let outcome = api.signings.create(ask).await;
+    let outcome = if caller.has_counted_creates() {
+        Box::pin(create_counted(&api, &caller, ask)).await?
+    } else {
+        api.signings.create(ask).await
+    };
     count(&api, &outcome);
     Ok(answer(outcome.map_err(|error| with_consent_link(&api, &sender, error.into()))?))
 }
 
-/// Counts a create in its caller's hour and day. What its key has made is answered from the store: that counts in neither,
-/// and is there also when both are used up (rule E3). One that either refuses counts in neither as well.
-async fn count_new(api: &Api, caller: &Caller, ask: &Ask) -> Result<(), Problem> {
-    if api.signings.is_key_known(&ask.caller, ask.key).await? {
-        return Ok(());
+/// Creates for a caller with limits. What was let past them as a repetition, and turns out to be none, has to pass them too.
+async fn create_counted(api: &Api, caller: &Caller, mut ask: Ask) -> Result<Result<Created, Error>, Problem> {
+    let until = Deadline::within(&*api.clock, ask.wait);
+    loop {
+        let admitted = admit(api, caller, &ask, until).await?;
+        ask.wait = until.left(api.clock.uptime());
+        match admitted {
+            Admitted::New { turn, counted_at } => {
+                let outcome = api.signings.create_in_turn(ask, turn).await;
+                // Another daemon was first with this very call.
+                if is_of_another(&outcome) {
+                    caller.return_share(CREATE_CALLS, counted_at, api.clock.now());
+                }
+                return Ok(outcome);
+            }
+            Admitted::Repetition => match api.signings.repeated(ask).await {
+                Ok(Repeated::Anew(again)) => ask = *again,
+                Ok(Repeated::Answered(created)) => return Ok(Ok(created)),
+                Err(error) => return Ok(Err(error)),
+            },
+        }
     }
-    caller.spend_share(|| CREATE_CALLS, api.hourly_limit, api.clock.now())?;
+}
+
+/// What a create is to the limits of its caller.
+enum Admitted {
+    /// A new one, counted: the turn at its key goes along with it; and when it was counted in the share of the hour, if it was.
+    New { turn: Turn, counted_at: Option<Timestamp> },
+    /// What its key has made, or makes right now, is its answer: that counts nowhere.
+    Repetition,
+}
+
+/// Lets a create pass, or what answers it without one. Calls that come with one key at once take turns, so that one of them
+/// is counted, and the others find what it has begun; each waits no longer than its caller does.
+async fn admit(api: &Api, caller: &Caller, ask: &Ask, until: Deadline) -> Result<Admitted, Problem> {
+    let turn = until.hold(&*api.clock, api.signings.turn(ask.key)).await;
+    if api.signings.is_key_known(&ask.caller, ask.key).await? {
+        return Ok(Admitted::Repetition);
+    }
+    let Some(turn) = turn else {
+        api.metrics.idempotency(IdempotencyResult::InProgress);
+        let detail = "the first call with this key has no outcome yet";
+        return Err(Problem::new("idempotency_in_progress", detail).retry_after(Duration::from_secs(2)));
+    };
+    let refusal = match count_new(api, caller, ask).await {
+        Ok(counted_at) => return Ok(Admitted::New { turn, counted_at }),
+        Err(refusal) => refusal,
+    };
+    // Another daemon may have begun this very call meanwhile.
+    if api.signings.is_key_known(&ask.caller, ask.key).await? {
+        return Ok(Admitted::Repetition);
+    }
+    Err(refusal)
+}
+
+/// Counts a new create in its caller's hour and day, and answers when in the hour. What its key has made is answered from
+/// the store: that counts in neither, and is there also when both are used up (rule E3). One that either refuses counts in
+/// neither as well.
+async fn count_new(api: &Api, caller: &Caller, ask: &Ask) -> Result<Option<Timestamp>, Problem> {
+    let counted_at = caller.take_of_share(|| CREATE_CALLS, api.hourly_limit, api.clock.now())?;
     if let Some(cap) = caller.daily_signings() {
         let counted = api.signings.count_create(&ask.caller, ask.key, cap.into()).await;
-        caller.capped(counted).inspect_err(|_| caller.return_share(CREATE_CALLS, api.clock.now()))?;
+        caller
+            .capped(counted)
+            .inspect_err(|_| caller.return_share(CREATE_CALLS, counted_at, api.clock.now()))?;
     }
-    Ok(())
+    Ok(counted_at)
 }
 
 /// `POST /v1/signings?dry_run=true`: all that a create would be refused for, at once. It needs no key,
@@ -214,15 +272,20 @@ fn answer(created: Created) -> Response {
     }
 }
 
-fn count(api: &Api, outcome: &Result<Created, crate::signing::Error>) {
+fn count(api: &Api, outcome: &Result<Created, Error>) {
     if let Some(result) = counted(outcome) {
         api.metrics.idempotency(result);
     }
 }
 
+/// Whether it is the answer to another call with the same key.
+fn is_of_another(outcome: &Result<Created, Error>) -> bool {
+    use IdempotencyResult::{Conflict, InProgress, Replayed};
+    matches!(counted(outcome), Some(Conflict | InProgress | Replayed))
+}
+
 /// What the key led to. None: the call was refused before that was decided, and the key is as it was.
-fn counted(outcome: &Result<Created, crate::signing::Error>) -> Option<IdempotencyResult> {
-    use crate::signing::Error;
+fn counted(outcome: &Result<Created, Error>) -> Option<IdempotencyResult> {
     let result = match outcome {
         Ok(Created::Made { replayed: true, .. }) | Err(Error::Failed { replayed: true, .. }) => {
             IdempotencyResult::Replayed
@@ -269,7 +332,7 @@ fn scoped(caller: &Caller, key: &str) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{signing::Error, store};
+    use crate::store;
 
     #[test]
     fn a_key_of_which_nothing_was_decided_is_not_counted() {

@@ -8,8 +8,12 @@ use super::{Error, Signings};
 use crate::{
     clock::start_of,
     domain::CallerName,
+    places::Place,
     store::{Counter, Digest},
 };
+
+/// A turn at an idempotency key. It is over when it is dropped.
+pub type Turn = Place<Digest>;
 
 /// By UTC.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -20,24 +24,27 @@ impl Signings {
         Ok(self.parts.store.signing_by_key(caller, key).await?.is_some())
     }
 
+    /// A turn at a key, once nobody else has it: calls that come with one key at once go one after another until it is known
+    /// what the first of them has begun, so that one of them counts.
+    pub async fn turn(&self, key: Digest) -> Turn {
+        self.parts.keys.wait(&key).await
+    }
+
     /// Counts a create whose key has made no signing, unless the key was counted today.
     pub async fn count_create(&self, caller: &CallerName, key: Digest, cap: u64) -> Result<(), Error> {
-        let store = &self.parts.store;
-        let (day, counted) = (start_of(self.parts.clock.now(), DAY), Counter::Key(key));
-        if store.spend(&counted, day, 0).await? > 0 {
-            return Ok(());
-        }
-        self.count_envelope(caller, cap).await?;
-        // Only now: a key that the cap refused is none that was let in.
-        store.spend(&counted, day, 1).await?;
-        Ok(())
+        self.count_in_day(caller, Some(&Counter::Key(key)), cap).await
     }
 
     /// Counts an envelope that is made in another way, which nothing tells a repeat of.
     pub async fn count_envelope(&self, caller: &CallerName, cap: u64) -> Result<(), Error> {
+        self.count_in_day(caller, None, cap).await
+    }
+
+    /// A key that the cap refused is none that was let in: both are counted, or neither.
+    async fn count_in_day(&self, caller: &CallerName, key: Option<&Counter>, cap: u64) -> Result<(), Error> {
         let day = start_of(self.parts.clock.now(), DAY);
-        let counted = self.parts.store.spend(&Counter::Creates(caller.clone()), day, 1).await?;
-        if counted <= cap {
+        let of_caller = Counter::Creates(caller.clone());
+        if self.parts.store.count_within(&of_caller, key, day, cap).await? {
             return Ok(());
         }
         let until = day.saturating_add(DAY).unwrap_or(Timestamp::MAX);

@@ -18,7 +18,9 @@ use crate::{
     },
     esign,
     objects::show::{self, ShownLink},
-    signing::{Error, LOOK_FOR_OTHERS, Signings, breaker::Admitted, is_settled, settle::Promised},
+    signing::{
+        Error, LOOK_FOR_OTHERS, Signings, breaker::Admitted, caps::Turn, is_settled, settle::Promised,
+    },
     store::{self, Begun, Digest, Intent, Version, Work},
     telemetry::metrics,
 };
@@ -107,11 +109,23 @@ impl Signings {
     /// Creates a signing, or tells what an earlier call with the same key has made (rules E1 to E4).
     pub async fn create(&self, ask: Ask) -> Result<Created, Error> {
         let until = Deadline::within(&*self.parts.clock, ask.wait);
-        self.create_until(ask, until).await
+        self.create_until(ask, until, None).await
+    }
+
+    /// Creates a signing as [`create`](Self::create) does, for who has the turn at its key: that is over once it is written
+    /// down what the key makes, or that it makes nothing.
+    pub async fn create_in_turn(&self, ask: Ask, turn: Turn) -> Result<Created, Error> {
+        let until = Deadline::within(&*self.parts.clock, ask.wait);
+        self.create_until(ask, until, Some(turn)).await
     }
 
     /// Creates a signing as [`create`](Self::create) does, with what is left of the caller's time.
-    pub(super) async fn create_until(&self, ask: Ask, until: Deadline) -> Result<Created, Error> {
+    pub(super) async fn create_until(
+        &self,
+        ask: Ask,
+        until: Deadline,
+        turn: Option<Turn>,
+    ) -> Result<Created, Error> {
         let acting = match self.may_go_at_once(&ask) {
             Some(admitted) => self.can_act(&ask, until).await.map(|acting| acting.map(|it| (it, admitted))),
             None => self.check_known_addresses(&ask.draft).await.map(|()| None).map_err(Error::from),
@@ -119,11 +133,15 @@ impl Signings {
         let acting = match acting {
             Ok(acting) => acting,
             // A refusal that has nothing to do with the key must not hide what the key has made.
-            Err(refusal) => return Box::pin(self.known_or(ask, until, refusal)).await,
+            Err(refusal) => {
+                drop(turn);
+                return Box::pin(self.known_or(ask, until, refusal)).await;
+            }
         };
         if acting.is_none()
             && let Err(refusal) = self.admit_to_queue().await
         {
+            drop(turn);
             return Box::pin(self.known_or(ask, until, refusal)).await;
         }
         let now = self.parts.clock.now();
@@ -138,7 +156,9 @@ impl Signings {
             payload: acting.is_none().then(|| Private::new(ask.body.clone())),
             work: Work { leased_until, ..Work::at(leased_until.unwrap_or(now)) },
         };
-        let version = match self.in_time(until, self.parts.store.begin(&intent)).await? {
+        let begun = self.in_time(until, self.parts.store.begin(&intent)).await;
+        drop(turn);
+        let version = match begun? {
             Begun::Known(record) => return Box::pin(self.repeat(*record, ask, until)).await,
             Begun::New(version) => {
                 self.parts.settings.metrics.signing_reached(metrics::SigningStatus::Creating);
@@ -190,7 +210,7 @@ impl Signings {
 
     /// A store that hangs must not hold the caller for longer than they want to wait. What it was asked to
     /// write may be written all the same, as after a crash, and recovery treats it so.
-    async fn in_time<T>(
+    pub(super) async fn in_time<T>(
         &self,
         until: Deadline,
         work: impl Future<Output = Result<T, store::Error>>,

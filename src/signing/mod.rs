@@ -72,10 +72,13 @@ use crate::{
     lifecycle::Lifecycle,
     objects::show,
     places::Places,
-    store::{Change, Durability, Filter, KeptAnswer, Link, Payload, Record, SharedStore, Version, Work},
+    store::{
+        Change, Digest, Durability, Filter, KeptAnswer, Link, Payload, Record, SharedStore, Version, Work,
+    },
     telemetry::{chain, metrics},
 };
 
+pub use caps::Turn;
 pub use create::{Ask, Created, detail};
 pub use documents::{Document, DownloadError};
 pub use error::Error;
@@ -83,6 +86,7 @@ pub use follow::{Returned, Seen};
 pub use links::{LinkState, OpenedLink};
 pub use nonce::{NonceKey, ReturnTarget};
 pub use owners::Whose;
+pub use repeat::Repeated;
 pub use result::ResultKey;
 pub use settings::{Dependencies, EventsTo, FindAddress, Settings};
 pub use tickets::{TICKET_LIFE, Tickets};
@@ -128,6 +132,8 @@ struct Parts {
     last_view: Mutex<i64>,
     /// How often clicks had views made.
     clicks: click_limit::ClickLimit,
+    /// Turns at keys, for creates that are counted: one at each.
+    keys: Places<Digest>,
     /// Places for those who wait for news.
     waiting: Places<CallerName>,
     /// What is to be asked because events left it out.
@@ -151,6 +157,7 @@ impl Signings {
             due: Notify::new(),
             last_view: Mutex::default(),
             clicks: click_limit::ClickLimit::default(),
+            keys: Places::new(usize::MAX, 1),
             waiting: Places::new(MAX_WAITING, MAX_WAITING_OF_ONE),
             questions: questions::Questions::default(),
             settings,

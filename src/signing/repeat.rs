@@ -28,9 +28,34 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// When a caller whose first call is still running should ask again.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 
+/// What a call came to whose key was known.
+#[derive(Debug)]
+pub enum Repeated {
+    /// What the first call has made.
+    Answered(Created),
+    /// The first call has left no trace, so this is a first call.
+    Anew(Box<Ask>),
+}
+
 impl Signings {
     /// Answers a repeated call.
     pub(super) async fn repeat(&self, record: Record, ask: Ask, until: Deadline) -> Result<Created, Error> {
+        match self.after_the_first(record, ask, until).await? {
+            Repeated::Answered(created) => Ok(created),
+            Repeated::Anew(ask) => Box::pin(self.create_until(*ask, until, None)).await,
+        }
+    }
+
+    /// Answers a call whose key is known, and makes nothing: whoever has not counted it must not have it made.
+    pub async fn repeated(&self, ask: Ask) -> Result<Repeated, Error> {
+        let until = Deadline::within(&*self.parts.clock, ask.wait);
+        match self.in_time(until, self.parts.store.signing_by_key(&ask.caller, ask.key)).await? {
+            Some(record) => Box::pin(self.after_the_first(record, ask, until)).await,
+            None => Ok(Repeated::Anew(Box::new(ask))),
+        }
+    }
+
+    async fn after_the_first(&self, record: Record, ask: Ask, until: Deadline) -> Result<Repeated, Error> {
         let id = record.signing.id;
         if record.request != ask.request {
             return Err(Error::KeyReused { signing: id });
@@ -40,12 +65,13 @@ impl Signings {
         let give_up = Deadline::within(&*self.parts.clock, patience);
         // Read again: the first call may have ended before this one began to watch.
         let Some(record) = self.parts.store.signing(id).await? else {
-            return Box::pin(self.create_until(ask, until)).await;
+            return Ok(Repeated::Anew(Box::new(ask)));
         };
         let mut record = self.revive(record, &ask).await?;
         loop {
             if is_settled(record.signing.status) {
-                return Box::pin(self.answer_late(record, ask.draft.view, Vec::new(), true, until)).await;
+                let answered = self.answer_late(record, ask.draft.view, Vec::new(), true, until);
+                return Box::pin(answered).await.map(Repeated::Answered);
             }
             let left = give_up.left(self.parts.clock.uptime());
             if left.is_zero() {
@@ -54,8 +80,7 @@ impl Signings {
             watcher.changed_within(&*self.parts.clock, left.min(Duration::from_millis(250))).await;
             record = match self.parts.store.signing(id).await? {
                 Some(record) => record,
-                // The first call was refused without a trace, so this is a first call.
-                None => return Box::pin(self.create_until(ask, until)).await,
+                None => return Ok(Repeated::Anew(Box::new(ask))),
             };
         }
     }

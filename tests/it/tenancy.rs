@@ -288,6 +288,125 @@ async fn a_repeat_of_a_create_that_was_refused_does_not_count_in_the_day() {
     }
 }
 
+/// So many calls with one key, at once, to these daemons in turn.
+async fn at_once(daemon: &TestDaemon, apis: &[&str], key: &str, count: usize) -> Vec<crate::harness::Reply> {
+    let calls = apis.iter().cycle().take(count).map(|api| create_at(daemon, api, key));
+    futures_util::future::join_all(calls).await
+}
+
+/// One of them has made it, and the others are told what it has made.
+fn made_once(replies: &[crate::harness::Reply]) {
+    for reply in replies {
+        assert_eq!((reply.status, reply.id()), (StatusCode::CREATED, replies[0].id()), "{}", reply.text);
+    }
+    let replayed = replies.iter().filter(|reply| reply.headers.contains_key("idempotency-replayed")).count();
+    assert_eq!(replayed, replies.len() - 1);
+}
+
+#[tokio::test]
+async fn e3_calls_with_one_key_at_once_count_once_in_the_day() {
+    let daemon = TestDaemon::builder().with(&capped("daily_signings = 3")).start().await;
+    for (key, count) in [("a", 10), ("b", 2), ("c", 8)] {
+        made_once(&at_once(&daemon, &[&daemon.api], key, count).await);
+    }
+    assert_eq!(daemon.envelopes().await, 3);
+    // The day is used up: a new key is refused however often it comes at once, and an old one is answered.
+    for over in at_once(&daemon, &[&daemon.api], "d", 8).await {
+        assert_eq!((over.status.as_u16(), over.code()), (429, "quota_exceeded"), "{}", over.text);
+    }
+    let again = at_once(&daemon, &[&daemon.api], "c", 4).await;
+    assert!(again.iter().all(|reply| reply.headers.contains_key("idempotency-replayed")), "{again:?}");
+    assert_eq!(daemon.envelopes().await, 3);
+}
+
+#[tokio::test]
+async fn e3_calls_with_one_key_at_once_count_once_in_the_share_of_the_hour() {
+    // 30 calls, which are 15 creates.
+    let daemon = TestDaemon::builder().with(&capped("budget_percent = 1")).start().await;
+    made_once(&at_once(&daemon, &[&daemon.api], "same", 10).await);
+    for number in 1..15 {
+        let made = create(&daemon, &format!("order-{number}")).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{number}: {}", made.text);
+    }
+    for over in at_once(&daemon, &[&daemon.api], "one-more", 4).await {
+        assert_eq!((over.status.as_u16(), over.code()), (429, "quota_exceeded"), "{}", over.text);
+    }
+    assert_eq!(daemon.envelopes().await, 15);
+}
+
+/// What is refused before anything is written down leaves nothing that could answer the others: each is a try of its own.
+#[tokio::test]
+async fn calls_with_one_key_at_once_that_are_refused_each_count_in_the_hour_and_once_in_the_day() {
+    let daemon = TestDaemon::builder().with(&capped("budget_percent = 1\ndaily_signings = 12")).start().await;
+    let mut body = order();
+    body["sender"] = json!("unconsented");
+    let (url, body) = (format!("{}/v1/signings", daemon.api), body.to_string().into_bytes());
+    let headers = [("content-type", "application/json"), ("idempotency-key", "same")];
+    let calls = (0..4).map(|_| daemon.call(Method::POST, &url, Some(NEIGHBOUR_KEY), &headers, body.clone()));
+    for refused in futures_util::future::join_all(calls).await {
+        assert_eq!(refused.code(), "consent_required", "{}", refused.text);
+    }
+    // Four times two calls of thirty.
+    for number in 0..11 {
+        let made = create(&daemon, &format!("order-{number}")).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{number}: {}", made.text);
+    }
+    assert!(create(&daemon, "one-more").await.text.contains("budget_percent"), "the hour is used up");
+    daemon.clock.advance(std::time::Duration::from_secs(3_600));
+    let is_capped = async || create(&daemon, "one-more").await.text.contains("daily_signings");
+    daemon.until("the next hour", is_capped).await;
+}
+
+#[tokio::test]
+async fn a_call_waits_for_its_turn_at_a_key_no_longer_than_its_caller_does() {
+    let daemon = TestDaemon::builder().with(&capped("daily_signings = 2")).start().await;
+    let key = countersign::digest::sha256(b"neighbour\0same");
+    let turn = daemon.parts().signings.turn(key).await;
+    let url = format!("{}/v1/signings", daemon.api);
+    let headers = [("content-type", "application/json"), ("idempotency-key", "same"), ("prefer", "wait=2")];
+    let call =
+        daemon.call(Method::POST, &url, Some(NEIGHBOUR_KEY), &headers, order().to_string().into_bytes());
+    let told = tokio::select! {
+        told = call => told,
+        () = daemon.run_clock("never", async || false) => unreachable!(),
+    };
+    assert_eq!((told.status.as_u16(), told.code()), (409, "idempotency_in_progress"), "{}", told.text);
+    assert!(told.headers.contains_key("retry-after"));
+    assert_eq!(
+        create(&daemon, "other").await.status,
+        StatusCode::CREATED,
+        "another key has a turn of its own"
+    );
+    drop(turn);
+    assert_eq!(create(&daemon, "same").await.status, StatusCode::CREATED, "and what waited has not counted");
+    assert_eq!(create(&daemon, "one-more").await.code(), "quota_exceeded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn e5_calls_with_one_key_at_once_to_several_daemons_count_once() {
+    let Some(url) = crate::postgres::database() else { return };
+    let limits = capped("daily_signings = 2\nbudget_percent = 1");
+    let daemon = TestDaemon::builder().store(&url).with(&limits).start().await;
+    let beside = daemon.beside().await;
+    let apis = [&*daemon.api, &*beside.api];
+    // What another daemon has made of a key is looked for from time to time.
+    let all_at_once = async |key: &str| {
+        tokio::select! {
+            replies = at_once(&daemon, &apis, key, 8) => replies,
+            () = daemon.pass(std::time::Duration::from_millis(10), u32::MAX) => unreachable!(),
+        }
+    };
+    for key in ["a", "b"] {
+        made_once(&all_at_once(key).await);
+    }
+    for over in all_at_once("c").await {
+        assert_eq!((over.status.as_u16(), over.code()), (429, "quota_exceeded"), "{}", over.text);
+        assert!(over.text.contains("daily_signings"), "{}", over.text);
+    }
+    assert_eq!(daemon.envelopes().await, 2);
+    beside.stop().await;
+}
+
 #[tokio::test]
 async fn envelopes_that_are_passed_through_count_in_the_day() {
     let daemon = TestDaemon::builder().with(&capped("daily_signings = 2")).start().await;

@@ -136,23 +136,36 @@ impl Caller {
         hourly_limit: u64,
         now: Timestamp,
     ) -> Result<(), Problem> {
-        let Some(most) = self.most_calls(hourly_limit) else { return Ok(()) };
+        self.take_of_share(calls, hourly_limit, now).map(|_| ())
+    }
+
+    /// As [`spend_share`](Self::spend_share), for who may give the calls back: answers whether they were counted, and when.
+    pub(in crate::api) fn take_of_share(
+        &self,
+        calls: impl FnOnce() -> u64,
+        hourly_limit: u64,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, Problem> {
+        let Some(most) = self.most_calls(hourly_limit) else { return Ok(None) };
         let calls = calls();
         if calls == 0 {
-            return Ok(());
+            return Ok(None);
         }
         match self.share.spend(calls, most, now) {
+            Ok(()) => Ok(Some(now)),
             Err(next) if self.refuses(Right::Rate, "budget_percent") => {
                 let detail = format!("this caller's share of the hour ({most} calls) is used up");
                 Err(Problem::new("quota_exceeded", detail).fix(self.or_raise("budget_percent")).at(next))
             }
-            _ => Ok(()),
+            Err(_) => Ok(None),
         }
     }
 
-    /// Takes calls that were spent and will not be made back into the share.
-    pub(in crate::api) fn return_share(&self, calls: u64, now: Timestamp) {
-        self.share.give_back(calls, now);
+    /// Takes calls that were counted then, and will not be made, back into the share.
+    pub(in crate::api) fn return_share(&self, calls: u64, counted_at: Option<Timestamp>, now: Timestamp) {
+        if let Some(counted_at) = counted_at {
+            self.share.give_back(calls, counted_at, now);
+        }
     }
 
     /// How many calls its share of the hour is, if it has one.

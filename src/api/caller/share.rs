@@ -36,10 +36,13 @@ impl Share {
         Ok(())
     }
 
-    /// Takes back calls that were not made; what the others were told of stays counted.
-    pub(super) fn give_back(&self, calls: u64, now: Timestamp) {
+    /// Takes back calls that were counted then and are not made; what the others were told of stays counted, and an hour
+    /// that is over, too.
+    pub(super) fn give_back(&self, calls: u64, counted_at: Timestamp, now: Timestamp) {
         let mut hour = self.at(now);
-        hour.own = hour.own.saturating_sub(calls).max(hour.told);
+        if start_of(counted_at, HOUR) == hour.start {
+            hour.own = hour.own.saturating_sub(calls).max(hour.told);
+        }
     }
 
     /// The hour, by its start, and the calls in it that other daemons have not been told of. None: what others
@@ -80,18 +83,20 @@ mod tests {
         let (share, nine) = (Share::default(), "2026-01-01T09:10:00Z".parse().unwrap());
         let ten: Timestamp = "2026-01-01T10:00:00Z".parse().unwrap();
         assert_eq!(share.spend(6, 10, nine), Ok(()));
-        share.give_back(2, nine);
+        share.give_back(2, nine, nine);
         let (hour, calls) = share.untold(nine).unwrap();
         assert_eq!((hour, calls), ("2026-01-01T09:00:00Z".parse().unwrap(), 4));
         assert_eq!(share.spend(1, 10, nine), Ok(()), "while the others are told");
         share.learned(hour, calls, 9, nine);
         assert_eq!(share.untold(nine), Some((hour, 1)));
         assert_eq!(share.spend(1, 10, nine), Err(ten), "five of our own and five of theirs");
-        share.give_back(5, nine);
+        share.give_back(5, nine, nine);
         assert_eq!(share.spend(2, 10, nine), Err(ten), "four of our own were told");
         assert_eq!(share.spend(10, 10, ten), Ok(()));
         share.learned(hour, 1, 99, ten);
         assert_eq!(share.untold(ten), Some((ten, 10)), "late news of the hour before");
+        share.give_back(2, nine, ten);
+        assert_eq!(share.untold(ten), Some((ten, 10)), "they were no calls of this hour");
     }
 
     #[test]
