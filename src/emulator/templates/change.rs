@@ -9,7 +9,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Template, documents, full, known, notification, recipients};
+use super::{Template, documents_in_full, full, known, notification, recipients};
 use crate::emulator::{
     connect,
     envelopes::{
@@ -55,7 +55,7 @@ pub(super) fn update(world: &mut World, call: &Call, id: &str) -> Outcome {
 /// Refuses other documents and recipients than there are.
 fn keeps_its_parts(template: &Template, fields: &Fields) -> Result<(), Refusal> {
     for (name, there) in
-        [("documents", Value::Array(documents(template))), ("recipients", recipients(template, true))]
+        [("documents", Value::Array(documents_in_full(template))), ("recipients", recipients(template, true))]
     {
         if refused::said(fields, name).is_some_and(|given| !envelopes::is_within(given, &there)) {
             return Err(refused::lacking(&format!("changes of the {name} of a template")));

@@ -290,8 +290,18 @@ fn notification(template: &Template) -> Result<Fields, Refusal> {
     template.notification.clone().map_or_else(|| envelopes::notification(None), Ok)
 }
 
-/// As the template's own list has them (`document` of the OpenAPI file).
+/// As the template's own list has them (`document` of the OpenAPI file). That has no `authoritativeCopy`, which the SDKs
+/// type as a boolean there: what they read as text they would send back as `true`, whatever it says.
 fn documents(template: &Template) -> Vec<Value> {
+    let mut all = documents_in_full(template);
+    for row in all.iter_mut().filter_map(Value::as_object_mut) {
+        row.remove("authoritativeCopy");
+    }
+    all
+}
+
+/// The same with all that can be said of each, which is more than is shown.
+fn documents_in_full(template: &Template) -> Vec<Value> {
     let row = |file: &File| {
         let row = json!({
             "documentId": file.id,

@@ -365,11 +365,18 @@ async fn the_documents_of_a_template_come_in_one_in_their_order() {
     assert_eq!((status, &body["errorCode"]), (404, &json!("DOCUMENT_DOES_NOT_EXIST")), "{body}");
 }
 
+/// Reads a member as the SDKs read one that they type as a boolean: any text is true.
+fn read_as_boolean(shown: &mut Value, name: &str) {
+    if let Some(text) = shown[name].as_str().map(str::to_owned) {
+        shown[name] = json!(!text.is_empty());
+    }
+}
+
 #[tokio::test]
 async fn the_documents_of_a_template_are_shown_with_their_settings() {
     let client = Client::start().await;
+    let copy = "authoritativeCopy";
     let settings = [
-        ("authoritativeCopy", "true", "false"),
         ("display", "modal", "inline"),
         ("includeInDownload", "false", "true"),
         ("signerMustAcknowledge", "view", "no_interaction"),
@@ -377,6 +384,7 @@ async fn the_documents_of_a_template_are_shown_with_their_settings() {
     ];
     let mut template = whole();
     (template["name"], template["documents"][0]["templateLocked"]) = (json!("Set"), json!("true"));
+    template["documents"][0][copy] = json!("true");
     for (name, sent, _) in settings {
         template["documents"][0][name] = json!(sent);
     }
@@ -399,8 +407,23 @@ async fn the_documents_of_a_template_are_shown_with_their_settings() {
             }
             assert_eq!(shown.get("templateLocked").is_some(), is_set, "{shown}");
         }
-        assert_eq!(client.call("PUT", &path, read.clone()).await.0, 200);
-        assert_eq!(client.get(&path).await, read, "it can be sent back");
+        // The type of the first two has none, and that of the last has it as text.
+        let copies = shapes.map(|shown| shown.get(copy).cloned());
+        assert_eq!(copies, [None, None, Some(json!(is_set.to_string()))]);
+        let mut typed = read.clone();
+        read_as_boolean(&mut typed["documents"][0], copy);
+        for back in [read.clone(), typed] {
+            let (status, body) = client.call("PUT", &path, back).await;
+            assert_eq!(status, 200, "{body}");
+            assert_eq!(client.get(&path).await, read, "it can be sent back");
+        }
+        // Who says what it is, or what it is not, is understood.
+        for said in [true, false] {
+            let mut back = read.clone();
+            back["documents"][0][copy] = json!(said);
+            let (status, body) = client.call("PUT", &path, back).await;
+            assert_eq!(status, if said == is_set { 200 } else { 400 }, "{body}");
+        }
     }
 }
 
