@@ -9,9 +9,11 @@
 use serde_json::Value;
 
 use super::{
-    model::{Fields, Recipient, Refusal, invalid, objects, refuse, text},
+    model::{Fields, Kind, Recipient, Refusal, invalid, objects, refuse, text},
     progress::{incomplete, is_email},
+    recipients::{email_of, name_of},
     refused::said,
+    render,
 };
 
 /// The way that is taken if none is said.
@@ -27,32 +29,33 @@ pub(super) fn check_said(fields: &Fields) -> Result<(), Refusal> {
     if let Some(unknown) = methods.iter().find(|method| !is_delivery(method)) {
         return Err(invalid(&format!("The way of delivery '{unknown}' is not one of DocuSign's.")));
     }
-    if !methods.into_iter().any(is_phone_delivery) {
+    if methods.into_iter().any(is_phone_delivery) {
+        if text(fields, "clientUserId").is_some() {
+            return Err(invalid(
+                "SMS delivery is for remote recipients only: it cannot be combined with clientUserId.",
+            ));
+        }
+        check_beside_a_phone(fields)?;
+    } else if !has_phone_alone(fields) {
         return Ok(());
     }
-    if text(fields, "clientUserId").is_some() {
-        return Err(invalid(
-            "SMS delivery is for remote recipients only: it cannot be combined with clientUserId.",
-        ));
-    }
-    check_beside_a_phone(fields)?;
     number(fields)?.map_or(Ok(()), |number| phone_number(number).map(drop))
 }
 
 /// What the vendor must know of anybody before it can reach them.
 pub(super) fn check_person(recipient: &Recipient) -> Result<(), Refusal> {
-    let Recipient { id, given, .. } = recipient;
-    let goes_by_phone = is_phone_delivery(recipient.delivery_method());
-    if goes_by_phone || methods(given)?.into_iter().any(is_phone_delivery) {
-        check_beside_a_phone(given)?;
-        let number = number(given)?.ok_or_else(|| {
-            invalid(&format!("SMS delivery needs a phone number: the recipient {id} has no phoneNumber."))
-        })?;
-        phone_number(number)?;
-    }
-    let has_phone_alone = recipient.email.is_empty() && said(given, "phoneNumber").is_some();
-    let needs_email = !(goes_by_phone && has_phone_alone);
-    if needs_email && !is_email(&recipient.email) {
+    check_fields(recipient.kind, &render::fields_of(recipient))
+}
+
+/// The same where all that will be said of one is said.
+pub(super) fn check_fields(kind: Kind, fields: &Fields) -> Result<(), Refusal> {
+    let id = text(fields, "recipientId").unwrap_or_default();
+    check_phone(id, fields)?;
+    let email = email_of(kind, fields);
+    let goes_by_phone = text(fields, METHOD).map_or_else(|| has_phone_alone(fields), is_phone_delivery);
+    let has_phone = email.is_empty() && said(fields, "phoneNumber").is_some();
+    let needs_email = !(goes_by_phone && has_phone);
+    if needs_email && !is_email(email) {
         return Err(refuse(
             "INVALID_EMAIL_ADDRESS_FOR_RECIPIENT",
             format!(
@@ -60,25 +63,47 @@ pub(super) fn check_person(recipient: &Recipient) -> Result<(), Refusal> {
             ),
         ));
     }
-    if recipient.name.trim().is_empty() {
+    if name_of(kind, fields).trim().is_empty() {
         return Err(incomplete(&format!("The recipient {id} has no name.")));
     }
     Ok(())
 }
 
+/// Of who is reached by phone, first or beside it, the number is asked for.
+fn check_phone(id: &str, fields: &Fields) -> Result<(), Refusal> {
+    if !has_phone_alone(fields) && !methods(fields)?.into_iter().any(is_phone_delivery) {
+        return Ok(());
+    }
+    check_beside_a_phone(fields)?;
+    let number = number(fields)?.ok_or_else(|| {
+        invalid(&format!("SMS delivery needs a phone number: the recipient {id} has no phoneNumber."))
+    })?;
+    phone_number(number).map(drop)
+}
+
 impl Recipient {
-    /// The way in which it is reached first: as was said, else by SMS who has a phone number and no address (of remote
-    /// recipients, whom three of the vendor's sample apps reach so), else by mail.
+    /// The way in which it is reached first: as was said, else by SMS who has a phone alone, else by mail.
     pub(super) fn delivery_method(&self) -> &str {
         match text(&self.given, METHOD) {
             Some(method) if method.eq_ignore_ascii_case(MAIL) => MAIL,
             Some(method) => method,
-            None if self.email.is_empty() && self.client_user_id.is_none() && is_by_phone(&self.given) => {
+            None if self.email.is_empty()
+                && self.client_user_id.is_none()
+                && has_phone_alone(&self.given) =>
+            {
                 "SMS"
             }
             None => MAIL,
         }
     }
+}
+
+/// Whether a number is all that is said of how a remote recipient is reached: three of the vendor's sample apps reach them
+/// by SMS so.
+fn has_phone_alone(fields: &Fields) -> bool {
+    let is_unsaid = |name: &&str| text(fields, name).is_none();
+    said(fields, "phoneNumber").is_some()
+        && ["clientUserId", METHOD, "email", "hostEmail"].iter().all(is_unsaid)
 }
 
 /// Whether somebody without an address is reached by phone: as was said, else who has a number.

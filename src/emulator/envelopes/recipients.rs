@@ -89,8 +89,7 @@ pub(super) fn build(
     let Checked { order, mut phone, access_code } = checked(row, &draft)?;
     let Draft { kind, mut fields, tabs } = draft;
     let name = name_of(kind, &fields);
-    let email_field = if kind == Kind::InPersonSigner { "hostEmail" } else { "email" };
-    let email = text(&fields, email_field).or_else(|| text(&fields, "email")).unwrap_or_default().to_owned();
+    let email = email_of(kind, &fields).to_owned();
     let is_sender =
         world.directory.users.get(sender).is_some_and(|user| user.email.eq_ignore_ascii_case(&email));
     if is_sender && row.settings.get("senderMustAuthenticateSigning").is_none_or(|setting| setting != "true")
@@ -188,9 +187,16 @@ const REPORTED: [&str; 15] = [
     "userId",
 ];
 
-fn name_of(kind: Kind, fields: &Fields) -> String {
+/// The name of who signs, or gets it.
+pub(super) fn name_of(kind: Kind, fields: &Fields) -> String {
     let field = if kind == Kind::InPersonSigner { "signerName" } else { "name" };
     text(fields, field).or_else(|| text(fields, "name")).unwrap_or_default().to_owned()
+}
+
+/// The address of that one, or of who hosts it.
+pub(super) fn email_of(kind: Kind, fields: &Fields) -> &str {
+    let field = if kind == Kind::InPersonSigner { "hostEmail" } else { "email" };
+    text(fields, field).or_else(|| text(fields, "email")).unwrap_or_default()
 }
 
 fn check_id(id: &str) -> Result<(), Refusal> {

@@ -245,7 +245,9 @@ pub(super) fn refusals(world: &World, call: &Call, source: &Source, list: &List)
         // A copy says nothing of tabs that could be refused here.
         let mut draft = Draft { kind: known.kind, fields: known.fields.clone(), tabs: Vec::new() };
         name_person(&mut draft, one);
-        if let Err(reason) = recipients::check_draft(world, account, &draft)
+        let checked = recipients::check_draft(world, account, &draft);
+        let checked = checked.and_then(|()| reach::check_fields(draft.kind, &draft.fields));
+        if let Err(reason) = checked
             && !reasons.contains(&reason)
         {
             reasons.push(reason);

@@ -142,3 +142,50 @@ async fn a_role_and_a_copy_of_a_bulk_send_are_reached_by_sms_too() {
     let ada = &made["recipients"]["signers"][0];
     assert_eq!((&ada["deliveryMethod"], &ada["email"]), (&json!("SMS"), &json!("")), "{made}");
 }
+
+#[tokio::test]
+async fn the_test_of_a_bulk_list_says_which_phones_no_copy_can_be_sent_to() {
+    let client = Client::start().await;
+    let mut placeholder = remote("Multi Bulk Recipient", &json!({ "deliveryMethod": "Email" }));
+    placeholder["email"] = json!("multiBulkRecipients-signer@docusign.com");
+    let plain = client.create(draft(placeholder.clone())).await;
+    let checked = client.create(draft(with_phone(placeholder))).await;
+    for (source, more, code) in [
+        (&plain, json!({ "phoneNumber": phone() }), None),
+        (&plain, json!({ "deliveryMethod": "SMS" }), Some("INVALID_REQUEST_PARAMETER")),
+        (&plain, json!({ "phoneNumber": { "countryCode": "49" } }), Some("INVALID_REQUEST_PARAMETER")),
+        (&checked, json!({ "phoneNumber": phone() }), Some("INVALID_REQUEST_PARAMETER")),
+        (
+            &plain,
+            json!({ "phoneNumber": phone(), "clientUserId": "1" }),
+            Some("INVALID_EMAIL_ADDRESS_FOR_RECIPIENT"),
+        ),
+    ] {
+        let mut one = json!({ "recipientId": "1", "name": "Ada" });
+        one.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let list = json!({ "name": "By phone", "bulkCopies": [{ "recipients": [one] }] });
+        let (_, list) = client.call("POST", "/bulk_send_lists", list).await;
+        let path = format!("/bulk_send_lists/{}", list["listId"].as_str().unwrap());
+        let request = json!({ "envelopeOrTemplateId": source });
+        let (_, tested) = client.call("POST", &format!("{path}/test"), request.clone()).await;
+        assert_eq!(tested["canBeSent"], json!(code.is_none()), "{more}: {tested}");
+        let codes: Vec<&str> = code.into_iter().collect();
+        assert_eq!(tested["validationErrors"], json!(codes), "{more}: {tested}");
+        let (_, batch) = client.call("POST", &format!("{path}/send"), request).await;
+        let batch = client.get(&format!("/bulk_send_batch/{}", batch["batchId"].as_str().unwrap())).await;
+        assert_eq!(batch["failed"], if code.is_none() { "0" } else { "1" }, "{more}: {batch}");
+    }
+}
+
+#[tokio::test]
+async fn a_number_that_is_all_there_is_to_reach_somebody_is_looked_at_in_a_draft_too() {
+    let client = Client::start().await;
+    let partly = json!({ "countryCode": "49" });
+    let alone = draft(remote("Ada", &json!({ "phoneNumber": partly })));
+    assert_eq!(client.refusal(alone).await, "INVALID_REQUEST_PARAMETER");
+    for beside in [json!({ "email": "ada@example.com" }), json!({ "clientUserId": "1" })] {
+        let mut one = remote("Ada", &beside);
+        one["phoneNumber"] = partly.clone();
+        client.create(draft(one)).await;
+    }
+}
