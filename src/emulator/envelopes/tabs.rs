@@ -157,7 +157,7 @@ pub(super) fn route(world: &mut World, call: &Call, id: &str, recipient: &str) -
     };
     Some(match call.method {
         Method::GET => Ok(Answer::ok(render::tabs(&world.envelopes.envelopes[id].recipients[index]))),
-        Method::POST | Method::PUT => write(world, call, id, index),
+        Method::POST | Method::PUT => write(world, call, id, index, recipient),
         Method::DELETE => removal::tabs(world, call, id, index),
         _ => return None,
     })
@@ -269,9 +269,9 @@ pub(super) fn lay_over(
     Ok(fresh)
 }
 
-/// Adds or changes tabs, and answers these alone: of an anchor every hit. A change that names no tab adds one (SDK: the
-/// tests of the SDK for Node, of both).
-fn write(world: &mut World, call: &Call, id: &str, index: usize) -> Outcome {
+/// Adds or changes tabs, and answers these alone, of an anchor every hit, with their recipient as the path names it. A
+/// change that names no tab adds one (SDK: the tests of the SDK for Node, of all three).
+fn write(world: &mut World, call: &Call, id: &str, index: usize, named: &str) -> Outcome {
     let given = body(call, Body::Tabs)?;
     refuse_prefilled(Some(&given))?;
     let drafts = drafts(Some(&given), 0);
@@ -301,6 +301,7 @@ fn write(world: &mut World, call: &Call, id: &str, index: usize) -> Outcome {
         placing::place(&envelope.documents, &mut recipient)?;
     }
     let mut answered = recipient.clone();
+    named.clone_into(&mut answered.id);
     answered.tabs.retain(|tab| changed.contains(&tab.id) || !before.contains(&tab.id));
     envelope.recipients[index] = recipient;
     envelope.modified = call.now;

@@ -86,6 +86,27 @@ async fn a_change_that_names_no_tab_adds_one() {
 }
 
 #[tokio::test]
+async fn tabs_that_are_added_or_changed_say_their_recipient_as_the_path_does() {
+    let client = Client::start().await;
+    let id = client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
+    let guid = client.guid(&id, "1").await;
+    for named in ["1", guid.as_str()] {
+        let path = format!("/envelopes/{id}/recipients/{named}/tabs");
+        let (_, added) = client.call("POST", &path, json!({ "signHereTabs": [place()] })).await;
+        let tab = &added["signHereTabs"][0];
+        assert_eq!((&tab["recipientId"], &tab["recipientIdGuid"]), (&json!(named), &json!(guid)), "{added}");
+        let (_, changed) = client.call("PUT", &path, added.clone()).await;
+        assert_eq!(changed, added, "what was answered can be sent back");
+        let (_, more) = client.call("PUT", &path, json!({ "signHereTabs": [place()] })).await;
+        assert_eq!(more["signHereTabs"][0]["recipientId"], named, "{more}");
+        let all = client.get(&path).await;
+        let all = all["signHereTabs"].as_array().unwrap();
+        assert!(all.iter().all(|tab| tab["recipientId"] == "1"), "{all:?}");
+    }
+    assert_eq!(client.get(&format!("/envelopes/{id}/recipients")).await["signers"][0]["recipientId"], "1");
+}
+
+#[tokio::test]
 async fn a_field_of_an_extension_app_is_refused_and_says_so() {
     let client = Client::start().await;
     // A connected field, by some of the members that the SDKs give it.
