@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{
     create, documents, envelope_mut, lengths,
     model::{Envelope, Extent, Kind, Purge, Recipient, RecipientStatus, Refusal, Status, refuse},
-    placing, reach, relations, subject,
+    placing, reach, relations, render, subject,
     workflow::Workflow,
 };
 use crate::emulator::{connect, http::vendor_time, state::World};
@@ -32,6 +32,12 @@ fn set(envelope: &mut Envelope, status: Status, now: Timestamp) {
 /// Sends a draft: checks that it is whole, places its tabs, and starts the routing, unless its workflow puts that off.
 pub(in crate::emulator) fn send(world: &mut World, id: &str, now: Timestamp) -> Result<(), Refusal> {
     let mut envelope = ready(&world.envelopes.envelopes[id])?;
+    // The plan may have changed since the draft was made.
+    if let Some(account) = world.directory.accounts.get(&envelope.account) {
+        for one in &envelope.recipients {
+            reach::check_plan(account, &render::fields_of(one))?;
+        }
+    }
     let is_kept_back = envelope.workflow.as_mut().is_some_and(Workflow::keeps_back);
     let workflow = envelope.workflow.as_mut().filter(|_| !is_kept_back);
     let at = workflow.and_then(|workflow| workflow.put_off(now));

@@ -15,6 +15,7 @@ use super::{
     refused::said,
     render,
 };
+use crate::emulator::directory::Account;
 
 /// The way that is taken if none is said.
 const MAIL: &str = "email";
@@ -40,6 +41,18 @@ pub(super) fn check_said(fields: &Fields) -> Result<(), Refusal> {
         return Ok(());
     }
     number(fields)?.map_or(Ok(()), |number| phone_number(number).map(drop))
+}
+
+/// Refuses delivery to a phone where the account does not have it.
+pub(super) fn check_plan(account: &Account, fields: &Fields) -> Result<(), Refusal> {
+    let is_off = account.settings.get("allowSMSDelivery").is_some_and(|setting| setting != "true");
+    if is_off && goes_to_a_phone(fields)? {
+        return Err(refuse(
+            "PLAN_ITEM_NOT_ENABLED",
+            "A feature in your plan is not enabled: SMS delivery is off (allowSMSDelivery).",
+        ));
+    }
+    Ok(())
 }
 
 /// What the vendor must know of anybody before it can reach them.
@@ -69,9 +82,9 @@ pub(super) fn check_fields(kind: Kind, fields: &Fields) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Of who is reached by phone, first or beside it, the number is asked for.
+/// Of who is reached by phone the number is asked for.
 fn check_phone(id: &str, fields: &Fields) -> Result<(), Refusal> {
-    if !has_phone_alone(fields) && !methods(fields)?.into_iter().any(is_phone_delivery) {
+    if !goes_to_a_phone(fields)? {
         return Ok(());
     }
     check_beside_a_phone(fields)?;
@@ -115,6 +128,11 @@ pub(super) fn is_by_phone(fields: &Fields) -> bool {
 fn methods(fields: &Fields) -> Result<Vec<&str>, Refusal> {
     let second = second_channel(fields)?.and_then(|one| text(one, SECOND_METHOD));
     Ok(text(fields, METHOD).into_iter().chain(second).collect())
+}
+
+/// Whether anything goes to a phone: the first, or what is sent beside it.
+fn goes_to_a_phone(fields: &Fields) -> Result<bool, Refusal> {
+    Ok(has_phone_alone(fields) || methods(fields)?.into_iter().any(is_phone_delivery))
 }
 
 /// The one notification beside the first (sms-delivery/using-sms-esignature: the list has exactly one element).

@@ -160,6 +160,7 @@ fn checked(account: &Account, draft: &Draft) -> Result<Checked, Refusal> {
     let order = routing_order(fields)?;
     check_embedding(account, fields)?;
     reach::check_said(fields)?;
+    reach::check_plan(account, fields)?;
     let phone = phone_check(account, fields)?;
     Ok(Checked { order, phone, access_code: access_code(fields)? })
 }

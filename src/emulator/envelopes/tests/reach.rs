@@ -189,3 +189,42 @@ async fn a_number_that_is_all_there_is_to_reach_somebody_is_looked_at_in_a_draft
         client.create(draft(one)).await;
     }
 }
+
+#[tokio::test]
+async fn an_account_without_sms_delivery_sends_nothing_to_a_phone() {
+    let client = Client::start().await;
+    let allow = async |is_on: bool| {
+        let (status, body) = client.call("PUT", "/settings", json!({ "allowSMSDelivery": is_on })).await;
+        assert_eq!(status, 200, "{body}");
+    };
+    let ways = [
+        json!({ "phoneNumber": phone() }),
+        json!({ "phoneNumber": phone(), "deliveryMethod": "WhatsApp" }),
+        json!({ "email": "ada@example.com", "additionalNotifications": [
+            { "secondaryDeliveryMethod": "SMS", "phoneNumber": phone() },
+        ] }),
+    ];
+    for way in &ways {
+        let earlier = client.create(draft(remote("Ada", way))).await;
+        let by_mail = client.create(draft(remote("Ada", &json!({ "email": "ada@example.com" })))).await;
+        allow(false).await;
+        for definition in [definition(&[remote("Ada", way)]), draft(remote("Ada", way))] {
+            assert_eq!(client.refusal(definition).await, "PLAN_ITEM_NOT_ENABLED", "{way}");
+        }
+        let template = json!({ "name": "T", "recipients": { "signers": [remote("Ada", way)] } });
+        let (status, body) = client.call("POST", "/templates", template).await;
+        assert_eq!((status, &body["errorCode"]), (400, &json!("PLAN_ITEM_NOT_ENABLED")), "{way}");
+        let (status, words) = send(&client, &earlier).await;
+        assert!(status == 400 && words.contains("allowSMSDelivery"), "{way}: {words}");
+        // A number alone is no way of delivery where there is an address.
+        let number = json!({ "signers": [{ "recipientId": "1", "phoneNumber": phone() }] });
+        let path = format!("/envelopes/{by_mail}/recipients");
+        let (_, body) = client.call("PUT", &path, number).await;
+        assert_eq!((refused_with(&body), send(&client, &by_mail).await.0), (None, 200), "{body}");
+        let second = json!({ "signers": [{ "recipientId": "1", "deliveryMethod": "SMS" }] });
+        let (_, body) = client.call("PUT", &path, second).await;
+        assert_eq!(refused_with(&body), Some("PLAN_ITEM_NOT_ENABLED"), "{body}");
+        allow(true).await;
+        assert_eq!(send(&client, &earlier).await.0, 200, "{way}");
+    }
+}
