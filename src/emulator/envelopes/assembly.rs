@@ -14,6 +14,7 @@ use super::{
     files::{Binaries, Uploads, file_from},
     filling,
     model::{Fields, File, Kind, Refusal, invalid, objects, refuse, text},
+    reach,
     recipients::{self, Draft},
     refused::{self, says_something},
     settings,
@@ -321,6 +322,11 @@ fn lay_over(base: &mut Draft, mut over: Draft) {
     let template_id = base.fields.get("recipientId").cloned();
     let is_locked = |fields: &Fields| filling::is_true(fields, tabs::LOCKED);
     let takes_tabs = !is_locked(&base.fields);
+    // Whoever is named takes the place of who was there; embedded recipients are reached by their address all the same.
+    let is_remote = [&base.fields, &over.fields].iter().all(|one| text(one, EMBEDDING).is_none());
+    if is_remote && text(&over.fields, "name").is_some() {
+        reach::leave_address(&mut base.fields, &over.fields);
+    }
     over.fields.retain(|name, _| recipients::is_open(&base.fields, name));
     base.fields.extend(over.fields);
     // Template tabs belong to the template's recipient id, which therefore stays.

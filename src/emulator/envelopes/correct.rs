@@ -194,7 +194,7 @@ pub(super) fn correct_one(
     let fresh = tabs::lay_over(&mut kept, draft.tabs, &envelope.documents)?;
     let touches_check = CHECK_FIELDS.iter().any(|field| draft.fields.contains_key(*field));
     let mut fields = if is_moved { fields_as(&old, draft.kind) } else { render::fields_of(&old) };
-    let said = draft.fields.into_iter();
+    let said = draft.fields.into_iter().filter(|(name, value)| !reach::is_default_again(&old, name, value));
     fields.extend(said.filter(|(name, _)| is_draft || CORRECTABLE.contains(&name.as_str())));
     let new = build(world, account, sender, Draft { kind: draft.kind, fields, tabs: fresh })?;
     let is_same_person = old.email.eq_ignore_ascii_case(&new.email);

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{
     model::{Fields, Kind, Recipient, Refusal, invalid, objects, refuse, text},
     progress::{incomplete, is_email},
-    recipients::{email_of, name_of},
+    recipients::{email_of, is_open, name_of},
     refused::said,
     render,
 };
@@ -20,7 +20,7 @@ use crate::emulator::directory::Account;
 /// The way that is taken if none is said.
 const MAIL: &str = "email";
 /// The member of a recipient that says how it is reached.
-pub(super) const METHOD: &str = "deliveryMethod";
+const METHOD: &str = "deliveryMethod";
 /// The member of an additional notification that says how it goes.
 const SECOND_METHOD: &str = "secondaryDeliveryMethod";
 
@@ -111,8 +111,8 @@ impl Recipient {
     }
 }
 
-/// Whether a number is all that is said of how a remote recipient is reached: three of the vendor's sample apps reach them
-/// by SMS so.
+/// Whether a number is all that is said of how a remote recipient is reached: three of the vendor's sample apps reach
+/// them by SMS so.
 fn has_phone_alone(fields: &Fields) -> bool {
     let is_unsaid = |name: &&str| text(fields, name).is_none();
     said(fields, "phoneNumber").is_some()
@@ -122,6 +122,27 @@ fn has_phone_alone(fields: &Fields) -> bool {
 /// Whether somebody without an address is reached by phone: as was said, else who has a number.
 pub(super) fn is_by_phone(fields: &Fields) -> bool {
     text(fields, METHOD).map_or_else(|| said(fields, "phoneNumber").is_some(), is_phone_delivery)
+}
+
+/// Takes from a recipient of a template or a draft its address, and how that is reached, where somebody is put in its
+/// place who has a phone alone. Another way to a phone stays.
+pub(super) fn leave_address(known: &mut Fields, said: &Fields) {
+    if text(said, "email").is_some() || !is_by_phone(said) {
+        return;
+    }
+    let goes_to_a_phone = text(known, METHOD).is_some_and(is_phone_delivery);
+    let left: &[&str] = if goes_to_a_phone { &["email"] } else { &["email", METHOD] };
+    for name in left {
+        if is_open(known, name) {
+            known.remove(*name);
+        }
+    }
+}
+
+/// Whether this only says again that mail is the way of somebody of whom no way was said: it was read and is sent back.
+pub(super) fn is_default_again(known: &Recipient, name: &str, value: &Value) -> bool {
+    let is_default = text(&known.given, METHOD).is_none() && known.delivery_method() == MAIL;
+    is_default && name == METHOD && value.as_str() == Some(MAIL)
 }
 
 /// The ways of delivery that are said: the first, and that of the one notification beside it.

@@ -309,14 +309,7 @@ fn name_person(draft: &mut Draft, one: &Fields) {
     } else if said.contains_key("idCheckConfigurationName") {
         draft.fields.remove("identityVerification");
     }
-    // Who has a phone alone leaves the address of the source, and how that is reached, behind.
-    if text(&said, "email").is_none() && reach::is_by_phone(&said) {
-        for name in ["email", reach::METHOD] {
-            if recipients::is_open(&draft.fields, name) {
-                draft.fields.remove(name);
-            }
-        }
-    }
+    reach::leave_address(&mut draft.fields, &said);
     draft.fields.extend(said);
     for (label, value) in tabs_of(one) {
         for tab in draft.tabs.iter_mut().filter(|tab| name_of(tab) == Some(label)) {

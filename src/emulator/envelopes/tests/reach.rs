@@ -228,3 +228,76 @@ async fn an_account_without_sms_delivery_sends_nothing_to_a_phone() {
         assert_eq!(send(&client, &earlier).await.0, 200, "{way}");
     }
 }
+
+/// Who is named for the role of a template whose recipient has these members, by a role and by an inline template.
+async fn named(client: &Client, known: &Value, more: &Value) -> [Value; 2] {
+    let mut role = remote("", known);
+    role["roleName"] = json!("Client");
+    let template = json!({ "name": "T", "emailSubject": "T", "documents": [document("/sn1/")], "recipients": { "signers": [role] } });
+    let (status, made) = client.call("POST", "/templates", template).await;
+    assert_eq!(status, 201, "{made}");
+    let template = &made["templateId"];
+    let mut ada = json!({ "roleName": "Client", "name": "Ada" });
+    ada.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let by_role = json!({ "status": "sent", "templateId": template, "templateRoles": [ada] });
+    ada["recipientId"] = json!("1");
+    let inline = json!({ "status": "sent", "compositeTemplates": [{
+        "serverTemplates": [{ "sequence": "1", "templateId": template }],
+        "inlineTemplates": [{ "sequence": "2", "recipients": { "signers": [ada] } }],
+    }] });
+    let read = async |definition: Value| {
+        let id = client.create(definition).await;
+        let one = client.get(&format!("/envelopes/{id}/recipients")).await["signers"][0].clone();
+        json!([one["deliveryMethod"], one["email"]])
+    };
+    [read(by_role).await, read(inline).await]
+}
+
+#[tokio::test]
+async fn a_role_with_a_phone_alone_leaves_what_its_template_says_of_an_address() {
+    let client = Client::start().await;
+    let by_phone = json!({ "phoneNumber": phone() });
+    for (known, more, reached) in [
+        (json!({ "deliveryMethod": "email" }), by_phone.clone(), json!(["SMS", ""])),
+        (
+            json!({ "deliveryMethod": "email", "email": "any@example.com" }),
+            by_phone.clone(),
+            json!(["SMS", ""]),
+        ),
+        (json!({ "deliveryMethod": "WhatsApp" }), by_phone.clone(), json!(["WhatsApp", ""])),
+        (
+            json!({ "deliveryMethod": "email" }),
+            json!({ "phoneNumber": phone(), "email": "ada@example.com" }),
+            json!(["email", "ada@example.com"]),
+        ),
+        (
+            json!({ "deliveryMethod": "email", "email": "any@example.com" }),
+            json!({ "phoneNumber": phone(), "clientUserId": "1" }),
+            json!(["email", "any@example.com"]),
+        ),
+    ] {
+        let both = named(&client, &known, &more).await;
+        assert_eq!(both, [reached.clone(), reached], "{known}, {more}");
+    }
+}
+
+#[tokio::test]
+async fn a_way_that_was_read_and_is_sent_back_does_not_keep_a_phone_from_being_one() {
+    let client = Client::start().await;
+    let id = client.create(draft(remote("Ada", &json!({})))).await;
+    let path = format!("/envelopes/{id}/recipients");
+    let mut read = client.get(&path).await;
+    assert_eq!(read["signers"][0]["deliveryMethod"], "email");
+    read["signers"][0]["phoneNumber"] = phone();
+    let (_, body) = client.call("PUT", &path, read).await;
+    assert_eq!(refused_with(&body), None, "{body}");
+    assert_eq!(client.get(&path).await["signers"][0]["deliveryMethod"], "SMS");
+    // It is another word than before.
+    let by_mail = json!({ "signers": [{ "recipientId": "1", "deliveryMethod": "email" }] });
+    let (_, body) = client.call("PUT", &path, by_mail).await;
+    assert_eq!(refused_with(&body), None, "{body}");
+    assert_eq!(send(&client, &id).await.0, 400, "mail needs an address");
+    let by_phone = json!({ "signers": [{ "recipientId": "1", "deliveryMethod": "SMS" }] });
+    client.call("PUT", &path, by_phone).await;
+    assert_eq!(send(&client, &id).await.0, 200);
+}
