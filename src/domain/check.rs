@@ -10,7 +10,8 @@ use crate::domain::{MomentKind, Signer, SignerId, SignerStatus, Signing};
 
 impl Signing {
     /// Takes over what the upstream tells of the check by phone of a signer who has signed. That it was passed is not taken
-    /// back. That it is missing says nothing of who was given another check in its place since.
+    /// back. That it is missing says nothing of who was given another check in its place since, nor of what was destroyed
+    /// there: the results go with the rest.
     pub(super) fn note_check(&mut self, recipient_id: &str, is_passed: bool) {
         let Some(signer) = self.signers.iter().find(|signer| signer.recipient_id == recipient_id) else {
             return;
@@ -18,7 +19,8 @@ impl Signing {
         let is_due = signer.sms_auth
             && signer.status == SignerStatus::Signed
             && signer.upstream.is_checked != Some(true);
-        if !is_due || (!is_passed && self.was_reset(signer)) {
+        let says_nothing = !is_passed && (self.was_reset(signer) || self.purged_at.is_some());
+        if !is_due || says_nothing {
             return;
         }
         let id = signer.id;
@@ -46,13 +48,13 @@ impl Signing {
         missing
     }
 
-    /// Whether somebody has signed who was to be checked by phone, and nobody has told yet whether they were.
+    /// Whether somebody has signed who was to be checked by phone, and it is not known that they were. That it is missing is
+    /// no last word: who asks again may be told otherwise.
     pub fn awaits_word_of_check(&self) -> bool {
         let awaits = |signer: &Signer| {
             signer.sms_auth
                 && signer.status == SignerStatus::Signed
-                && signer.upstream.is_checked.is_none()
-                && !self.was_reset(signer)
+                && signer.upstream.is_checked != Some(true)
         };
         // What was destroyed there tells nothing any more.
         self.purged_at.is_none() && self.signers.iter().any(awaits)
@@ -90,7 +92,10 @@ mod tests {
         missing.observe(&Fact::Envelope(EnvelopeFact::Completed), now);
         assert!(missing.awaits_word_of_check() && missing.tell_missing_checks(now).is_empty());
         missing.observe(&checked(false), now);
-        assert!(missing.signers[0].lacks_check() && !missing.awaits_word_of_check());
+        assert!(
+            missing.signers[0].lacks_check() && missing.awaits_word_of_check(),
+            "who asks may be told otherwise"
+        );
         assert_eq!(missing.tell_missing_checks(now), [missing.signers[0].id]);
         assert_eq!(missing.tell_missing_checks(now), []);
         let lines = missing.history.iter().filter(|moment| moment.what == MomentKind::CheckMissing);
@@ -98,10 +103,11 @@ mod tests {
         missing.observe(&checked(true), now);
         missing.observe(&checked(false), now);
         assert_eq!(missing.signers[0].upstream.is_checked, Some(true));
+        assert!(!missing.awaits_word_of_check());
     }
 
     #[test]
-    fn nothing_is_missing_that_was_not_asked_for_or_was_replaced() {
+    fn nothing_is_missing_that_was_not_asked_for_or_was_replaced_or_destroyed() {
         let now = Timestamp::UNIX_EPOCH;
         let signed = Fact::Signer { recipient_id: "1".to_owned(), fact: SignerFact::Signed, at: None };
         let mut unasked = signing();
@@ -109,10 +115,15 @@ mod tests {
         let mut replaced = signing();
         let id = replaced.signers[0].id;
         replaced.remember(now, MomentKind::AuthenticationReset, Some(id), None);
-        for mut signing in [unasked, replaced] {
+        let mut destroyed = signing();
+        destroyed.observe(&Fact::Envelope(EnvelopeFact::Completed), now);
+        destroyed.observe(&Fact::Envelope(EnvelopeFact::Purged), now);
+        for (mut signing, awaits) in [(unasked, false), (replaced, true), (destroyed, false)] {
             signing.observe(&signed, now);
             signing.observe(&checked(false), now);
-            assert!(!signing.signers[0].lacks_check() && !signing.awaits_word_of_check());
+            assert!(!signing.signers[0].lacks_check());
+            assert_eq!(signing.awaits_word_of_check(), awaits);
+            assert_eq!(signing.tell_missing_checks(now), []);
         }
     }
 }
