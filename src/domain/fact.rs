@@ -125,9 +125,14 @@ pub fn has_expired(reason: Option<&str>, voided_at: Option<&str>, expires_at: Op
 /// The results of identity checks by phone in a recipient's `recipientAuthenticationStatus`, the last two of older forms.
 pub const PHONE_CHECKS: [&str; 3] = ["identityVerificationResult", "phoneAuthResult", "smsAuthResult"];
 
-/// Whether the result of an identity check says that it was passed: `Passed`, or `Pass`.
-pub fn has_passed(result: &str) -> bool {
-    result.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("pass"))
+/// Whether the results of identity checks say that one was passed (`Passed`, or `Pass`), or none and that one failed
+/// (`Failed`, or `Fail`). Any other word says neither.
+pub fn has_passed<'a>(results: impl IntoIterator<Item = &'a str>) -> Option<bool> {
+    let said = results.into_iter().filter_map(|result| {
+        let start = result.get(..4)?.to_ascii_lowercase();
+        matches!(&*start, "fail" | "pass").then(|| start == "pass")
+    });
+    said.reduce(|one, other| one || other)
 }
 
 /// The longest reason of a void that the upstream keeps (`voidedReason`).

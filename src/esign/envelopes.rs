@@ -211,7 +211,9 @@ impl Client {
         let mut seen = seen(read, answer.trace()).ok_or_else(|| answer.bad("it names no envelope"))?;
         for recipient in &mut seen.recipients {
             // One envelope is told of whole: of whom no result of a check is told, there is none. A list may tell less.
-            recipient.is_checked = recipient.is_checked.or(Some(false));
+            if !recipient.has_phone_check {
+                recipient.is_checked = Some(false);
+            }
         }
         Ok(seen)
     }

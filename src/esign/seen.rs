@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::wire::{self, answers::Authentication};
+use super::wire;
 use crate::domain::{
     EnvelopeFact, EnvelopeId, Fact, Private, Signer, SignerFact,
-    fact::{Person, has_expired},
+    fact::{Person, has_expired, has_passed},
     whom,
 };
 
@@ -39,6 +39,8 @@ pub struct Recipient {
     pub fact_at: Option<Timestamp>,
     /// Whether a check by phone was passed, if the answer tells.
     pub is_checked: Option<bool>,
+    /// Whether the answer has a result of a check by phone, whatever it says.
+    pub has_phone_check: bool,
 }
 
 impl Seen {
@@ -116,8 +118,9 @@ fn envelope_facts(read: &wire::answers::Envelope) -> Vec<EnvelopeFact> {
 
 /// Reads a signer; none if it has no id.
 pub(super) fn recipient(read: wire::answers::Recipient) -> Option<Recipient> {
-    let is_checked = read.recipient_authentication_status.as_ref().map(Authentication::has_passed);
     let checks = read.recipient_authentication_status.unwrap_or_default();
+    let is_checked = has_passed(checks.by_phone());
+    let has_phone_check = checks.by_phone().next().is_some();
     let failure = checks.failure();
     let fact = SignerFact::of_status(read.status.as_deref().unwrap_or_default());
     // A failed check is told beside a status that says nothing of it.
@@ -133,5 +136,6 @@ pub(super) fn recipient(read: wire::answers::Recipient) -> Option<Recipient> {
             .and_then(wire::answers::CheckResult::at)
             .filter(|_| fact == Some(SignerFact::AuthenticationFailed)),
         is_checked,
+        has_phone_check,
     })
 }

@@ -108,7 +108,8 @@ fn signer() -> Value {
                 "properties": { "claim": { "enum": claims }, "at": time() } },
             "sms_check": { "type": "string", "examples": ["passed", "missing"],
                 "description": "Of who has signed and was to type in a code by SMS: whether DocuSign says that they did. \
-                                `missing`: it tells of none. Left out while it has not told; refresh_signing asks" },
+                                `missing`: it tells of none. Left out while it has not told. Unless it is `passed`, \
+                                refresh_signing asks" },
         }),
     )
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::domain::fact::{has_passed, time};
+use crate::domain::fact::time;
 
 /// Text that may come as a number or a boolean; empty text is none. NUL is left out: Postgres keeps no such text.
 fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
@@ -113,11 +113,10 @@ impl Authentication {
 }
 
 impl Authentication {
-    /// Whether a check by phone was passed.
-    pub(in crate::esign) fn has_passed(&self) -> bool {
+    /// The results of checks by phone, as the upstream words them.
+    pub(in crate::esign) fn by_phone(&self) -> impl Iterator<Item = &str> {
         let results = [&self.identity_verification_result, &self.phone_auth_result, &self.sms_auth_result];
-        let mut said = results.into_iter().flatten().filter_map(|result| result.status.as_deref());
-        said.any(has_passed)
+        results.into_iter().flatten().filter_map(|result| result.status.as_deref())
     }
 }
 
