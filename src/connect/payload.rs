@@ -37,7 +37,7 @@ pub struct Message {
     /// The signers that it lists, by name and address if it tells these. An account's own configuration may leave the
     /// recipients out.
     listed: Vec<(Person, Option<[Private<String>; 2]>)>,
-    /// Those of them of whom it tells whether they passed a check by phone.
+    /// Those of them of whom it tells whether they passed a check by phone before they signed.
     checked: Vec<(Person, bool)>,
 }
 
@@ -332,8 +332,12 @@ impl Recipient {
         (self.person(), names.map(|(name, email)| [name, email].map(Private::new)))
     }
 
+    /// Whether they passed a check by phone. A list may be from before they signed, when one may have failed that they
+    /// passed later; so only of who had signed by then it says that the check is missing.
     fn checked(&self) -> Option<(Person, bool)> {
-        Some((self.person(), self.checks.0?))
+        let is_passed = self.checks.0?;
+        let had_signed = || self.standing().is_some_and(|(_, fact)| fact == SignerFact::Signed);
+        (is_passed || had_signed()).then(|| (self.person(), is_passed))
     }
 
     fn person(&self) -> Person {
@@ -428,6 +432,11 @@ mod tests {
             (json!([[{}]]), None),
             (json!({"identityVerificationResult": "Passed", "smsAuthResult": null}), None),
             (json!({"accessCodeResult": {"status": "Passed"}}), None),
+            (json!({"identityVerificationResult": {"status": "Waived"}}), None),
+            (
+                json!({"identityVerificationResult": {"status": "Waived"}, "smsAuthResult": {"status": "Fail"}}),
+                Some(fact(false)),
+            ),
             (json!({"identityVerificationResult": {"status": "Failed"}}), Some(fact(false))),
             (json!({"identityVerificationResult": {"status": "Passed"}}), Some(fact(true))),
             (
@@ -436,6 +445,7 @@ mod tests {
             ),
         ] {
             let listed = &mut message["data"]["envelopeSummary"]["recipients"]["signers"][0];
+            listed["status"] = json!("completed");
             listed["recipientAuthenticationStatus"] = status.clone();
             let checks = |signers: &[Signer]| {
                 let facts = parse(&message).facts(signers).into_iter();
@@ -448,6 +458,34 @@ mod tests {
             signers[0].upstream.is_checked = Some(true);
             assert_eq!(checks(&signers), [], "{status}: it is known");
             signers[0].upstream.is_checked = None;
+        }
+    }
+
+    #[test]
+    fn a_late_list_from_before_somebody_signed_says_of_no_check_that_it_is_missing() {
+        let mut signing = signing(1);
+        signing.signers[0].sms_auth = true;
+        let mut bare = sim("envelope-completed", None, 9);
+        bare["data"].as_object_mut().unwrap().remove("envelopeSummary");
+        let observe = |signing: &mut crate::domain::Signing, message: &Value| {
+            for fact in parse(message).facts(&signing.signers) {
+                signing.observe(&fact, "2026-02-25T06:13:10Z".parse().unwrap());
+            }
+            (signing.signers[0].upstream.is_checked, signing.awaits_word_of_check())
+        };
+        assert_eq!(observe(&mut signing, &bare), (None, true));
+        let mut late = sim("recipient-authenticationfailed", Some("1"), 1);
+        for (status, result, told) in [
+            ("delivered", "Failed", (None, true)),
+            ("completed", "Failed", (Some(false), true)),
+            ("delivered", "Passed", (Some(true), false)),
+            ("Completed", "Failed", (Some(true), false)),
+        ] {
+            let listed = &mut late["data"]["envelopeSummary"]["recipients"]["signers"][0];
+            listed["status"] = json!(status);
+            listed["recipientAuthenticationStatus"] =
+                json!({"identityVerificationResult": {"status": result}});
+            assert_eq!(observe(&mut signing, &late), told, "{status} {result}");
         }
     }
 
