@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::{
     Acting, Client, Error, Recipient, RejectionKind, Seen,
     call::{Answer, Call},
-    refusal::Refusal,
+    refusal::{Refusal, plain_code},
     seen::{recipient, seen},
     wire,
 };
@@ -440,27 +440,28 @@ impl Client {
         // Unlocks; an embedded signer gets no mail by it.
         url.set_query(Some("resend_envelope=true"));
         let call = Call::new(Operation::Correct, Method::PUT, url, deadline).json(body);
-        let answer = self.changing(acting, envelope, call).await.inspect_err(|error| {
+        let result = self.changing(acting, envelope, call).await.and_then(|answer| corrected(&answer));
+        result.inspect_err(|error| {
             if error.rejection() == Some(RejectionKind::SmsUnavailable) {
                 self.forget_workflow(acting);
             }
-        })?;
-        let updated: wire::answers::Updated = answer.decode()?;
-        let failed = updated
-            .recipient_update_results
-            .into_iter()
-            .filter_map(|one| one.error_details?.error_code)
-            .find(|code| !code.eq_ignore_ascii_case("SUCCESS"));
-        match failed {
-            None => Ok(Corrected { at: http_client::date(&answer.headers), trace: answer.trace() }),
-            Some(code) => {
-                let code = super::refusal::plain_code(&code);
-                let (status, trace) = (answer.status, answer.trace());
-                let refusal = Refusal { status, code, is_foreign: false, trace };
-                Err(refusal.rejected(RejectionKind::EnvelopeClosed))
-            }
-        }
+        })
     }
+}
+
+/// What became of the signer who was to be corrected: an answer of success may tell of a refusal, too.
+fn corrected(answer: &Answer) -> Result<Corrected, Error> {
+    let updated: wire::answers::Updated = answer.decode()?;
+    let mut codes =
+        updated.recipient_update_results.into_iter().filter_map(|one| one.error_details?.error_code);
+    let trace = answer.trace();
+    let Some(code) = codes.find(|code| !code.eq_ignore_ascii_case("SUCCESS")) else {
+        return Ok(Corrected { at: http_client::date(&answer.headers), trace });
+    };
+    let refusal = Refusal { status: answer.status, code: plain_code(&code), is_foreign: false, trace };
+    // Of the codes that we do not know most are that the envelope's state does not allow it.
+    let kind = refusal.known().unwrap_or(RejectionKind::EnvelopeClosed);
+    Err(refusal.rejected(kind))
 }
 
 /// What a refusal means of a create.

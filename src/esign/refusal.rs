@@ -245,8 +245,8 @@ pub(super) fn classify(refusal: &Refusal) -> Verdict {
     if is_outage || !(status.is_client_error()) {
         return Verdict::Unavailable;
     }
-    if let Ok(index) = CODES.binary_search_by_key(&code.as_str(), |(known, ..)| known) {
-        return Verdict::Rejected(CODES[index].1);
+    if let Some(kind) = refusal.known() {
+        return Verdict::Rejected(kind);
     }
     match status {
         // Whoever says it, the same body will not pass.
@@ -283,11 +283,21 @@ impl Refusal {
         Provider { status: self.status.as_u16(), code: self.code, trace: self.trace }
     }
 
+    /// What its code says that it is about, if it is one that we know.
+    pub(super) fn known(&self) -> Option<RejectionKind> {
+        self.entry().map(|(_, kind, _)| *kind)
+    }
+
+    fn entry(&self) -> Option<&'static (&'static str, RejectionKind, &'static str)> {
+        let code = self.code.as_deref()?.to_ascii_uppercase();
+        let index = CODES.binary_search_by_key(&code.as_str(), |(known, ..)| known).ok()?;
+        Some(&CODES[index])
+    }
+
     pub(super) fn rejected(self, kind: RejectionKind) -> Error {
         let code = self.code.as_deref().unwrap_or_default().to_ascii_uppercase();
-        let known = CODES.binary_search_by_key(&code.as_str(), |(known, ..)| known).ok();
-        let message = match known {
-            Some(index) => Cow::Borrowed(CODES[index].2),
+        let message = match self.entry() {
+            Some((.., words)) => Cow::Borrowed(*words),
             None if code.is_empty() => Cow::Owned(format!("It answered HTTP {}.", self.status.as_u16())),
             None => Cow::Owned(format!("It answered HTTP {} with {code}.", self.status.as_u16())),
         };

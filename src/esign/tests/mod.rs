@@ -141,6 +141,21 @@ async fn changes_are_sent_and_their_inner_errors_found() {
     let error = correct(NewCheck::Phone(phone.clone())).await.unwrap_err();
     assert_eq!(error.rejection(), Some(RejectionKind::EnvelopeClosed));
     insta::assert_json_snapshot!("correct_phone", world.arrived()[1].json());
+    // A code that is known tells what it is about, and a workflow that is not valid is looked up anew.
+    world
+        .will(Reply::json(200, &result("identity_workflow_invalid_id")))
+        .will(workflows())
+        .will(Reply::json(200, &result("INVALID_PHONE_NUMBER")));
+    for (code, kind) in [
+        ("sms_auth_unavailable", RejectionKind::SmsUnavailable),
+        ("phone_invalid", RejectionKind::PhoneInvalid),
+    ] {
+        let error = correct(NewCheck::Phone(phone.clone())).await.unwrap_err();
+        assert_eq!((error.code(), error.rejection()), (code, Some(kind)), "{error}");
+    }
+    let lines: Vec<_> = world.arrived().into_iter().map(|one| one.line).collect();
+    let correction = "PUT envelopes/env-1/recipients?resend_envelope=true";
+    assert_eq!(lines, [correction, "GET identity_verification", correction]);
     // Either form is success: the vendor's API 2.1 tells of refusals alone.
     let changed = json!({"recipientUpdateResults": [{"recipientId": "77", "recipientIdGuid": "g-77"}]});
     world.will(Reply::json(200, &changed));
