@@ -473,7 +473,10 @@ fn of_create(error: Error) -> Error {
     let code = rejection.provider.code.as_deref().unwrap_or_default();
     rejection.kind = match rejection.kind {
         // There is no envelope yet that could be unknown: what does not exist is the account, at this host.
-        RejectionKind::EnvelopeUnknown => RejectionKind::AccountUnknown,
+        RejectionKind::EnvelopeUnknown => {
+            rejection.message = "The account does not exist at this host.".into();
+            RejectionKind::AccountUnknown
+        }
         // With "PDF validation failed" it answers more than 70 uploads of the same bytes at once, over all accounts ("Rules
         // and limits", read 2026-08). It is no word on the document, so the same may be taken a moment later.
         RejectionKind::Other if code.eq_ignore_ascii_case("UNSPECIFIED_ERROR") => RejectionKind::UploadsAlike,

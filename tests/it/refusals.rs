@@ -588,6 +588,7 @@ async fn a_create_for_which_docusign_finds_nothing_blames_the_sender_and_leaves_
     let refused = daemon.create("order-1", &order()).await;
     assert_eq!(refused.status, StatusCode::BAD_GATEWAY, "{}", refused.text);
     says(&refused, "wrong_base_uri", false, "countersign doctor");
+    assert_eq!(refused.body["detail"], "The account does not exist at this host.", "{}", refused.text);
     assert_eq!(refused.body["provider"]["http_status"], 404, "{}", refused.text);
     let made = daemon.create("order-1", &order()).await;
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
