@@ -199,6 +199,14 @@ impl Client {
         }
     }
 
+    /// The same after a call that was passed on: the user whom the upstream does not know may be anybody that it names, a
+    /// recipient, say.
+    pub(super) fn doubt_passed_on(&self, acting: &Acting, kind: RejectionKind) {
+        if kind != RejectionKind::UserUnknown {
+            self.doubt(acting, kind);
+        }
+    }
+
     /// After a refusal of this kind: the sender where its account is now, and the call's address there. None if the
     /// refusal is not about that, or if the account server, which is asked once a minute at most, names the same place.
     pub(super) async fn moved(

@@ -365,7 +365,7 @@ impl Client {
         let verdict = classify(&refusal);
         if call.is_passed_on && matches!(verdict, Verdict::Rejected(_) | Verdict::Unavailable) {
             if let Verdict::Rejected(kind) = verdict {
-                self.doubt(acting, kind);
+                self.doubt_passed_on(acting, kind);
             }
             permit.answered(&answer.headers, now);
             return Ok(answer);

@@ -108,6 +108,31 @@ async fn a_wrong_pairing_is_looked_up_anew() {
 }
 
 #[tokio::test]
+async fn a_user_that_a_passed_call_names_in_vain_is_no_word_on_the_sender() {
+    let world = World::new().await;
+    let (acting, headers) = (world.acting().await, http::HeaderMap::new());
+    for (code, is_kept) in
+        [("USER_NOT_FOUND", true), ("USER_DOES_NOT_EXIST_IN_SYSTEM", true), ("INVALID_USERID", false)]
+    {
+        let request = ForwardRequest {
+            method: http::Method::GET,
+            path: "envelopes",
+            query: None,
+            headers: &headers,
+            body: ForwardBody::Whole(Vec::new()),
+        };
+        world.will(Reply::error(400, code));
+        world.client.forward(&acting, request, world.deadline()).await.unwrap();
+        assert_eq!(world.client.known(&acting.sender).is_some(), is_kept, "{code}");
+    }
+    // Of a call of ours it is the sender.
+    world.acting().await;
+    world.will(Reply::error(400, "USER_NOT_FOUND"));
+    create(&world, &Draft::of(vec![file(&[])])).await.unwrap_err();
+    assert!(world.client.known(&acting.sender).is_none());
+}
+
+#[tokio::test]
 async fn e2_a_create_follows_its_account_to_another_host_and_is_made_once() {
     let world = World::new().await;
     world.acting().await;
