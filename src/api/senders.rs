@@ -31,6 +31,7 @@ use crate::{
     esign,
     objects::{Invalids, show},
     signing,
+    telemetry::chain,
 };
 
 /// The longest address that a consent goes back to.
@@ -219,8 +220,10 @@ pub(super) async fn check(
     };
     let ok = checks.iter().all(|check| check.ok);
     if ok {
-        // Where the account lives may have changed, and what is there; the next call looks again.
-        api.esign.forget(&sender);
+        // Where the account lives may have changed, and what is there. The findings have asked for it, so nobody is asked.
+        if let Err(error) = api.esign.take_up(&sender).await {
+            tracing::info!(%sender, error = %chain(&error), "the sender was well, and cannot act now");
+        }
     }
     let found = CheckObject { object: "sender_check", sender: name, ok, checks };
     Ok(json(StatusCode::OK, show::to_bytes(&found)))

@@ -234,9 +234,22 @@ impl Client {
     pub fn forget(&self, sender: &SenderName) {
         let known = self.senders.write().unwrap_or_else(PoisonError::into_inner).remove(sender);
         if let Some(acting) = known {
-            self.workflows.forget_all(|(account, _)| *account == acting.account);
-            self.templates.forget_all(|(account, _)| *account == acting.account);
+            self.forget_account(&acting.account);
         }
+    }
+
+    /// Forgets the same of a sender that was just checked, and takes up where it acts now. What was read there is forgotten
+    /// also if it was not known where that is: others may have read it.
+    pub async fn take_up(&self, sender: &SenderName) -> Result<Arc<Acting>, Error> {
+        self.forget(sender);
+        let acting = self.acting(sender).await?;
+        self.forget_account(&acting.account);
+        Ok(acting)
+    }
+
+    fn forget_account(&self, account: &AccountId) {
+        self.workflows.forget_all(|(of, _)| of == account);
+        self.templates.forget_all(|(of, _)| of == account);
     }
 
     /// Forgets what was read of all accounts: the next call that needs it reads it anew.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::esign::{
-    testing::{Draft, MADE, Reply, World, create, file, template},
+    testing::{Draft, MADE, Reply, World, create, file, template, workflows},
     *,
 };
 use crate::{
@@ -146,6 +146,22 @@ async fn what_a_create_is_refused_for_is_remembered_no_longer() {
     let draft = Draft::of(vec![template()]);
     world.client.create_envelope(&acting, &draft.envelope(), world.deadline()).await.unwrap_err();
     assert!(world.client.known_template(&acting, id).is_none());
+}
+
+#[tokio::test]
+async fn what_was_read_of_an_account_is_forgotten_with_the_check_of_a_sender_that_was_not_known() {
+    let world = World::new().await;
+    let acting = world.acting().await;
+    world.client.forget(&acting.sender);
+    world.will(workflows()).will(workflows());
+    for asked in [1, 1, 2] {
+        if asked == 2 {
+            assert_eq!(*world.client.take_up(&acting.sender).await.unwrap(), *acting);
+        }
+        world.client.sms_workflow(&acting, world.deadline()).await.unwrap();
+        assert_eq!(world.client.known(&acting.sender).is_some(), asked == 2);
+        assert_eq!(world.ended.count(Operation::IdentityWorkflows, Outcome::Ok), asked);
+    }
 }
 
 #[tokio::test]

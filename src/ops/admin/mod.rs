@@ -246,8 +246,7 @@ async fn check(
     let work = tokio::spawn(async move {
         auth.prove(sender.as_str()).await.map_err(|_| ())?;
         // Where the account lives may have changed.
-        esign.forget(&sender);
-        esign.acting(&sender).await.map(|_| ()).map_err(|_| ())
+        esign.take_up(&sender).await.map(|_| ()).map_err(|_| ())
     });
     let ended = tokio::select! {
         done = work => if matches!(done, Ok(Ok(()))) { "good" } else { "bad" },
