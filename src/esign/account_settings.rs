@@ -1,7 +1,18 @@
 //! The settings of an account on which embedded signing depends.
 
-use super::{Acting, Client, Error, call::Call, wire};
-use crate::budget::{Deadline, Operation};
+use std::time::Duration;
+
+use super::{Acting, Client, Error, call::Call, read_cache::ReadCache, wire};
+use crate::{
+    budget::{Deadline, Operation},
+    domain::AccountId,
+};
+
+/// An administrator who changes a setting and tries again sees it taken up this soon.
+const LIFE: Duration = Duration::from_secs(60);
+
+/// Whether accounts ask their senders for a check, too.
+pub(super) type SenderChecks = ReadCache<AccountId, bool>;
 
 /// A setting that forbids every create with an embedded signer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,9 +31,7 @@ impl Client {
         acting: &Acting,
         deadline: Deadline,
     ) -> Result<Vec<Forbidding>, Error> {
-        let url = acting.url(["settings"]);
-        let answer = self.call(acting, Call::get(Operation::AccountSettings, url, deadline)).await?;
-        let read: wire::answers::AccountSettings = answer.decode()?;
+        let read = self.account_settings(acting, deadline).await?;
         let told = [
             ("inSessionEnabled", read.in_session_enabled, "true"),
             ("signerMustHaveAccount", read.signer_must_have_account, "false"),
@@ -32,5 +41,31 @@ impl Client {
             .into_iter()
             .filter(|(_, is, must_be)| is.as_deref().is_some_and(|is| !is.eq_ignore_ascii_case(must_be)));
         Ok(wrong.map(|(name, _, must_be)| Forbidding { name, must_be }).collect())
+    }
+
+    /// Whether senders who sign are asked for the check that was ordered (`senderMustAuthenticateSigning`), as it was within
+    /// the last minute. Whoever may not read the settings is told nothing of them, and they are as they come.
+    pub async fn checks_senders(&self, acting: &Acting, deadline: Deadline) -> Result<bool, Error> {
+        if let Some(known) = self.sender_checks.get(&acting.account, self.clock.uptime()) {
+            return Ok(known);
+        }
+        let checks = match self.account_settings(acting, deadline).await {
+            Ok(read) => {
+                read.sender_must_authenticate_signing.is_some_and(|is| is.eq_ignore_ascii_case("true"))
+            }
+            Err(error) if error.rejection().is_some() => false,
+            Err(error) => return Err(error),
+        };
+        self.sender_checks.put(acting.account.clone(), checks, self.clock.uptime(), LIFE);
+        Ok(checks)
+    }
+
+    async fn account_settings(
+        &self,
+        acting: &Acting,
+        deadline: Deadline,
+    ) -> Result<wire::answers::AccountSettings, Error> {
+        let url = acting.url(["settings"]);
+        self.call(acting, Call::get(Operation::AccountSettings, url, deadline)).await?.decode()
     }
 }

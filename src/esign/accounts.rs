@@ -250,11 +250,13 @@ impl Client {
     fn forget_account(&self, account: &AccountId) {
         self.workflows.forget_all(|(of, _)| of == account);
         self.templates.forget_all(|(of, _)| of == account);
+        self.sender_checks.forget(account);
     }
 
     /// Forgets what was read of all accounts: the next call that needs it reads it anew.
     pub fn forget_reads(&self) {
         self.workflows.forget_all(|_| true);
         self.templates.forget_all(|_| true);
+        self.sender_checks.forget_all(|_| true);
     }
 }

@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
     Acting, Error, SenderOptions,
+    account_settings::SenderChecks,
     accounts::Senders,
     call::{Answer, Body, Call, longest},
     identity::Workflows,
@@ -125,6 +126,7 @@ pub struct Client {
     pub(super) apps_origin: &'static str,
     request_timeout: Duration,
     pub(super) templates: Templates,
+    pub(super) sender_checks: SenderChecks,
     pub(super) http: HttpClient,
     /// None: connections are left to themselves.
     pub(super) warm: Option<Hosts>,
@@ -173,6 +175,7 @@ impl Client {
             request_timeout: deps.options.request_timeout,
             workflows: Workflows::new(),
             templates: Templates::new(),
+            sender_checks: SenderChecks::new(),
             http: deps.http,
             warm: deps.options.keep_warm.then(Hosts::default),
             observer: deps.observer,

@@ -183,7 +183,8 @@ impl Error {
             Self::SmsAuthUnavailable => K::SmsUnavailable.fix(),
             Self::SmsToSender => {
                 "Give the sender's DocuSign user a mailbox that no signer has (README, the first step to DocuSign), or the \
-                 signer another e-mail address."
+                 signer another e-mail address, or have the account's administrator set senderMustAuthenticateSigning to \
+                 true: it is read where the sender's user may read the account's settings."
             }
             Self::Unavailable { .. } => "Try again; see DocuSign's status page if it persists.",
             Self::Uncounted => {

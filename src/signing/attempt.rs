@@ -94,11 +94,11 @@ impl Signings {
         if job.draft.signers.iter().all(|signer| signer.sms.is_none()) {
             return Ok(None);
         }
+        let deadline = self.while_held(job).ok_or(Outcome::Lost)?;
         // One that was put into line before its sender was known.
-        if let Err(error) = self.check_known_addresses(&job.draft).await {
+        if let Err(error) = self.check_known_addresses(&job.draft, deadline).await {
             return Err(Outcome::Refused(error));
         }
-        let deadline = self.while_held(job).ok_or(Outcome::Lost)?;
         let found = Box::pin(self.parts.esign.sms_workflow(acting, deadline)).await;
         found.map(Some).map_err(|error| match self.came_to(error) {
             Outcome::Unknown(error) => Outcome::NotReached(error),

@@ -128,7 +128,7 @@ impl Signings {
     ) -> Result<Created, Error> {
         let acting = match self.may_go_at_once(&ask) {
             Some(admitted) => self.can_act(&ask, until).await.map(|acting| acting.map(|it| (it, admitted))),
-            None => self.check_known_addresses(&ask.draft).await.map(|()| None).map_err(Error::from),
+            None => self.check_known_addresses(&ask.draft, until).await.map(|()| None).map_err(Error::from),
         };
         let acting = match acting {
             Ok(acting) => acting,
@@ -226,7 +226,7 @@ impl Signings {
         let able = async {
             self.check_roles(&ask.draft, None).await?;
             let acting = self.parts.esign.acting(&ask.draft.sender).await?;
-            Ok(self.check_addresses(acting, &ask.draft).await?)
+            Ok(self.check_addresses(acting, &ask.draft, until).await?)
         };
         // An account server that stalls must not hold the caller for longer than they want to wait.
         match until.hold(&*self.parts.clock, able).await {

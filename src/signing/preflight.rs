@@ -84,31 +84,49 @@ impl Signings {
         if draft.signers.iter().all(|signer| signer.sms.is_none()) {
             return Ok(());
         }
-        let acting = self.in_time_for(deadline, self.check_addresses(Arc::clone(acting), draft)).await?;
         let by = deadline.unwrap_or_else(|| self.at_leisure());
+        let acting = self.in_time_for(deadline, self.check_addresses(Arc::clone(acting), draft, by)).await?;
         Ok(self.parts.esign.sms_workflow(&acting, by).await.map(drop)?)
     }
 
     /// Whether a check by SMS of this draft would take place. The upstream may leave it out, without a word, for who has
-    /// the address of the user that the sender acts as (the setting `senderMustAuthenticateSigning` of the account).
+    /// the address of the user that the sender acts as, unless the account has the setting `senderMustAuthenticateSigning`.
     pub(super) async fn check_addresses(
         &self,
         acting: Arc<Acting>,
         draft: &Draft,
+        by: Deadline,
     ) -> Result<Arc<Acting>, esign::Error> {
         if !would_skip_sms(&acting, draft) {
             return Ok(acting);
         }
-        // Somebody may have given that user a mailbox of its own since. Rare and large: boxed, so that every create need
-        // not have room for it.
-        let acting = Box::pin(self.parts.esign.looked_at_again(&draft.sender)).await?;
-        if would_skip_sms(&acting, draft) { Err(esign::Error::SmsToSender) } else { Ok(acting) }
+        // Rare and large: boxed, so that every create need not have room for it.
+        Box::pin(self.check_senders_address(draft, by)).await
+    }
+
+    /// The same where it would not as far as is known: somebody may have given that user a mailbox of its own since, and
+    /// the account may ask senders for the code, too.
+    async fn check_senders_address(&self, draft: &Draft, by: Deadline) -> Result<Arc<Acting>, esign::Error> {
+        let acting = self.parts.esign.looked_at_again(&draft.sender).await?;
+        if !would_skip_sms(&acting, draft) {
+            return Ok(acting);
+        }
+        match self.parts.esign.checks_senders(&acting, by).await {
+            Ok(true) => Ok(acting),
+            Err(error @ esign::Error::Deadline) => Err(error),
+            // A setting that cannot be read is taken for what it is in most accounts.
+            Ok(false) | Err(_) => Err(esign::Error::SmsToSender),
+        }
     }
 
     /// The same of a draft that stands in line, as far as the sender is known: what is not known is no reason to refuse it.
-    pub(super) async fn check_known_addresses(&self, draft: &Draft) -> Result<(), esign::Error> {
+    pub(super) async fn check_known_addresses(
+        &self,
+        draft: &Draft,
+        by: Deadline,
+    ) -> Result<(), esign::Error> {
         let Some(acting) = self.parts.esign.known(&draft.sender) else { return Ok(()) };
-        match self.check_addresses(acting, draft).await {
+        match self.check_addresses(acting, draft, by).await {
             Err(error @ esign::Error::SmsToSender) => Err(error),
             _ => Ok(()),
         }

@@ -538,6 +538,38 @@ async fn a_check_by_sms_that_docusign_would_leave_out_is_refused_before_anything
     }
 }
 
+#[tokio::test]
+async fn an_account_that_asks_senders_for_the_code_too_takes_a_check_of_its_sender() {
+    let daemon = TestDaemon::start().await;
+    let mut body = order();
+    body["signers"][0]["email"] = json!(OWN_ADDRESS);
+    let dry = async || daemon.post("/v1/signings?dry_run=true", &body).await;
+    let set = async |value: &str| {
+        let settings = json!({"settings": {"senderMustAuthenticateSigning": value}});
+        daemon.control(Method::POST, "features", &settings).await;
+    };
+    says(&dry().await, "sms_auth_unavailable", false, "senderMustAuthenticateSigning to true");
+    set("true").await;
+    daemon.clock.advance(std::time::Duration::from_secs(61));
+    assert_eq!(dry().await.status, StatusCode::OK);
+    daemon.forget_requests().await;
+    let made = daemon.create("at-once", &body).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let asked = daemon.requests().await;
+    assert!(!asked.iter().any(|line| line.ends_with("/settings")), "it is remembered: {asked:?}");
+    let later = daemon.queue("later", &body).await;
+    daemon.settle(later.id(), "open").await;
+    daemon.sign_all().await;
+    let read = daemon.post(&format!("/v1/signings/{}/refresh", made.id()), &json!({})).await;
+    assert_eq!(read.body["signers"][0]["sms_check"], "passed", "{}", read.text);
+
+    // A check of the sender has the settings read anew.
+    set("false").await;
+    let checked = daemon.post("/v1/senders/system/check", &json!({})).await;
+    assert_eq!(checked.body["ok"], true, "{}", checked.text);
+    says(&dry().await, "sms_auth_unavailable", false, "mailbox that no signer has");
+}
+
 /// The emulator leaves a check out for who has the sender's address, which a create with `sms_auth` is refused for: so this
 /// is one without, which is made to look as if it had been asked for.
 #[tokio::test]

@@ -78,7 +78,9 @@ answer!(/** What became of a transaction. */ TransactionStatus
 );
 answer!(/** A recipient view. */ View texts [url] lists [] parts []);
 answer!(/** Settings of an account: the few that decide on embedded signing. */ AccountSettings
-    texts [in_session_enabled, signer_must_have_account, signer_must_login_to_sign] lists [] parts []
+    texts [in_session_enabled, sender_must_authenticate_signing, signer_must_have_account, signer_must_login_to_sign]
+    lists []
+    parts []
 );
 answer!(/** Identity verification workflows of an account. */ Workflows
     texts [] lists [identity_verification: Workflow] parts []
