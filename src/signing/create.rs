@@ -28,8 +28,8 @@ use crate::{
 /// How long a daemon holds a create before others may take it over. Longer than any upstream call.
 pub(super) const LEASE: Duration = Duration::from_secs(90);
 
-/// How long after the caller's deadline a store that is away may keep them waiting for any answer at all, and
-/// what a view of a late answer is given whatever is left of their time.
+/// How long after the caller's deadline a store that is away may keep them waiting for any answer at all, or an account
+/// server for a refusal, and what a view of a late answer is given whatever is left of their time.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
 
 /// A create as it is asked for.
@@ -128,7 +128,7 @@ impl Signings {
     ) -> Result<Created, Error> {
         let acting = match self.may_go_at_once(&ask) {
             Some(admitted) => self.can_act(&ask, until).await.map(|acting| acting.map(|it| (it, admitted))),
-            None => self.check_known_addresses(&ask.draft, until).await.map(|()| None).map_err(Error::from),
+            None => self.check_before_line(&ask.draft, until).await.map(|()| None),
         };
         let acting = match acting {
             Ok(acting) => acting,

@@ -10,7 +10,7 @@ use crate::{
     esign::{self, Acting, Template},
     objects::{Invalids, invalid::token, preflight::SeenFile},
     pdf::{self, Effort},
-    signing::{AT_LEISURE, Error, Signings},
+    signing::{AT_LEISURE, Error, Signings, create::GRACE},
 };
 
 /// The upstream's limit of one file (eSignature REST API, Rules and limits).
@@ -130,6 +130,14 @@ impl Signings {
             Err(error @ esign::Error::SmsToSender) => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// The same for a caller who waits so long for it to be put into line: an account server that stalls must not hold them
+    /// much longer. What is not found out by then is looked at again when it is to be sent.
+    pub(super) async fn check_before_line(&self, draft: &Draft, until: Deadline) -> Result<(), Error> {
+        let by = until.plus(GRACE);
+        let checked = by.hold(&*self.parts.clock, self.check_known_addresses(draft, by)).await;
+        Ok(checked.unwrap_or(Ok(()))?)
     }
 
     fn is_late(&self, error: &esign::Error, deadline: Deadline) -> bool {

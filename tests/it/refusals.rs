@@ -570,6 +570,29 @@ async fn an_account_that_asks_senders_for_the_code_too_takes_a_check_of_its_send
     says(&dry().await, "sms_auth_unavailable", false, "mailbox that no signer has");
 }
 
+/// Whether the address is still the sender's would have to be asked, and is found out when the create is sent.
+#[tokio::test]
+async fn b4_an_account_server_that_stalls_holds_nobody_who_does_not_wait() {
+    let daemon = TestDaemon::start().await;
+    let mut body = order();
+    body["signers"][0]["email"] = json!(OWN_ADDRESS);
+    daemon.clock.advance(std::time::Duration::from_secs(61));
+    daemon.forget_requests().await;
+    daemon.fault(&json!({"fault": "stall", "path": "/oauth/userinfo", "count": 1})).await;
+    let held = async {
+        let is_asked = async || daemon.requests().await.iter().any(|line| line.ends_with("/oauth/userinfo"));
+        daemon.until("the question", is_asked).await;
+        daemon.clock.advance(std::time::Duration::from_secs(3));
+        // Less than the account server is given.
+        tokio::time::sleep(std::time::Duration::from_secs(8)).await;
+    };
+    let queued = tokio::select! {
+        queued = daemon.create_with("own", &body, &[("prefer", "respond-async")]) => queued,
+        () = held => panic!("it waits for the account server"),
+    };
+    assert_eq!(queued.status, StatusCode::ACCEPTED, "{}", queued.text);
+}
+
 /// The emulator leaves a check out for who has the sender's address, which a create with `sms_auth` is refused for: so this
 /// is one without, which is made to look as if it had been asked for.
 #[tokio::test]
