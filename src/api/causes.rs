@@ -349,9 +349,25 @@ impl Problem {
 /// What mends the cause for which the upstream refused a create: its own code tells it better than ours. For one that we
 /// do not know, ours says what to do.
 fn mended(failure: &Failure) -> Option<String> {
-    let kind = esign::RejectionKind::of_kept(failure.provider_status?, failure.provider_code.as_deref())?;
-    let is_it = kind != esign::RejectionKind::Other && kind.code() == failure.code;
-    is_it.then(|| format!("{} Then make a new signing with a new Idempotency-Key.", kind.fix()))
+    let fix = match failure.provider_status {
+        Some(status) => {
+            let kind = esign::RejectionKind::of_kept(status, failure.provider_code.as_deref())?;
+            let is_it = kind != esign::RejectionKind::Other && kind.code() == failure.code;
+            is_it.then(|| kind.fix())?
+        }
+        None => unsent(failure)?,
+    };
+    Some(format!("{fix} Then make a new signing with a new Idempotency-Key."))
+}
+
+/// The same of a create that was not sent, because no code can go to somebody by SMS: its key is used up as well.
+fn unsent(failure: &Failure) -> Option<&'static str> {
+    let to_sender = esign::Error::SmsToSender;
+    if failure.code != to_sender.code() {
+        return None;
+    }
+    let is_it = failure.detail.contains(&to_sender.to_string());
+    Some(if is_it { to_sender.fix() } else { code(&failure.code).fix })
 }
 
 impl Problem {
@@ -386,12 +402,15 @@ mod tests {
     use super::*;
 
     fn fix(code: &str, status: u16, said: Option<&str>) -> String {
-        let failure = Failure {
+        fix_of(&Failure {
             provider_code: said.map(str::to_owned),
             provider_status: Some(status),
             ..Failure::ours(code, "the upstream refused")
-        };
-        let problem = Problem::of_failure(&failure, SigningId::from_uuid(Uuid::from_u128(1)));
+        })
+    }
+
+    fn fix_of(failure: &Failure) -> String {
+        let problem = Problem::of_failure(failure, SigningId::from_uuid(Uuid::from_u128(1)));
         let document: Value = serde_json::from_slice(&problem.document("req")).unwrap();
         document["fix"].as_str().unwrap().to_owned()
     }
@@ -417,5 +436,19 @@ mod tests {
             assert_eq!(fix("provider_rejected", 400, said), code("provider_rejected").fix, "{said:?}");
         }
         assert!(fix("provider_unavailable", 503, None).contains("this one will not be sent"));
+    }
+
+    #[test]
+    fn a_create_that_was_never_sent_for_want_of_a_code_by_sms_asks_for_a_new_key() {
+        for (cause, part) in [
+            (esign::Error::SmsToSender, "a mailbox that no signer has"),
+            (esign::Error::SmsAuthUnavailable, "phone authentication switched on"),
+        ] {
+            let detail = format!("its time was over; at the last try: {cause}");
+            let fix = fix_of(&Failure::ours(cause.code(), &detail));
+            assert!(fix.contains(part) && fix.contains("a new Idempotency-Key"), "{fix}");
+        }
+        let fix = fix_of(&Failure::ours("template_role_mismatch", "no such role"));
+        assert_eq!(fix, code("template_role_mismatch").fix);
     }
 }

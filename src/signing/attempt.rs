@@ -95,9 +95,10 @@ impl Signings {
             return Ok(None);
         }
         let deadline = self.while_held(job).ok_or(Outcome::Lost)?;
-        // One that was put into line before its sender was known.
+        // One that was put into line before its sender was known. What is in the way can be mended at the sender or its
+        // account, and then the same call with the same key should succeed.
         if let Err(error) = self.check_known_addresses(&job.draft, deadline).await {
-            return Err(Outcome::Refused(error));
+            return Err(Outcome::Impossible(error));
         }
         let found = Box::pin(self.parts.esign.sms_workflow(acting, deadline)).await;
         found.map(Some).map_err(|error| match self.came_to(error) {

@@ -570,7 +570,8 @@ async fn an_account_that_asks_senders_for_the_code_too_takes_a_check_of_its_send
     says(&dry().await, "sms_auth_unavailable", false, "mailbox that no signer has");
 }
 
-/// Whether the address is still the sender's would have to be asked, and is found out when the create is sent.
+/// Whether the address is still the sender's would have to be asked, and is found out when the create is sent: it waits
+/// then until that is mended.
 #[tokio::test]
 async fn b4_an_account_server_that_stalls_holds_nobody_who_does_not_wait() {
     let daemon = TestDaemon::start().await;
@@ -591,6 +592,21 @@ async fn b4_an_account_server_that_stalls_holds_nobody_who_does_not_wait() {
         () = held => panic!("it waits for the account server"),
     };
     assert_eq!(queued.status, StatusCode::ACCEPTED, "{}", queued.text);
+
+    let id = queued.id().parse().unwrap();
+    let is_tried = async || {
+        let signing = daemon.record(id).await.signing;
+        signing.history.iter().any(|moment| moment.note.as_deref() == Some("sms_auth_unavailable"))
+    };
+    daemon.run_clock_slowly("a try", is_tried).await;
+    let read = daemon.get(&format!("/v1/signings/{}", queued.id())).await;
+    assert_eq!(read.body["status"], "creating", "{}", read.text);
+    assert_eq!(daemon.envelopes().await, 0);
+    let settings = json!({"settings": {"senderMustAuthenticateSigning": "true"}});
+    daemon.control(Method::POST, "features", &settings).await;
+    daemon.settle(queued.id(), "open").await;
+    let again = daemon.create("own", &body).await;
+    assert_eq!(again.id(), queued.id(), "{}", again.text);
 }
 
 /// The emulator leaves a check out for who has the sender's address, which a create with `sms_auth` is refused for: so this
