@@ -223,7 +223,7 @@ fn phone() -> Value {
         .waiting()
         .body("CorrectPhone", json!({ "phone": "+4915112345678" }))
         .answer(200, "The signing", reference("Signing"))
-        .codes(&["phone_invalid", "signer_not_ready", "signing_closed"])
+        .codes(&["phone_invalid", "signer_not_ready", "signing_closed", "sms_auth_unavailable"])
         .codes(&UPSTREAM)
         .build()
 }
