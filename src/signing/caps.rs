@@ -4,16 +4,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Error, Signings};
+use super::{Error, Signings, Turn};
 use crate::{
     clock::start_of,
     domain::CallerName,
-    places::Place,
     store::{Counter, Digest},
 };
-
-/// A turn at an idempotency key. It is over when it is dropped.
-pub type Turn = Place<Digest>;
 
 /// By UTC.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -24,10 +20,10 @@ impl Signings {
         Ok(self.parts.store.signing_by_key(caller, key).await?.is_some())
     }
 
-    /// A turn at a key, once nobody else has it: calls that come with one key at once go one after another until it is known
-    /// what the first of them has begun, so that one of them counts.
+    /// A turn at a key, once nobody has it who came before: calls that come with one key at once go one after another
+    /// until it is known what the first of them has begun, so that one of them counts.
     pub async fn turn(&self, key: Digest) -> Turn {
-        self.parts.keys.wait(&key).await
+        self.parts.keys.wait(key).await
     }
 
     /// Counts a create whose key has made no signing, unless the key was counted today.

@@ -18,9 +18,7 @@ use crate::{
     },
     esign,
     objects::show::{self, ShownLink},
-    signing::{
-        Error, LOOK_FOR_OTHERS, Signings, breaker::Admitted, caps::Turn, is_settled, settle::Promised,
-    },
+    signing::{Error, LOOK_FOR_OTHERS, Signings, Turn, breaker::Admitted, is_settled, settle::Promised},
     store::{self, Begun, Digest, Intent, Version, Work},
     telemetry::metrics,
 };

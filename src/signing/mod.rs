@@ -46,6 +46,7 @@ pub mod result;
 mod settings;
 mod settle;
 mod tickets;
+mod turns;
 mod twins;
 mod unlock;
 mod views;
@@ -72,13 +73,10 @@ use crate::{
     lifecycle::Lifecycle,
     objects::show,
     places::Places,
-    store::{
-        Change, Digest, Durability, Filter, KeptAnswer, Link, Payload, Record, SharedStore, Version, Work,
-    },
+    store::{Change, Durability, Filter, KeptAnswer, Link, Payload, Record, SharedStore, Version, Work},
     telemetry::{chain, metrics},
 };
 
-pub use caps::Turn;
 pub use create::{Ask, Created, detail};
 pub use documents::{Document, DownloadError};
 pub use error::Error;
@@ -90,6 +88,7 @@ pub use repeat::Repeated;
 pub use result::ResultKey;
 pub use settings::{Dependencies, EventsTo, FindAddress, Settings};
 pub use tickets::{TICKET_LIFE, Tickets};
+pub use turns::Turn;
 pub use views::{Opener, Queued, view_in_use};
 pub use waiting::{MAX_WAITING, MAX_WAITING_OF_ONE};
 
@@ -132,8 +131,8 @@ struct Parts {
     last_view: Mutex<i64>,
     /// How often clicks had views made.
     clicks: click_limit::ClickLimit,
-    /// Turns at keys, for creates that are counted: one at each.
-    keys: Places<Digest>,
+    /// Turns at keys, for creates that are counted.
+    keys: turns::Turns,
     /// Places for those who wait for news.
     waiting: Places<CallerName>,
     /// What is to be asked because events left it out.
@@ -157,7 +156,7 @@ impl Signings {
             due: Notify::new(),
             last_view: Mutex::default(),
             clicks: click_limit::ClickLimit::default(),
-            keys: Places::new(usize::MAX, 1),
+            keys: turns::Turns::default(),
             waiting: Places::new(MAX_WAITING, MAX_WAITING_OF_ONE),
             questions: questions::Questions::default(),
             settings,
