@@ -67,9 +67,6 @@ pub(super) async fn count_within(
     window: i64,
     most: u64,
 ) -> Result<bool> {
-    if most == 0 {
-        return Ok(false);
-    }
     let mut transaction = db.begin().await?;
     if let Some(once) = once {
         let sql = concat!(
@@ -83,6 +80,11 @@ pub(super) async fn count_within(
             transaction.rollback().await?;
             return Ok(true);
         }
+    }
+    // The first of a window is inserted without a look at the most.
+    if most == 0 {
+        transaction.rollback().await?;
+        return Ok(false);
     }
     let sql = concat!(
         "INSERT INTO budgets (account, window_at, calls) SELECT $1, $2, 1 WHERE ",

@@ -611,7 +611,14 @@ async fn of_many_who_count_the_same_one_does_and_nobody_beyond_the_most(fixture:
         assert_eq!(counted, is_counted);
     }
     assert!(store.count_within(&of_caller(), None, after(86_400), 1).await.unwrap(), "another window");
+    // Where nothing more is let in, what was let in before still is, and nothing is counted.
+    let new = Counter::Key([4; 32]);
+    for (key, is_counted) in [(Some(&Counter::Key([1; 32])), true), (Some(&new), false), (None, false)] {
+        assert_eq!(store.count_within(&of_caller(), key, after(0), 0).await.unwrap(), is_counted);
+    }
     assert!(!store.count_within(&of_caller(), None, after(2 * 86_400), 0).await.unwrap());
+    assert_eq!(store.spend(&new, after(0), 0).await.unwrap(), 0, "it was never let in");
+    assert_eq!(store.spend(&of_caller(), after(0), 0).await.unwrap(), 4);
 }
 
 async fn it_is_all_there_after_a_restart(fixture: Fixture) {
