@@ -10,7 +10,7 @@ use super::{
     Acting, Client, Error, Recipient, RejectionKind, Seen,
     call::{Answer, Call},
     refusal::{Refusal, plain_code},
-    seen::{recipient, seen},
+    seen::{envelope_id, recipient, seen},
     wire,
 };
 use crate::{
@@ -174,10 +174,8 @@ impl Client {
         let answer = self.call(acting, call).await.map_err(of_create);
         let answer = answer.inspect_err(|error| self.doubt_reads(acting, new, error))?;
         let created: wire::answers::Envelope = answer.decode()?;
-        // What is no id is no answer: taken for one, it would name the envelope in every call from then on, in vain.
-        let id = created.envelope_id.filter(|id| is_guid(id));
-        let id = id.ok_or_else(|| answer.bad("it names no envelope"))?;
-        Ok(Created { envelope: EnvelopeId::new(id), trace: answer.trace() })
+        let envelope = envelope_id(created.envelope_id).ok_or_else(|| answer.bad("it names no envelope"))?;
+        Ok(Created { envelope, trace: answer.trace() })
     }
 
     /// What was read of the account no longer holds, if a create is refused for that.
@@ -306,8 +304,9 @@ impl Client {
         let is_ours = |one: &wire::answers::Envelope| {
             one.custom_fields.as_ref().is_some_and(|fields| fields.holds(wire::CUSTOM_FIELD, signing_id))
         };
-        let ours = listed.envelopes.into_iter().filter(is_ours);
-        Ok(ours.filter_map(|one| Found::read(one, &answer)).collect())
+        // One of ours that has no id exists all the same: it must not be taken for a create that has made nothing.
+        let read = |one| Found::read(one, &answer).ok_or_else(|| answer.bad("it names no envelope"));
+        listed.envelopes.into_iter().filter(is_ours).map(read).collect()
     }
 
     /// Lists envelopes with their recipients, a page at a time: one call for up to [`MAX_LISTED`].
@@ -483,9 +482,4 @@ fn of_create(error: Error) -> Error {
         other => other,
     };
     Error::Rejected(rejection)
-}
-
-/// Whether a text is a GUID as the upstream writes its ids.
-fn is_guid(text: &str) -> bool {
-    text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
 }

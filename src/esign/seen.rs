@@ -91,12 +91,18 @@ pub fn people(recipients: &[Recipient], signers: &[Signer]) -> Vec<Fact> {
     recipients.iter().filter_map(person).collect()
 }
 
+/// The envelope that an answer names, as it is written there; none if that is no id. Taken for one, it would name the
+/// envelope in every call from then on, in vain.
+pub(super) fn envelope_id(told: Option<String>) -> Option<EnvelopeId> {
+    told.filter(|id| id.len() == 36 && uuid::Uuid::try_parse(id).is_ok()).map(EnvelopeId::new)
+}
+
 /// Reads an envelope; none if it has no id.
 pub(super) fn seen(read: wire::answers::Envelope, trace: Option<String>) -> Option<Seen> {
     let facts = envelope_facts(&read);
     let signers = read.recipients.map(|recipients| recipients.signers).unwrap_or_default();
     Some(Seen {
-        envelope: EnvelopeId::new(read.envelope_id?),
+        envelope: envelope_id(read.envelope_id)?,
         facts,
         recipients: signers.into_iter().filter_map(recipient).collect(),
         trace,

@@ -302,6 +302,8 @@ impl Draft {
 
 /// The envelope that [`created`] tells of.
 pub(super) const MADE: &str = "93be49ab-0000-4000-8000-000000000001";
+/// Another one.
+pub(super) const ALSO_MADE: &str = "93be49ab-0000-4000-8000-000000000002";
 
 pub(super) fn created() -> Reply {
     Reply::json(201, &json!({"envelopeId": MADE, "status": "sent", "uri": format!("/envelopes/{MADE}")}))
@@ -351,7 +353,7 @@ pub(super) fn envelope_reply(status: &str, recipient: &str) -> Reply {
     // The template has put its own recipient id in the place of ours.
     Reply::json(
         200,
-        &json!({"envelopeId": "env-1", "status": status, "transactionId": "t", "purgeState": "unpurged",
+        &json!({"envelopeId": MADE, "status": status, "transactionId": "t", "purgeState": "unpurged",
             "recipients": {"signers": [{"recipientId": "77", "recipientIdGuid": "g", "clientUserId": "opaque-1",
                 "name": "Ada L.", "email": "ada@example.com", "status": recipient, "routingOrder": 1}],
                 "recipientCount": "1"}}),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::esign::{
-    testing::{Draft, MADE, Reply, World, create, file, template, workflows},
+    testing::{ALSO_MADE, Draft, MADE, Reply, World, create, file, template, workflows},
     *,
 };
 use crate::{
@@ -92,13 +92,13 @@ async fn e2_look_ups_take_only_what_is_ours() {
     let (ours, other) = (TransactionId::generate(), TransactionId::generate());
     world.will(Reply::json(
         200,
-        &json!({"resultSetSize": "2", "envelopes": [{"envelopeId": "e1", "status": "sent", "transactionId": ours.to_string(),
+        &json!({"resultSetSize": "2", "envelopes": [{"envelopeId": MADE, "status": "sent", "transactionId": ours.to_string(),
                 "recipients": {"signers": [{"recipientId": "1", "clientUserId": "opaque-1", "status": "completed"}]}},
-            {"envelopeId": "e2", "status": "sent", "transactionId": TransactionId::generate().to_string()}],
-            "envelopeTransactionStatuses": [{"envelopeId": "e1", "status": "sent", "transactionId": ours.to_string()}]}),
+            {"envelopeId": ALSO_MADE, "status": "sent", "transactionId": TransactionId::generate().to_string()}],
+            "envelopeTransactionStatuses": [{"envelopeId": MADE, "status": "sent", "transactionId": ours.to_string()}]}),
     ));
     let found = world.client.find(&acting, &[ours, other], world.deadline()).await.unwrap();
-    assert_eq!(found.iter().map(|found| found.seen.envelope.as_str()).collect::<Vec<_>>(), ["e1"]);
+    assert_eq!(found.iter().map(|found| found.seen.envelope.as_str()).collect::<Vec<_>>(), [MADE]);
     assert_eq!(found[0].seen.facts, [EnvelopeFact::Sent]);
     assert_eq!(found[0].seen.recipient("opaque-1").unwrap().fact, Some(SignerFact::Signed));
     let asked = format!("GET envelopes?transaction_ids={ours}%2C{other}&include=recipients");
@@ -106,22 +106,54 @@ async fn e2_look_ups_take_only_what_is_ours() {
     // Where nothing but the status is told, that is known.
     world.will(Reply::json(
         200,
-        &json!({"envelopeTransactionStatuses": [{"envelopeId": "e1", "status": "completed", "transactionId": ours.to_string()}]}),
+        &json!({"envelopeTransactionStatuses": [{"envelopeId": MADE, "status": "completed", "transactionId": ours.to_string()}]}),
     ));
     let found = world.client.find(&acting, &[ours], world.deadline()).await.unwrap();
     assert_eq!(found[0].seen.facts, [EnvelopeFact::Completed]);
     assert!(found[0].seen.recipients.is_empty());
+    let third = "93be49ab-0000-4000-8000-000000000003";
     let field = |value| json!({"textCustomFields": [{"name": "countersign_id", "value": value}]});
     world.will(Reply::json(
         200,
-        &json!({"envelopes": [{"envelopeId": "e1", "status": "sent", "customFields": field("sig_2")},
-            {"envelopeId": "e2", "status": "sent"}, {"envelopeId": "e3", "status": "sent", "customFields": field("sig_1")}]}),
+        &json!({"envelopes": [{"envelopeId": MADE, "status": "sent", "customFields": field("sig_2")},
+            {"envelopeId": ALSO_MADE, "status": "sent"}, {"envelopeId": third, "status": "sent", "customFields": field("sig_1")}]}),
     ));
     let since = Timestamp::from_second(1_700_000_000).unwrap();
     let found = world.client.find_by_signing(&acting, "sig_1", since, world.deadline()).await.unwrap();
-    assert_eq!(found.iter().map(|found| found.seen.envelope.as_str()).collect::<Vec<_>>(), ["e3"]);
+    assert_eq!(found.iter().map(|found| found.seen.envelope.as_str()).collect::<Vec<_>>(), [third]);
     world.will(Reply::json(200, &json!({"resultSetSize": "0"})));
     assert!(world.client.find(&acting, &[ours], world.deadline()).await.unwrap().is_empty());
+}
+
+/// As one names no envelope in the answer to a create, so does another in a list; but it is there.
+#[tokio::test]
+async fn e2_what_a_list_names_that_can_be_no_envelope_is_not_taken_for_one_nor_for_nothing() {
+    let world = World::new().await;
+    let (acting, ours) = (world.acting().await, TransactionId::generate());
+    let since = Timestamp::from_second(1_700_000_000).unwrap();
+    let field = json!({"textCustomFields": [{"name": "countersign_id", "value": "sig_1"}]});
+    for id in ["", "..", "env-1", &*format!("{MADE}/recipients")] {
+        let one = json!({"envelopeId": id, "status": "sent", "transactionId": ours.to_string(), "customFields": field});
+        let other = json!({"envelopeId": MADE, "status": "sent"});
+        let page =
+            json!({"envelopes": [one, other], "envelopeTransactionStatuses": [one], "totalSetSize": "2"});
+        for _ in 0..3 {
+            world.will(Reply::json(200, &page));
+        }
+        assert!(world.client.find(&acting, &[ours], world.deadline()).await.unwrap().is_empty(), "{id}");
+        // Before a create is sent again this is asked: nothing found would mean that it has made nothing.
+        let found = world.client.find_by_signing(&acting, "sig_1", since, world.deadline()).await;
+        assert!(matches!(found, Err(Error::BadAnswer { .. })), "{id}: {found:?}");
+        let changes =
+            world.client.list_changes(&acting, Since::Changed(since), 0, world.deadline()).await.unwrap();
+        let seen: Vec<_> = changes.seen.iter().map(|seen| seen.envelope.as_str()).collect();
+        assert_eq!((seen, changes.next), (vec![MADE], None), "{id}");
+    }
+    // One that is read alone is no answer, either.
+    world.will(Reply::json(200, &json!({"envelopeId": "..", "status": "sent"})));
+    let envelope = crate::domain::EnvelopeId::new(MADE);
+    let read = world.client.envelope(&acting, &envelope, world.deadline()).await;
+    assert!(matches!(read, Err(Error::BadAnswer { .. })), "{read:?}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::esign::testing::{Reply, World, envelope_reply};
+use crate::esign::testing::{MADE, Reply, World, envelope_reply};
 use crate::{
     clock::Clock as _,
     domain::{
@@ -91,7 +91,7 @@ async fn f1_statuses_become_facts() {
     .into_iter()
     .enumerate()
     {
-        let mut body = json!({"envelopeId": "e", "status": status});
+        let mut body = json!({"envelopeId": MADE, "status": status});
         body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         world.will(Reply::json(200, &body));
         let envelope = EnvelopeId::new(format!("e{index}"));
@@ -118,7 +118,7 @@ async fn whether_a_check_by_phone_was_passed_is_told_of_one_envelope_and_of_a_li
     ];
     for (number, (status, told, listed)) in cases.into_iter().enumerate() {
         let envelope = EnvelopeId::new(format!("env-{number}"));
-        let one = json!({"envelopeId": "env-1", "status": "completed", "recipients": {"signers": [
+        let one = json!({"envelopeId": MADE, "status": "completed", "recipients": {"signers": [
             {"recipientId": "1", "status": "completed", "recipientAuthenticationStatus": status}]}});
         world.will(Reply::json(200, &one));
         let seen = world.client.envelope(&acting, &envelope, world.deadline()).await.unwrap();

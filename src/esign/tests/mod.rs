@@ -11,7 +11,9 @@ use http::{HeaderMap, Method};
 use serde_json::json;
 
 use super::{
-    testing::{Draft, MADE, Reply, World, create, created, file, template, view, view_reply, workflows},
+    testing::{
+        ALSO_MADE, Draft, MADE, Reply, World, create, created, file, template, view, view_reply, workflows,
+    },
     *,
 };
 use crate::{
@@ -104,10 +106,10 @@ async fn a_list_goes_on_until_its_end() {
     let acting = world.acting().await;
     let page =
         |id: &str| json!({"totalSetSize": "2", "envelopes": [{"envelopeId": id, "status": "completed"}]});
-    world.will(Reply::json(200, &page("e1"))).will(Reply::json(200, &page("e2")));
+    world.will(Reply::json(200, &page(MADE))).will(Reply::json(200, &page(ALSO_MADE)));
     let ids = [EnvelopeId::new("e1"), EnvelopeId::new("e2")];
     let first = world.client.list_changes(&acting, Since::Ids(&ids), 0, world.deadline()).await.unwrap();
-    assert_eq!((first.next, first.seen[0].envelope.as_str()), (Some(1), "e1"));
+    assert_eq!((first.next, first.seen[0].envelope.as_str()), (Some(1), MADE));
     let last = world.client.list_changes(&acting, Since::Ids(&ids), 1, world.deadline()).await.unwrap();
     assert_eq!(last.next, None);
     let line = "GET envelopes?envelope_ids=e1%2Ce2&include=recipients&count=100&start_position=1";
