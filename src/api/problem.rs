@@ -113,7 +113,7 @@ codes! {
     sms_auth_unavailable 422 false "No code can be sent by SMS",
         "Have phone authentication switched on for the DocuSign account, give the signer another e-mail address if the detail names it, or leave sms_auth out.";
     store_unavailable 503 true "The daemon's own store fails",
-        "Repeat the same call with the same Idempotency-Key after the time in Retry-After; the operator finds the cause at /readyz.";
+        "Repeat the same call with the same Idempotency-Key after the time in Retry-After; the operator finds the cause at /readyz and in the log.";
     template_role_mismatch 422 false "A role does not fit the template",
         "Give each signer a role that the template has, spelt exactly as there, and no role to two signers.";
     transfer_encoding_unsupported 501 false "The body comes in a transfer coding that is not taken",

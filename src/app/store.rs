@@ -5,7 +5,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -30,6 +30,8 @@ const PART: &str = "store";
 const ASK_EVERY: Duration = Duration::from_secs(2);
 /// How long it may take to answer: a disk that hangs gives no error.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a failure is told of that the check knows nothing of: it may be met seldom.
+const TOLD_FOR: Duration = Duration::from_secs(60);
 
 /// Where the store of the settings is, how it works, and the keys that it is sealed with.
 pub fn located(config: &Config) -> anyhow::Result<(store::Settings, SealKeys)> {
@@ -61,14 +63,33 @@ pub(super) async fn open(config: &Config, clock: &SharedClock) -> anyhow::Result
     })
 }
 
+/// What is remembered from one look to the next.
+#[derive(Debug, Default)]
+struct Before {
+    is_clock_wrong: AtomicBool,
+    unusable: Mutex<Option<(Duration, String)>>,
+}
+
+impl Before {
+    /// What only a person can mend, for a while after it was met last.
+    fn unusable(&self, met: Option<String>, uptime: Duration) -> Option<String> {
+        let mut last = self.unusable.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(why) = met {
+            *last = Some((uptime, why));
+        }
+        let is_recent = |(met_at, _): &&(Duration, String)| uptime.saturating_sub(*met_at) < TOLD_FOR;
+        last.as_ref().filter(is_recent).map(|(_, why)| why.clone())
+    }
+}
+
 /// Keeps health up to date with the store.
 pub(super) fn watch(parts: &Parts) {
-    let is_clock_wrong = Arc::new(AtomicBool::new(false));
-    parts.repeat("store health", ASK_EVERY, move |parts| ask(parts, Arc::clone(&is_clock_wrong)));
+    let before = Arc::new(Before::default());
+    parts.repeat("store health", ASK_EVERY, move |parts| ask(parts, Arc::clone(&before)));
 }
 
 /// Asks once, for as long as that takes.
-async fn ask(parts: Parts, is_clock_wrong: Arc<AtomicBool>) {
+async fn ask(parts: Parts, before: Arc<Before>) {
     let check = parts.store.check();
     tokio::pin!(check);
     let outcome = tokio::select! {
@@ -80,11 +101,13 @@ async fn ask(parts: Parts, is_clock_wrong: Arc<AtomicBool>) {
             check.await
         }
     };
+    let met = parts.store.unusable();
     let reason = match outcome {
-        Ok(()) => match clock_trouble(&parts, &is_clock_wrong).await {
+        Ok(()) => match clock_trouble(&parts, &before.is_clock_wrong).await {
             Some(detail) => Reason::new(PART, Status::NotReady, detail),
-            None => Reason::new(PART, Status::Ready, "takes writes"),
+            None => working(before.unusable(met, parts.clock.uptime())),
         },
+        // What the check itself has met is over with it.
         Err(error) => {
             let after = SignedDuration::try_from(ASK_EVERY).unwrap_or_default();
             let next_try = parts.clock.now().saturating_add(after).ok();
@@ -92,6 +115,17 @@ async fn ask(parts: Parts, is_clock_wrong: Arc<AtomicBool>) {
         }
     };
     parts.health.set(reason);
+}
+
+/// It answers and can be written. Something in it may fail all the same, of which others know nothing: those are served.
+fn working(unusable: Option<String>) -> Reason {
+    match unusable {
+        Some(why) => {
+            let detail = format!("takes writes, and one has failed within the last minute: {why}");
+            Reason::new(PART, Status::Degraded, detail)
+        }
+        None => Reason::new(PART, Status::Ready, "takes writes"),
+    }
 }
 
 /// What is wrong with this machine's clock, if it is far from the database's. Says so once in the log, and once when
@@ -108,4 +142,25 @@ async fn clock_trouble(parts: &Parts, was_wrong: &AtomicBool) -> Option<String> 
         tracing::info!("this machine's clock agrees with the database's again");
     }
     is_wrong.then(|| apart.detail())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_a_person_can_mend_is_told_for_a_minute_after_it_was_met_last() {
+        let before = Before::default();
+        let told =
+            |why: Option<&str>, second| before.unusable(why.map(str::to_owned), Duration::from_secs(second));
+        assert_eq!(told(None, 0), None);
+        assert_eq!(told(Some("a"), 2).as_deref(), Some("a"));
+        assert_eq!(told(None, 61).as_deref(), Some("a"));
+        assert_eq!(told(Some("b"), 61).as_deref(), Some("b"), "the last one");
+        assert_eq!(told(None, 120).as_deref(), Some("b"));
+        assert_eq!(told(None, 121), None);
+        let (degraded, ready) = (working(Some("b".to_owned())), working(None));
+        assert_eq!((degraded.status, ready.status), (Status::Degraded, Status::Ready));
+        assert!(degraded.detail.ends_with(": b"), "{}", degraded.detail);
+    }
 }

@@ -410,6 +410,12 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Whether the database answers, and can be written.
     fn check(&self) -> Answer<'_, ()>;
 
+    /// What only a person can mend that an operation has met since this was asked last. The database may answer and be
+    /// written all the same: [`check`](Self::check) knows no table of what is kept.
+    fn unusable(&self) -> Option<String> {
+        None
+    }
+
     /// How many daemons may have it open at once: whether a lease that another one took may be of one that lives.
     fn daemons(&self) -> Daemons;
 

@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use countersign::domain::EventKind;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -23,6 +24,7 @@ use crate::{
     left_out::leave_out,
     postgres,
     process::without_privileges,
+    store::samples,
 };
 
 /// How long the real binary may take for anything.
@@ -512,4 +514,23 @@ async fn a_postgres_that_turns_read_only_is_said_to_be_and_used_again() {
     daemon.until(200).await;
     settled(&around, &daemon.api, "order-1").await;
     assert_eq!(around.envelopes().await, 2);
+}
+
+/// The database answers and can be written: what does not hold concerns one table.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_only_a_person_can_mend_is_told_at_readyz_for_a_minute() {
+    let Some(url) = postgres::database() else { return };
+    let daemon = TestDaemon::builder().store(&url).start().await;
+    let store = &daemon.parts().store;
+    let add = async |n| store.add_events(vec![samples::event(None, EventKind::BudgetLow, n)]).await;
+    add(1).await.unwrap();
+    let name = url.rsplit('/').next().unwrap();
+    postgres::server().unwrap().sql(name, "ALTER TABLE events ALTER COLUMN pos RESTART");
+    add(2).await.unwrap_err();
+    let is_told = async || daemon.ops("/readyz").await.text.contains("events_pkey");
+    // Slowly: what it met is told for a minute, and Postgres has ten seconds to answer the next check.
+    daemon.run_clock_slowly("the cause", async || is_told().await).await;
+    let ready = daemon.ops("/readyz").await;
+    assert_eq!((ready.status.as_u16(), &ready.body["status"]), (200, &json!("degraded")), "{}", ready.text);
+    daemon.run_clock("a minute without it", async || !is_told().await).await;
 }

@@ -485,6 +485,10 @@ impl Store for PostgresStore {
         Box::pin(async move { with!(&self.pool, db => presence::checked(db, &now)) })
     }
 
+    fn unusable(&self) -> Option<String> {
+        self.pool.unusable()
+    }
+
     fn daemons(&self) -> Daemons {
         Daemons::Several
     }

@@ -1,6 +1,11 @@
 //! Connections: opening them, bringing the schema up to date, and what to do when one is lost.
 
-use std::{net::IpAddr, str::FromStr, time::Duration};
+use std::{
+    net::IpAddr,
+    str::FromStr,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use sqlx::{
     Connection, PgConnection, PgPool, Row,
@@ -56,6 +61,8 @@ pub(super) struct Pool {
     pub(super) most_lost: u32,
     /// `synchronous_commit` for what must be durable.
     pub(super) durable: &'static str,
+    /// What only a person can mend that an operation has met last.
+    unusable: Mutex<Option<String>>,
 }
 
 impl Pool {
@@ -91,6 +98,7 @@ impl Pool {
             patience: settings.patience,
             most_lost: settings.connections.max(1),
             durable,
+            unusable: Mutex::default(),
         };
         Ok(pool)
     }
@@ -125,6 +133,24 @@ impl Pool {
         Ok(self.connections.acquire().await?)
     }
 
+    /// What an error of an operation means; what only a person can mend is kept for who asks.
+    pub(super) fn meaning(&self, e: sqlx::Error) -> Error {
+        let error = Error::from(e);
+        if let Error::Unusable(why) = &error {
+            *self.met() = Some(why.clone());
+        }
+        error
+    }
+
+    /// What only a person can mend that an operation has met since this was asked last.
+    pub(super) fn unusable(&self) -> Option<String> {
+        self.met().take()
+    }
+
+    fn met(&self) -> MutexGuard<'_, Option<String>> {
+        self.unusable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) async fn close(&self) {
         self.connections.close().await;
     }
@@ -152,7 +178,7 @@ macro_rules! with {
                     lost += 1;
                     held.close_on_drop();
                 }
-                Ok(outcome) => break outcome.map_err($crate::store::Error::from),
+                Ok(outcome) => break outcome.map_err(|e| pool.meaning(e)),
                 Err(_) => {
                     // Its answer may still come: nobody else must read it as theirs.
                     held.close_on_drop();
