@@ -78,7 +78,7 @@ pub(super) struct Parts {
     /// For bodies on their way, small and large ones.
     pub(super) small: BodySlots,
     pub(super) large: BodySlots,
-    /// Lines about deliveries that prove nothing, and about those that were cut short.
+    /// Lines about deliveries that prove nothing, and about those that were cut short or cannot be read.
     pub(super) refusals: LogThrottle,
     pub(super) failures: LogThrottle,
     /// Lines about envelopes that nobody came to know.

@@ -200,6 +200,19 @@ impl Inbox {
         Receipt::BadDigest
     }
 
+    /// Says to the operator what to set in a configuration that tells nothing, whosever address it pushes to. It does so
+    /// with each change of an envelope.
+    fn unreadable(&self) {
+        if let Some(others) = self.parts.failures.due(self.parts.clock.uptime()) {
+            let fix = "set the configuration's data format to JSON (REST v2.1)";
+            tracing::warn!(
+                fix,
+                others,
+                "a Connect delivery is no JSON of DocuSign's, and nothing is learnt from it"
+            );
+        }
+    }
+
     /// Of how many nothing was said, if a line about this one is due. Those that are cut short may be anybody's, too.
     fn line_due(&self, receipt: Receipt) -> Option<u64> {
         match receipt {
@@ -308,6 +321,9 @@ impl Inbox {
     async fn keep(&self, delivery: &VerifiedDelivery) -> Receipt {
         let body = delivery.body();
         let message = Message::parse(body).ok();
+        if message.is_none() {
+            self.unreadable();
+        }
         if let Some(senders) = delivery.of()
             && let Err(refused) = self.speaks_for(senders, message.as_ref()).await
         {
@@ -328,14 +344,7 @@ impl Inbox {
                 match message {
                     Some(message) if message.is_known() => Receipt::Accepted,
                     Some(_) => Receipt::Unknown,
-                    None => {
-                        let fix = "set the configuration's data format to JSON (REST v2.1)";
-                        tracing::warn!(
-                            fix,
-                            "a Connect delivery is no JSON of DocuSign's, and nothing is learnt from it"
-                        );
-                        Receipt::Unreadable
-                    }
+                    None => Receipt::Unreadable,
                 }
             }
             Ok(Received::Again) => Receipt::Duplicate,

@@ -3,7 +3,7 @@
 mod completions;
 mod ends;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -344,6 +344,29 @@ async fn s5_strangers_cause_a_line_a_second_however_much_they_send() {
     fixture.clock.advance(Duration::from_secs(1));
     assert_eq!(flood().await, [99, 49], "and how many were passed over");
     assert!(fixture.metrics.render().contains("{result=\"bad_digest\"} 200"), "all of them count");
+}
+
+/// As where a customer's configuration is set to XML: nothing of it is kept, and only the log can say why.
+#[tokio::test]
+async fn what_is_no_json_is_said_at_every_address_and_once_a_second() {
+    let fixture = fixture().await;
+    let logged = Logged::start(tracing::level_filters::LevelFilter::WARN, Format::Json);
+    let (xml, acme) = (b"<DocuSignEnvelopeInformation/>", SenderName::new("acme"));
+    let mut keys = Keys::default();
+    keys.add_of(&acme, [KEY]);
+    fixture.inbox.parts.own_keys.set(HashMap::from([(acme.clone(), keys)]));
+    for own in [Some(&acme), None] {
+        for _ in 0..3 {
+            let body = Full::new(Bytes::from_static(xml));
+            let receipt = fixture.inbox.receive_at(own, &signed(xml), None, body).await;
+            assert_eq!(receipt.status(), 200, "{own:?}");
+        }
+        fixture.clock.advance(Duration::from_secs(1));
+    }
+    let said = logged.take();
+    let lines = said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let told = lines.filter(|line| line["fix"].as_str().is_some_and(|fix| fix.contains("JSON (REST v2.1)")));
+    assert_eq!(told.map(|line| line["others"].as_u64().unwrap()).collect::<Vec<_>>(), [0, 2], "{said}");
 }
 
 #[tokio::test]
