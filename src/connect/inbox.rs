@@ -178,7 +178,7 @@ impl Inbox {
 
     /// One round: everything stored, then the envelopes that were unknown. `stuck` messages of the last
     /// round lie at the front, and those that are put off: they must not hide what is behind them.
-    async fn take_in(&self, stuck: u32) -> Result<Round, store::Error> {
+    pub(super) async fn take_in(&self, stuck: u32) -> Result<Round, store::Error> {
         let put_off = u32::try_from(self.put_off().len()).unwrap_or(u32::MAX);
         let limit = BATCH.saturating_add(stuck).saturating_add(put_off);
         let messages = self.parts.store.inbox(limit).await?;
@@ -190,11 +190,22 @@ impl Inbox {
         while let Some(undone) = work.next().await {
             left += undone;
         }
-        let due = self.unknown(UnknownEnvelopes::due);
-        for look in due {
-            self.look_again(&look).await?;
-        }
+        self.look_at_unknown().await;
         Ok(Round { left, is_full })
+    }
+
+    /// Looks at the envelopes whose time has come. What the store does not answer says nothing of them, nor of the others.
+    async fn look_at_unknown(&self) {
+        let mut failed = None;
+        for look in self.unknown(UnknownEnvelopes::due) {
+            if let Err(error) = self.look_again(&look).await {
+                failed = Some(error);
+                self.unknown(|unknown, now| unknown.put_back(look, now));
+            }
+        }
+        if let Some(error) = failed {
+            tracing::warn!(error = %chain(&error), "unknown envelopes could not be looked up: looking again later");
+        }
     }
 
     /// Takes in the messages about one envelope, as they came; answers how many could not be.
@@ -278,13 +289,14 @@ impl Inbox {
         Ok(())
     }
 
-    /// What was received about an envelope is nobody's: another program's, or one that an older backup does not know.
+    /// What was received about an envelope is no signing's: another program's, one that was made by passed calls, or one
+    /// that an older backup does not know.
     fn give_up(&self, look: &Look) {
         self.parts.metrics.connect_unknown(look.deliveries);
         if let Some(others) = self.parts.strangers.due(self.parts.clock.uptime()) {
             tracing::info!(
                 envelope.id = %look.envelope, deliveries = look.deliveries, others,
-                "Connect events are of no envelope of ours: no signing has come to have it in an hour"
+                "Connect events are of no signing of ours: none has come to have their envelope in an hour"
             );
         }
     }
@@ -318,7 +330,7 @@ enum Fate {
 
 /// How a round of taking in went.
 #[derive(Debug, Clone, Copy)]
-struct Round {
+pub(super) struct Round {
     /// Messages that could not be taken in.
     left: u32,
     /// Whether there may be more.

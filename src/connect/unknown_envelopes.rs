@@ -16,6 +16,8 @@ const MAX_REMEMBERED: usize = 1_000;
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// Looks, each after twice the wait of the last: a little over an hour in all.
 const LOOKS: u32 = 14;
+/// The wait before a last look is taken again that could not be.
+const LAST_AGAIN: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 struct UnknownEnvelope {
@@ -47,15 +49,33 @@ impl UnknownEnvelopes {
             stranger.deliveries += 1;
             return;
         }
+        self.push(UnknownEnvelope { envelope, deliveries: 1, looks: 0, due: now.saturating_add(FIRST_WAIT) });
+    }
+
+    /// A look came to nothing. Before the last one that costs time only; the last one is taken again.
+    pub(super) fn put_back(&mut self, look: Look, now: Duration) {
+        if !look.is_last {
+            return;
+        }
+        let Look { envelope, deliveries, .. } = look;
+        // More may have come about it meanwhile.
+        if let Some(stranger) = self.0.iter_mut().find(|stranger| stranger.envelope == envelope) {
+            stranger.deliveries += deliveries;
+            return;
+        }
+        self.push(UnknownEnvelope {
+            envelope,
+            deliveries,
+            looks: LOOKS - 1,
+            due: now.saturating_add(LAST_AGAIN),
+        });
+    }
+
+    fn push(&mut self, stranger: UnknownEnvelope) {
         if self.0.len() >= MAX_REMEMBERED {
             self.0.pop_front();
         }
-        self.0.push_back(UnknownEnvelope {
-            envelope,
-            deliveries: 1,
-            looks: 0,
-            due: now.saturating_add(FIRST_WAIT),
-        });
+        self.0.push_back(stranger);
     }
 
     /// Forgets an envelope: its signing is known.
@@ -105,6 +125,34 @@ mod tests {
         assert_eq!(waited.len(), 14);
         assert!(waited.windows(2).all(|pair| pair[1] >= pair[0]));
         assert!((3_600..7_200).contains(&now.as_secs()), "{now:?}");
+    }
+
+    #[test]
+    fn a_last_look_that_came_to_nothing_is_taken_again_with_all_that_came() {
+        let (mut unknown, mut now) = (UnknownEnvelopes::default(), Duration::ZERO);
+        unknown.remember(EnvelopeId::new("a"), now);
+        let next = |unknown: &mut UnknownEnvelopes, now: &mut Duration| {
+            let wait = unknown.wait(*now).unwrap();
+            *now += wait;
+            unknown.due(*now).remove(0)
+        };
+        for _ in 1..LOOKS {
+            let look = next(&mut unknown, &mut now);
+            assert!(!look.is_last);
+            unknown.put_back(look, now);
+            assert_eq!(unknown.0.len(), 1, "it is remembered anyway");
+        }
+        for deliveries in 1..=2 {
+            let look = next(&mut unknown, &mut now);
+            assert_eq!((look.is_last, look.deliveries), (true, deliveries));
+            unknown.put_back(look, now);
+            assert_eq!(unknown.wait(now), Some(LAST_AGAIN));
+            unknown.remember(EnvelopeId::new("a"), now);
+        }
+        let look = next(&mut unknown, &mut now);
+        unknown.remember(EnvelopeId::new("a"), now);
+        unknown.put_back(look, now);
+        assert_eq!(next(&mut unknown, &mut now).deliveries, 4, "those that came while it was looked at, too");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod completions;
 mod ends;
+mod strangers;
 
 use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 
