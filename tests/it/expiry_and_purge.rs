@@ -103,13 +103,21 @@ async fn l3_nobody_is_given_a_view_or_a_link_once_the_time_is_over_however_late_
         assert_eq!(ask(what).await.status, StatusCode::CREATED, "{what}");
     }
     let envelope = daemon.record(id).await.signing.envelope.unwrap();
+    let passed = format!("/v1/senders/system/esign/envelopes/{envelope}/views/recipient");
+    let view = json!({"returnUrl": "https://www.example.com/done", "authenticationMethod": "none",
+        "userName": "Ada", "email": "ada@example.com", "clientUserId": "c-1"});
+    let answered = daemon.post(&passed, &view).await;
+    assert!(!answered.text.contains("signing_closed"), "that is DocuSign's to refuse: {}", answered.text);
     let down = json!({"fault": "status", "status": 503, "method": "PUT", "path": envelope.as_str()});
     daemon.fault(&down).await;
     daemon.clock.advance(Duration::from_secs(36 * HOUR));
     daemon.run_clock("a void that fails", async || voids(&daemon).await > 0).await;
     daemon.forget_requests().await;
-    for what in ["views", "links"] {
-        let refused = ask(what).await;
+    for (what, refused) in [
+        ("views", ask("views").await),
+        ("links", ask("links").await),
+        ("a passed view", daemon.post(&passed, &view).await),
+    ] {
         assert_eq!((refused.status, refused.code()), (StatusCode::CONFLICT, "signing_closed"), "{what}");
         assert!(refused.body["detail"].as_str().unwrap().contains("has expired"), "{}", refused.text);
         assert!(refused.body["fix"].as_str().unwrap().contains("new signing"), "{}", refused.text);

@@ -22,7 +22,8 @@
 //! while it may be what another caller's create has just made, nobody reaches it (`provider_unavailable`, after ten
 //! seconds). That holds for as long as the signing's record is kept, which is twice `store.retention` after its end;
 //! whoever shares a sender reaches the envelope afterwards. An envelope's id has one spelling here: DocuSign takes
-//! others, under which nobody would know whose it is.
+//! others, under which nobody would know whose it is. Once the time of a signing (`expires_in`) is over, nobody has a
+//! view of its envelope made here, either.
 //!
 //! | Limit | Value | What is over it |
 //! |---|---|---|
@@ -113,6 +114,9 @@ pub(super) async fn forward(
         None => None,
     };
     let is_view = rules::is_recipient_view(below);
+    if let Some(signing) = signing.filter(|_| is_view) {
+        api.signings.may_still_open(&caller.name, signing).await?;
+    }
     let limit = if is_view { views::LIMIT } else { body::limit(&api) };
     // A call without a body holds nothing that is worth a number.
     let _place = (!http_body::Body::is_end_stream(&body)).then(|| api.room.pass(&caller.name)).transpose()?;

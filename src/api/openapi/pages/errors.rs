@@ -243,7 +243,7 @@ const WHY: &[(&str, &str, &str)] = &[
     ),
     (
         "signing_closed",
-        "The signing is completed, declined, voided, expired or failed, and an end never moves back. Or its time (`expires_in`) is over, and DocuSign has not confirmed the end yet: nobody is given a view or a link any more.",
+        "The signing is completed, declined, voided, expired or failed, and an end never moves back. Or its time (`expires_in`) is over, and DocuSign has not confirmed the end yet: nobody is given a view (by a passed call neither) or a link any more.",
         "the signing is completed",
     ),
     (
