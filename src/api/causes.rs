@@ -322,7 +322,7 @@ impl Problem {
     /// A view or a link of what has expired, though DocuSign has not said so yet.
     fn time_over() -> Self {
         Self::new("signing_closed", "the signing has expired: its time (expires_in) is over")
-            .fix("Make a new signing, with a longer expires_in if needed: this one ends with the event signing.expired, once DocuSign has confirmed it.")
+            .fix("Make a new signing, with a longer expires_in if needed: this one ends with the event signing.expired, once DocuSign has confirmed it, or with signing.failed if its create was still waiting.")
     }
 
     /// A wait for news, where there is no place for it.
