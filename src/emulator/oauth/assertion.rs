@@ -16,6 +16,9 @@ const REAL_HOSTS: [&str; 2] = ["account-d.docusign.com", "account.docusign.com"]
 /// Every scope set that is consented to for JWT Grant holds this one, whether or not the assertion
 /// names it: SDKs leave it out of the assertion, and a consent without it does not do.
 const ALWAYS_CONSENTED: &str = "impersonation";
+/// RS256 by its two names. The second is what the vendor's SDK for C# writes: its library puts the URI there by which XML
+/// signatures call the algorithm, and as those tokens are good at the vendor, it is taken there.
+const RS256: [&str; 2] = ["RS256", "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"];
 
 /// What a good assertion asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -76,7 +79,7 @@ fn parse(assertion: &str) -> Result<(Signed<'_>, Map<String, Value>), Refusal> {
     let (header, claims) = text.split_once('.').ok_or(MALFORMED)?;
     let header = json(header)?;
     let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).map_err(|_| MALFORMED)?;
-    if header.get("alg").and_then(Value::as_str) != Some("RS256") {
+    if !header.get("alg").and_then(Value::as_str).is_some_and(|name| RS256.contains(&name)) {
         return Err(BAD_SIGNATURE);
     }
     Ok((Signed { text, signature }, json(claims)?))

@@ -22,6 +22,18 @@ fn without(emulator: &Running, claim: &str) -> String {
     })
 }
 
+/// One letter of the signature changed.
+fn tampered(mut assertion: String) -> String {
+    let at = assertion.len() - 20;
+    let other = if assertion.as_bytes()[at] == b'A' { "B" } else { "A" };
+    assertion.replace_range(at..=at, other);
+    assertion
+}
+
+/// Algorithms by the names that XML signatures have for them: the first as the vendor's SDK for C# writes it.
+const RSA_SHA256: &str = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256";
+const RSA_SHA512: &str = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha512";
+
 #[tokio::test]
 async fn a_good_assertion_gets_a_token_that_lives_an_hour() {
     let emulator = Running::start().await;
@@ -59,16 +71,19 @@ async fn each_wrong_claim_is_refused_with_the_vendors_words() {
     let no_issuer = ("invalid_grant", Some("issuer_not_found"));
     let no_user = ("invalid_grant", Some("user_not_found"));
     let no_consent = ("consent_required", None);
-    let mut tampered = emulator.sign(&emulator.claims());
-    let at = tampered.len() - 20;
-    let other = if tampered.as_bytes()[at] == b'A' { "B" } else { "A" };
-    tampered.replace_range(at..=at, other);
+    let by_uri = emulator.sign_as(&json!({"alg": RSA_SHA256}), &emulator.claims());
+    let tampered_by_uri = tampered(by_uri);
+    let tampered = tampered(emulator.sign(&emulator.claims()));
     let host = &emulator.ready.oauth_host;
     let cases = [
         ("not a JWT", "nonsense".to_owned(), ("invalid_grant", None)),
         ("tampered", tampered, no_keys),
         ("HS256", emulator.sign_as(&json!({"alg": "HS256"}), &emulator.claims()), no_keys),
         ("RS512", emulator.sign_as(&json!({"alg": "RS512"}), &emulator.claims()), no_keys),
+        ("none", emulator.sign_as(&json!({"alg": "none"}), &emulator.claims()), no_keys),
+        ("no alg", emulator.sign_as(&json!({"typ": "JWT"}), &emulator.claims()), no_keys),
+        ("RS512 by its URI", emulator.sign_as(&json!({"alg": RSA_SHA512}), &emulator.claims()), no_keys),
+        ("tampered, by its URI", tampered_by_uri, no_keys),
         ("no aud", without(&emulator, "aud"), no_keys),
         ("aud with scheme", set("aud", json!(format!("https://{host}"))), no_keys),
         ("aud with slash", set("aud", json!(format!("{host}/"))), no_keys),
@@ -102,6 +117,7 @@ async fn each_form_of_a_good_assertion_is_taken() {
     let set = |claim: &'static str, value: Value| changed(&emulator, |claims| claims[claim] = value);
     let port = emulator.ready.oauth_host.rsplit_once(':').unwrap().1.to_owned();
     let cases = [
+        ("C#'s alg", emulator.sign_as(&json!({"alg": RSA_SHA256, "typ": "JWT"}), &emulator.claims())),
         ("aud without port", set("aud", json!("127.0.0.1"))),
         ("aud by name", set("aud", json!(format!("localhost:{port}")))),
         ("demo's aud", set("aud", json!("account-d.docusign.com"))),
