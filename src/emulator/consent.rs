@@ -228,7 +228,6 @@ fn grant(world: &mut World, call: &Call, asked: &Asked, user: &str) -> Answer {
         app: asked.app.clone(),
         user: user.to_owned(),
         scopes: asked.scopes.clone(),
-        redirect_uri: asked.redirect_uri.clone(),
         challenge: (!challenge.is_empty()).then(|| challenge.to_owned()),
         expires: call.now.saturating_add(CODE_LIFE).unwrap_or(Timestamp::MAX),
         is_used: false,

@@ -242,8 +242,6 @@ pub(super) struct Code {
     pub(super) user: String,
     /// What was granted.
     pub(super) scopes: Vec<String>,
-    /// Where it was sent.
-    pub(super) redirect_uri: String,
     /// The PKCE challenge (S256), for public clients.
     pub(super) challenge: Option<String>,
     /// When it dies.

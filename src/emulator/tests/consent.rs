@@ -192,6 +192,23 @@ async fn a_code_is_used_once_and_soon_and_refresh_tokens_rotate() {
 }
 
 #[tokio::test]
+async fn a_code_is_exchanged_whatever_the_request_says_of_the_redirect_uri() {
+    let emulator = Running::start().await;
+    for uri in [CALLBACK, "/ds/callback", "https://elsewhere.example/", ""] {
+        let code = code_for(&emulator, &[]).await;
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("code", code.as_str()),
+            ("client_id", directory::INTEGRATION_KEY),
+            ("client_secret", "emulator-secret-1"),
+            ("redirect_uri", uri),
+        ];
+        let (status, body) = emulator.token(&form).await;
+        assert_eq!(status, 200, "{uri}: {body}");
+    }
+}
+
+#[tokio::test]
 async fn a_renewal_a_call_is_noted_and_one_for_many_is_not() {
     let emulator = Running::start().await;
     let client = [("client_id", directory::INTEGRATION_KEY), ("client_secret", "emulator-secret-1")];
