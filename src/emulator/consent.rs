@@ -64,7 +64,16 @@ impl Asked {
         let field = |name: &str| {
             given.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()).unwrap_or_default()
         };
-        let words = |name: &str| field(name).split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        // Each once: the vendor's IAM SDK asks for `signature` five times.
+        let words = |name: &str| {
+            let mut words: Vec<String> = Vec::new();
+            for word in field(name).split_whitespace() {
+                if !words.iter().any(|known| known == word) {
+                    words.push(word.to_owned());
+                }
+            }
+            words
+        };
         let app = field("client_id").to_ascii_lowercase();
         let Some(known) = world.directory.apps.get(&app) else {
             return Err(problem(

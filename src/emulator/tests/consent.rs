@@ -111,6 +111,15 @@ async fn consent_in_the_browser_makes_the_grant_work() {
 }
 
 #[tokio::test]
+async fn a_scope_that_is_asked_for_again_and_again_is_one() {
+    let emulator = Running::start().await;
+    let mut browser = Browser::asking(&emulator, "signature cors signature signature");
+    let page = browser.press("user", directory::NO_CONSENT_USER).await.text().await.unwrap();
+    let rows = |scope: &str| page.matches(&format!("<strong>{scope}</strong>")).count();
+    assert_eq!((rows("signature"), rows("cors")), (1, 1), "{page}");
+}
+
+#[tokio::test]
 async fn only_an_organisations_administrator_consents_for_all_of_it() {
     let emulator = Running::start().await;
     let mut browser = Browser::asking(&emulator, "openid");
