@@ -383,7 +383,7 @@ fn rest(world: &mut World, call: &mut Call, notes: &mut Notes) -> Answer {
         notes.envelope_spent_until = refusal.as_ref().map(|(_, until)| *until);
         refusal
             .map(|(refused, _)| refused)
-            .or_else(|| unplayed::on_behalf(call))
+            .or_else(|| unplayed::on_behalf(world, call))
             .or_else(|| envelopes::route(world, call))
             .or_else(|| accounts::route(world, call))
             .or_else(|| brands::route(world, call))

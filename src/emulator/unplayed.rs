@@ -2,11 +2,14 @@
 //!
 //! A client must be able to tell "DocuSign has no such thing" from "this emulator has no such thing": the first is 404
 //! or 405 as at the vendor, the second 501 with a code that is not the vendor's. This module knows the names of calls
-//! only, and of the header that makes any of them another call, and must never play one.
+//! only, and of the headers that make any of them another call, and must never play one.
 
 use http::StatusCode;
 
-use super::http::{Answer, Call};
+use super::{
+    http::{Answer, Call},
+    state::World,
+};
 
 /// The vendor's calls: path templates with their methods.
 const CALLS: &str = include_str!("vendor_calls.txt");
@@ -41,11 +44,16 @@ pub(super) fn answer(call: &Call) -> Answer {
     )
 }
 
-/// What is answered to a call for another user, as shared access allows it; none if the token's own user makes it.
-pub(super) fn on_behalf(call: &Call) -> Option<Answer> {
-    let other = call.headers.get("x-docusign-act-on-behalf")?.as_bytes().trim_ascii();
-    let own = call.user.as_deref().unwrap_or_default().as_bytes();
-    (!other.eq_ignore_ascii_case(own)).then(|| {
+/// The headers by which a call is made for another user: that of shared access, and one that clients in the field send.
+const ACTING: [&str; 2] = ["x-docusign-act-on-behalf", "x-docusign-act-as-user"];
+
+/// What is answered to a call for another user; none if it names the token's own, by id or by address.
+pub(super) fn on_behalf(world: &World, call: &Call) -> Option<Answer> {
+    let own = call.user.as_deref().unwrap_or_default();
+    let address = world.directory.users.get(own).map_or("", |user| user.email.as_str());
+    let is_own = |named: &[u8]| [own, address].iter().any(|one| named.eq_ignore_ascii_case(one.as_bytes()));
+    let mut named = ACTING.iter().flat_map(|header| call.headers.get_all(*header));
+    named.any(|value| !is_own(value.as_bytes().trim_ascii())).then(|| {
         Answer::error(
             StatusCode::NOT_IMPLEMENTED,
             "NOT_EMULATED",

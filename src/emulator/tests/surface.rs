@@ -107,22 +107,32 @@ async fn a_call_on_behalf_of_another_user_is_said_to_be_missing() {
     let token = emulator.access_token().await;
     let account = format!("{}/restapi/v2.1/accounts/{}", emulator.ready.base_url, emulator.ready.account_id);
     let own = directory::USER.to_uppercase();
-    for (user, status) in
-        [(directory::USER, 200), (own.as_str(), 200), (directory::NO_CONSENT_USER, 501), ("nobody", 501)]
-    {
-        for path in ["/envelopes?from_date=2020-01-01", "/users", "/brands", "/connect"] {
-            let request = emulator.http.get(format!("{account}{path}")).bearer_auth(&token);
-            let answer = request.header("X-DocuSign-Act-On-Behalf", user).send().await.unwrap();
-            assert_eq!(answer.status().as_u16(), status, "{path} for {user}");
-            assert!(answer.headers().contains_key("x-ratelimit-remaining"), "{path} for {user}");
-            if status == 501 {
-                assert_eq!(answer.json::<Value>().await.unwrap()["errorCode"], "NOT_EMULATED", "{path}");
+    let address = "System@countersign.example";
+    for (user, status) in [
+        (directory::USER, 200),
+        (own.as_str(), 200),
+        (address, 200),
+        (directory::NO_CONSENT_USER, 501),
+        ("nobody@example.com", 501),
+        ("nobody", 501),
+    ] {
+        for header in ["X-DocuSign-Act-On-Behalf", "X-DocuSign-Act-As-User"] {
+            for path in ["/envelopes?from_date=2020-01-01", "/users", "/brands", "/connect"] {
+                let request = emulator.http.get(format!("{account}{path}")).bearer_auth(&token);
+                let answer = request.header(header, user).send().await.unwrap();
+                assert_eq!(answer.status().as_u16(), status, "{path}, {header} {user}");
+                assert!(answer.headers().contains_key("x-ratelimit-remaining"), "{path}, {header} {user}");
+                if status == 501 {
+                    assert_eq!(answer.json::<Value>().await.unwrap()["errorCode"], "NOT_EMULATED", "{path}");
+                }
             }
         }
     }
-    let create = emulator.http.post(format!("{account}/envelopes")).bearer_auth(&token);
-    let create = create.header("X-DocuSign-Act-On-Behalf", directory::NO_CONSENT_USER).json(&json!({}));
-    assert_eq!(create.send().await.unwrap().status(), 501, "it would be the wrong user's");
+    for header in ["X-DocuSign-Act-On-Behalf", "X-DocuSign-Act-As-User"] {
+        let create = emulator.http.post(format!("{account}/envelopes")).bearer_auth(&token);
+        let create = create.header(header, directory::NO_CONSENT_USER).json(&json!({}));
+        assert_eq!(create.send().await.unwrap().status(), 501, "it would be the wrong user's: {header}");
+    }
 }
 
 #[tokio::test]
