@@ -16,16 +16,18 @@ use crate::emulator::pdf::read::{Matching, Spot};
 /// Limits of rules-and-limits.
 const MAX_ANCHOR_INSTANCES: usize = 3_000;
 
-/// Places every tab of every recipient.
+/// Places every tab of every recipient of what is being sent: each has a page or an anchor.
 pub(super) fn place_all(envelope: &mut Envelope) -> Result<(), Refusal> {
     let Envelope { documents, recipients, .. } = envelope;
     for recipient in recipients {
+        recipient.tabs.iter().filter(|tab| !tab.is_placed).try_for_each(check_page)?;
         place(documents, recipient)?;
     }
     Ok(())
 }
 
-/// Places the tabs of one recipient that were not placed yet: an anchor makes one tab a hit.
+/// Places the tabs of one recipient that were not placed yet: an anchor makes one tab a hit. One without a page, that
+/// comes when the envelope is under way, is kept and shown nowhere: the vendor takes it (SDK: C#'s own tests).
 pub(super) fn place(documents: &[File], recipient: &mut Recipient) -> Result<(), Refusal> {
     let mut placed = Vec::new();
     let mut taken: BTreeSet<String> = recipient.tabs.iter().map(|tab| tab.id.clone()).collect();
@@ -37,7 +39,6 @@ pub(super) fn place(documents: &[File], recipient: &mut Recipient) -> Result<(),
         } else if let Some(anchor) = text(&tab.fields, "anchorString").map(str::to_owned) {
             anchored(documents, &tab, &anchor, &mut placed, &mut taken)?;
         } else {
-            check_page(&tab)?;
             check_fixed(documents, &tab.fields)?;
             placed.push(Tab { is_placed: true, ..tab });
         }
@@ -53,10 +54,11 @@ pub(super) fn place(documents: &[File], recipient: &mut Recipient) -> Result<(),
     Ok(())
 }
 
-/// A tab without an anchor says on which page it is; groups of tabs lie nowhere. What the vendor makes of one without a
-/// document or a position is not known: such a tab is kept, and shown nowhere.
+/// A tab without an anchor says on which page it is; groups of tabs lie nowhere, those of radios where these lie. What
+/// the vendor makes of one without a document or a position is not known: such a tab is kept, and shown nowhere.
 fn check_page(tab: &Tab) -> Result<(), Refusal> {
-    if tab.list == "tabGroups" || text(&tab.fields, "pageNumber").is_some() {
+    let lies_elsewhere = tab.list == "tabGroups" || tab.list == RADIOS;
+    if lies_elsewhere || ["pageNumber", "anchorString"].iter().any(|name| text(&tab.fields, name).is_some()) {
         return Ok(());
     }
     Err(refuse(

@@ -80,8 +80,35 @@ async fn a_change_that_names_no_tab_adds_one() {
     assert_eq!((status, &body["errorCode"]), (400, &json!("INVALID_TAB_ID")), "{body}");
     assert_eq!(all["signHereTabs"].as_array().unwrap().len(), 1, "{all}");
     // What is new is held to what an addition is.
-    let nowhere = json!({ "textTabs": [{ "value": "x" }] });
-    let (status, body, _) = called(&client, "sent", "PUT", &nowhere).await;
+    let beyond = json!({ "textTabs": [{ "value": "x", "documentId": "1", "pageNumber": "9" }] });
+    let (status, body, _) = called(&client, "sent", "PUT", &beyond).await;
+    assert_eq!((status, &body["errorCode"]), (400, &json!("TAB_PAGENUMBER_IS_NOT_IN_DOCUMENT")), "{body}");
+}
+
+#[tokio::test]
+async fn a_tab_that_is_added_needs_no_page() {
+    let client = Client::start().await;
+    // As the vendor's test of its SDK for C# adds it, to what was sent.
+    let tabs = json!({ "approveTabs": [{
+        "status": "created", "anchorXOffset": "10", "anchorYOffset": "5", "tabLabel": "new approve tab",
+    }] });
+    for (method, expected) in [("POST", 201), ("PUT", 200)] {
+        let (status, added, all) = called(&client, "sent", method, &tabs).await;
+        assert_eq!(status, expected, "{added}");
+        assert_eq!(added["approveTabs"][0]["tabLabel"], "new approve tab", "{added}");
+        assert_eq!(all["approveTabs"], added["approveTabs"], "{all}");
+    }
+    // It is there and holds up nobody.
+    let id = client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
+    assert_eq!(client.call("POST", &format!("/envelopes/{id}/recipients/1/tabs"), tabs.clone()).await.0, 201);
+    client.act(&id, "1", "sign", json!({})).await;
+    assert_eq!(client.get(&format!("/envelopes/{id}")).await["status"], "completed");
+    // A draft takes it, too, and is not sent with it.
+    let mut draft = definition(&[signer("1", "Ada", "/sn1/")]);
+    draft["status"] = json!("created");
+    let path = format!("/envelopes/{}", client.create(draft).await);
+    assert_eq!(client.call("POST", &format!("{path}/recipients/1/tabs"), tabs).await.0, 201);
+    let (status, body) = client.call("PUT", &path, json!({ "status": "sent" })).await;
     assert_eq!((status, &body["errorCode"]), (400, &json!("TAB_PAGE_NUMBER_NOT_SPECIFIED")), "{body}");
 }
 
