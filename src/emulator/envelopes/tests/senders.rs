@@ -102,8 +102,35 @@ async fn an_address_opens_once_within_ten_minutes_unless_it_is_revoked() {
     let answer = client.emulator.http.delete(client.absolute(&revoked)).send().await.unwrap();
     assert_eq!(answer.status().as_u16(), 200);
     assert_eq!(client.browse(&revoked).await.0, 404);
-    for wrong in [json!({}), json!({ "returnUrl": "nowhere" })] {
-        assert_eq!(client.call("POST", &path, wrong.clone()).await.0, 400, "{wrong}");
+    let wrong = json!({ "returnUrl": "nowhere" });
+    assert_eq!(client.call("POST", &path, wrong).await.0, 400);
+}
+
+#[tokio::test]
+async fn a_view_of_a_draft_needs_neither_a_body_nor_a_return_url() {
+    let client = Client::start().await;
+    for name in ["sender", "edit"] {
+        let id = draft(&client).await;
+        let path = format!("/envelopes/{id}/views/{name}");
+        let bare = client.emulator.call("POST", &path, &client.token, None).await;
+        assert_eq!(bare.status().as_u16(), 201, "{name}");
+        let bare: Value = bare.json().await.unwrap();
+        // As the vendor's test of its SDK for C# asks, without options.
+        let empty = view(&client, &path, json!({})).await;
+        for (url, action) in [(bare["url"].as_str().unwrap(), "save"), (empty.as_str(), "send")] {
+            let page = open(&client, url).await;
+            let (code, back, text) = client.post(&page, &[("action", action)]).await;
+            assert!(
+                code == 200 && back.is_empty() && text.contains("This view is over"),
+                "{code} {back} {text}"
+            );
+        }
+        assert_eq!(status(&client, &id).await, "sent");
+        // Of what was sent there is none, with a return URL or without.
+        let (code, body) = client.call("POST", &path, json!({})).await;
+        assert_eq!((code, &body["errorCode"]), (400, &json!("ENVELOPE_INVALID_STATUS")), "{name}: {body}");
+        let (code, body) = client.call("POST", &format!("/envelopes/{id}/views/correct"), json!({})).await;
+        assert_eq!((code, &body["errorCode"]), (400, &json!("INVALID_REQUEST_PARAMETER")), "{body}");
     }
 }
 
