@@ -156,6 +156,8 @@ fn information(id: &str, account: &Account, call: &Call) -> Result<Value, Refusa
         "externalAccountId": account.number,
         "accountName": account.name,
         "createdDate": vendor_time(account.created),
+        // "Reserved for DocuSign" (SPEC): a word, since the vendor's own suite for C# wants one.
+        "billingProfile": "web",
         "currentPlanId": "c2f00001-0000-4000-8000-000000000001",
         "planName": "Developer (emulated)",
         "planClassification": "business",

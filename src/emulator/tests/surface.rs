@@ -384,6 +384,7 @@ async fn an_account_shows_its_settings_on_demand() {
     ] {
         let (_, account) = answered(&emulator, "GET", query, &token).await;
         assert_eq!(account.get("accountSettings"), shown, "{query}");
+        assert_eq!(account["billingProfile"], "web", "{query}");
     }
 }
 
