@@ -212,13 +212,11 @@ fn check_id(id: &str) -> Result<(), Refusal> {
     ))
 }
 
+/// SPEC names no least order, and 0 is what pydocusign sends unless told otherwise: it comes before 1.
 fn routing_order(fields: &Fields) -> Result<u32, Refusal> {
     let Some(order) = text(fields, "routingOrder") else { return Ok(1) };
-    order
-        .parse()
-        .ok()
-        .filter(|order| *order > 0)
-        .ok_or_else(|| invalid("The routingOrder of a recipient must be a positive number."))
+    let not_one = || invalid("The routingOrder of a recipient must be a whole number that is not negative.");
+    order.parse().map_err(|_| not_one())
 }
 
 fn account_of<'a>(world: &'a World, account: &str) -> Result<&'a Account, Refusal> {

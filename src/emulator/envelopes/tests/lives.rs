@@ -430,3 +430,30 @@ async fn the_words_of_a_sent_envelope_are_changed_until_it_has_ended() {
     // The same words again change nothing, and are not refused: a client that sends back what it read.
     assert_eq!(client.call("PUT", &path, json!({ "emailSubject": "For Ada" })).await.0, 200);
 }
+
+#[tokio::test]
+async fn an_order_of_zero_comes_before_one() {
+    let client = Client::start().await;
+    let at = |id: &str, name: &str, order: Value| {
+        let mut signer = signer(id, name, "/sn1/");
+        signer["routingOrder"] = order;
+        signer
+    };
+    let id = client.create(definition(&[at("1", "Ada", json!("1")), at("2", "Bob", json!(0))])).await;
+    let now = async || {
+        let read = client.get(&format!("/envelopes/{id}/recipients")).await;
+        let states = [0_usize, 1].map(|place| read["signers"][place]["status"].clone());
+        (read["currentRoutingOrder"].clone(), states)
+    };
+    assert_eq!(now().await, (json!("0"), [json!("created"), json!("sent")]));
+    let read = client.get(&format!("/envelopes/{id}/recipients")).await;
+    assert_eq!(read["signers"][1]["routingOrder"], "0", "{read}");
+    client.act(&id, "2", "sign", json!({})).await;
+    assert_eq!(now().await, (json!("1"), [json!("sent"), json!("completed")]));
+    client.act(&id, "1", "sign", json!({})).await;
+    assert_eq!(client.get(&format!("/envelopes/{id}")).await["status"], "completed");
+    for wrong in ["-1", "0.5", "first"] {
+        let refused = client.refusal(definition(&[at("1", "Ada", json!(wrong))])).await;
+        assert_eq!(refused, "INVALID_REQUEST_PARAMETER", "{wrong}");
+    }
+}
