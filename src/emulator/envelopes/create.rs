@@ -292,10 +292,12 @@ pub(super) fn expiry(notification: &Fields, sent: Timestamp) -> Option<Timestamp
 /// As many notifications as an account may have configurations of Connect: each event is written for each of them.
 const MAX_HOOKS: usize = 20;
 
-/// The notifications that a definition asks for: the one, and those of the list (SDK: `EnvelopeDefinition`).
+/// The notifications that a definition asks for: the one, and those of the list (SDK: `EnvelopeDefinition`). One without
+/// a member asks for nothing.
 fn hooks(world: &mut World, fields: &Fields) -> Result<Vec<(u64, Value)>, Refusal> {
     let one = fields.get("eventNotification").and_then(Value::as_object);
-    let given: Vec<_> = one.into_iter().chain(objects(fields.get("eventNotifications"))).collect();
+    let given = one.into_iter().chain(objects(fields.get("eventNotifications")));
+    let given: Vec<&Fields> = given.filter(|hook| !hook.is_empty()).collect();
     if given.len() > MAX_HOOKS {
         return Err(invalid(&format!("An envelope has at most {MAX_HOOKS} event notifications.")));
     }

@@ -377,6 +377,12 @@ async fn an_event_that_does_not_exist_cannot_be_asked_for() {
     let definition = with(&json!({ "eventNotification": asking("envelope-foo") }));
     assert_eq!(client.refusal(definition).await, "INVALID_REQUEST_PARAMETER");
     client.create(with(&json!({ "eventNotification": asking("recipient-finish-later") }))).await;
+    // What says nothing is not there; what says anything says where to.
+    for absent in [json!({}), json!({ "url": null }), Value::Null] {
+        client.create(with(&json!({ "eventNotification": absent, "eventNotifications": [absent] }))).await;
+    }
+    let nowhere = with(&json!({ "eventNotification": { "events": ["envelope-sent"] } }));
+    assert_eq!(client.refusal(nowhere).await, "INVALID_REQUEST_PARAMETER");
     let account = |event: &str| json!({ "urlToPublishTo": "https://a.example/in", "events": [event], "name": "x", "configurationType": "custom", "allUsers": "true" });
     assert_eq!(client.call("POST", "/connect", account("envelope-foo")).await.0, 400);
     assert_eq!(client.call("POST", "/connect", account("envelope-created")).await.0, 201);
