@@ -1,11 +1,14 @@
 //! What is told of, to whom, and in which words: one message an event for each configuration that wants it.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{Mishaps, Outgoing};
 use crate::emulator::{
     envelopes::{
+        documents::Papers,
         folders,
         model::Envelope,
         render::{self, Include},
@@ -26,10 +29,17 @@ pub(in crate::emulator) fn emit(
     let mut wanting: Vec<(u64, Value)> =
         envelope.hooks.iter().filter(|(_, hook)| wants(hook, event)).cloned().collect();
     wanting.extend(of_account(world, &envelope.account, &envelope.sender, event));
+    let mut papers = None;
     let messages = wanting.into_iter().map(|configuration| {
         let data = data(world, envelope, recipient, &configuration.1);
+        let shows_documents = included(&configuration.1).is_some_and(|include| include.documents);
         let uri = format!("/restapi/v2.1/accounts/{}/envelopes/{}", envelope.account, envelope.id);
-        outgoing(world, configuration, event, &uri, &data, now)
+        let mut message = outgoing(world, configuration, event, &uri, &data, now);
+        if shows_documents {
+            let papers = papers.get_or_insert_with(|| Arc::new(Papers::of(world, envelope)));
+            message.papers = Some(Arc::clone(papers));
+        }
+        message
     });
     let messages: Vec<Outgoing> = messages.collect();
     world.outgoing.extend(messages);
@@ -92,6 +102,7 @@ fn outgoing(
             "generatedDateTime": vendor_time(now),
             "data": data,
         }),
+        papers: None,
         includes_hmac: truthy(configuration.get("includeHMAC")),
         must_be_acknowledged: truthy(acknowledged),
         at: now,
@@ -194,10 +205,7 @@ fn data(world: &World, envelope: &Envelope, recipient: Option<&str>, configurati
     if let Some(recipient) = recipient.and_then(|guid| envelope.recipient(guid)) {
         data["recipientId"] = json!(recipient.id);
     }
-    let wanted = configuration["eventData"]["includeData"].as_array().filter(|wanted| !wanted.is_empty());
-    if let Some(wanted) = wanted {
-        let names: Vec<&str> = wanted.iter().filter_map(Value::as_str).collect();
-        let include = Include::parse(&names.join(","));
+    if let Some(include) = included(configuration) {
         let mut summary = render::envelope(world, envelope, include);
         if include.folders {
             // The sender's, whose envelope it is told of: CONNECT shows one list, and nobody reads it by a call.
@@ -211,6 +219,13 @@ fn data(world: &World, envelope: &Envelope, recipient: Option<&str>, configurati
         data["envelopeSummary"] = summary;
     }
     data
+}
+
+/// What a configuration wants to see of an envelope; none if it wants to see nothing.
+fn included(configuration: &Value) -> Option<Include> {
+    let wanted = configuration["eventData"]["includeData"].as_array().filter(|wanted| !wanted.is_empty())?;
+    let names: Vec<&str> = wanted.iter().filter_map(Value::as_str).collect();
+    Some(Include::parse(&names.join(",")))
 }
 
 /// Whether the reason of a void is kept back: SPEC says what is told with the switch on, and not what with none.

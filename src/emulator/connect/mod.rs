@@ -4,15 +4,19 @@
 //! delivery, SIM: [`events`]). Messages wait in the world's `outgoing` until the call that caused them is over;
 //! then [`Deliverer`] posts them, one queue a configuration, so that order is kept within it.
 //!
-//! Gaps: JSON only, no XML and no documents in messages; loopback receivers only, whatever was
-//! configured; no mutual TLS, no OAuth, no delivery log. The retry schedule is ours, since the
-//! vendor's is not known: 5 s, doubling up to an hour, ten retries, on the emulator's clock, and
-//! none at all without `requireAcknowledgment`, as documented.
+//! A message that tells of documents has them in it, written anew for each attempt and forgotten after
+//! it: what waits in a queue, for a slow receiver or for hours between retries, does not hold them.
+//!
+//! Gaps: JSON only, no XML; loopback receivers only, whatever was configured; no mutual TLS, no OAuth,
+//! no delivery log. The retry schedule is ours, since the vendor's is not known: 5 s, doubling up to an
+//! hour, ten retries, on the emulator's clock, and none at all without `requireAcknowledgment`, as
+//! documented.
 //!
 //! Sources: developers.docusign.com, platform/webhooks/connect (JSON SIM event model, validation and
 //! security), connect.schema-v2.json in docusign/OpenAPI-Specifications.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -31,6 +35,7 @@ mod events;
 
 pub(super) use self::events::{emit, emit_of_template, unknown_event};
 use super::{
+    envelopes::documents::Papers,
     faults::{Faults, Kind},
     state::{SharedWorld, World},
     time::Time,
@@ -52,7 +57,10 @@ pub(super) struct Outgoing {
     configuration: u64,
     account: String,
     address: String,
+    /// The message without the files in it.
     body: Value,
+    /// Whose files belong into it, where documents were asked for.
+    papers: Option<Arc<Papers>>,
     includes_hmac: bool,
     must_be_acknowledged: bool,
     /// When it happened.
@@ -93,6 +101,21 @@ impl Outgoing {
     fn path(&self) -> String {
         url::Url::parse(&self.address).map(|url| url.path().to_owned()).unwrap_or_default()
     }
+
+    /// The body of one attempt, with the files in it (CONNECT: envelopeDocuments, `PDFBytes`).
+    fn message(&self, retry: u32) -> String {
+        let mut body = self.body.clone();
+        body["retryCount"] = json!(retry);
+        if let Some(papers) = &self.papers {
+            let rows = body.pointer_mut("/data/envelopeSummary/envelopeDocuments");
+            for row in rows.and_then(Value::as_array_mut).into_iter().flatten() {
+                if let Some(file) = row["documentId"].as_str().and_then(|id| papers.file(id)) {
+                    row["PDFBytes"] = Value::String(STANDARD.encode(file));
+                }
+            }
+        }
+        body.to_string()
+    }
 }
 
 /// What happened since the last time, with what the armed faults make of it. An event that a refused change took back
@@ -116,20 +139,16 @@ pub(super) fn is_loopback(address: &url::Url) -> bool {
     }
 }
 
-/// The headers that prove a body, one a key: base64 of HMAC-SHA256 over the exact bytes.
-fn digests(world: &World, account: &str, body: &[u8]) -> Vec<String> {
+/// The keys that prove a body, each by a header: base64 of HMAC-SHA256 over the exact bytes. Signing a large one takes a
+/// while, so it is done without the world.
+fn keys(world: &World, account: &str) -> Vec<hmac::Key> {
     let keys = world
         .directory
         .accounts
         .get(account)
         .map(|account| account.connect.hmac_keys.as_slice())
         .unwrap_or_default();
-    keys.iter()
-        .map(|key| {
-            let key = hmac::Key::new(hmac::HMAC_SHA256, key.secret.as_bytes());
-            STANDARD.encode(hmac::sign(&key, body))
-        })
-        .collect()
+    keys.iter().map(|key| hmac::Key::new(hmac::HMAC_SHA256, key.secret.as_bytes())).collect()
 }
 
 /// What waits, by configuration. One that nothing waits for is not in it: envelopes have configurations of their
@@ -283,9 +302,7 @@ impl Courier {
             tracing::warn!("a connect event was not delivered: the emulator calls loopback addresses only");
             return true;
         };
-        let mut body = event.body.clone();
-        body["retryCount"] = json!(retry);
-        let body = body.to_string();
+        let body = event.message(retry);
         let mut request = self
             .client
             .post(address)
@@ -293,9 +310,11 @@ impl Courier {
             .header("x-docusign-accountid", &event.account);
         if event.includes_hmac {
             request = request.header("x-authorization-digest", "HMACSHA256");
-            let signed = if is_missigned { format!("{body} ") } else { body.clone() };
-            let digests = digests(&self.world.lock(), &event.account, signed.as_bytes());
-            for (index, digest) in digests.iter().enumerate() {
+            let signed: Cow<'_, str> =
+                if is_missigned { Cow::Owned(format!("{body} ")) } else { Cow::Borrowed(&body) };
+            let keys = keys(&self.world.lock(), &event.account);
+            for (index, key) in keys.iter().enumerate() {
+                let digest = STANDARD.encode(hmac::sign(key, signed.as_bytes()));
                 request = request.header(format!("x-docusign-signature-{}", index + 1), digest);
             }
         }

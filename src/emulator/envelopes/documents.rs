@@ -108,6 +108,31 @@ fn file_name(name: &str, ending: &str) -> String {
     format!("{}.{ending}", safe.collect::<String>())
 }
 
+/// The files of an envelope as it is at one time, to be written when they are needed: what waits shares the documents
+/// that were uploaded, and holds nothing that is written.
+#[derive(Debug)]
+pub(in crate::emulator) struct Papers {
+    envelope: Envelope,
+    originator: String,
+}
+
+impl Papers {
+    /// Those of an envelope as it is now.
+    pub(in crate::emulator) fn of(world: &World, envelope: &Envelope) -> Self {
+        Self { envelope: envelope.clone(), originator: progress::sender_name(world, envelope) }
+    }
+
+    /// What `GET …/documents/{document}` answered then, of a document or the certificate; none where it refused.
+    pub(in crate::emulator) fn file(&self, document: &str) -> Option<Vec<u8>> {
+        let Self { envelope, originator } = self;
+        if document == "certificate" {
+            return (envelope.status != Status::Created).then(|| certified(envelope, originator));
+        }
+        let file = envelope.documents.iter().find(|file| file.id == document)?;
+        if progress::has_documents(envelope) { one(envelope, file).ok() } else { None }
+    }
+}
+
 fn one(envelope: &Envelope, file: &File) -> Result<Vec<u8>, super::Refusal> {
     join::combine(&[piece(envelope, file)]).map_err(|_| cannot_be_joined())
 }
@@ -178,11 +203,15 @@ pub(in crate::emulator) fn initials(name: &str) -> String {
 
 /// The certificate of completion, as far as things have come.
 fn certificate(world: &World, envelope: &Envelope) -> Vec<u8> {
+    certified(envelope, &progress::sender_name(world, envelope))
+}
+
+fn certified(envelope: &Envelope, originator: &str) -> Vec<u8> {
     let mut sheet = Sheet::new("Certificate Of Completion", NOTICE);
     sheet.title("Certificate Of Completion", &format!("Envelope Id: {}", envelope.id.to_uppercase()));
     sheet.row("Subject", &envelope.subject);
     sheet.row("Status", envelope.status.name());
-    sheet.row("Envelope Originator", &progress::sender_name(world, envelope));
+    sheet.row("Envelope Originator", originator);
     sheet.row(
         "Documents",
         &envelope.documents.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", "),

@@ -19,7 +19,7 @@ mod correct;
 mod create;
 mod dates;
 mod delays;
-mod documents;
+pub(in crate::emulator) mod documents;
 pub(in crate::emulator) mod docx;
 mod files;
 mod filling;

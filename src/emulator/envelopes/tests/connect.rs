@@ -193,6 +193,56 @@ async fn connect_tells_in_which_folder_of_its_sender_an_envelope_lies() {
 }
 
 #[tokio::test]
+async fn connect_sends_the_documents_that_are_asked_for_with_every_try() {
+    let client = Client::start().await;
+    let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut whole = telling(&receiver, "/in", &["envelope-completed"]);
+    whole["eventNotification"]["eventData"] = json!({ "includeData": ["documents"] });
+    let id = client.create(whole).await;
+    client.act(&id, "1", "sign", json!({})).await;
+    let (head, first) = answer(&receiver, 500).await;
+    assert!(is_signed(&client, &head, &first));
+    let (head, second) = retried(&client, &receiver).await;
+    assert!(is_signed(&client, &head, &second));
+    for body in [first, second] {
+        let event: Value = serde_json::from_slice(&body).unwrap();
+        let told = event["data"]["envelopeSummary"]["envelopeDocuments"].as_array().unwrap();
+        let ids: Vec<&str> = told.iter().map(|one| one["documentId"].as_str().unwrap()).collect();
+        assert_eq!(ids, ["1", "certificate"]);
+        for one in told {
+            let path = format!("/envelopes/{id}/documents/{}", one["documentId"].as_str().unwrap());
+            let sent = STANDARD.decode(one["PDFBytes"].as_str().unwrap()).unwrap();
+            assert!(sent == client.bytes(&path).await, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn connect_shows_documents_as_they_were_when_it_happened() {
+    let client = Client::start().await;
+    let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut whole = telling(&receiver, "/in", &["envelope-sent", "envelope-completed"]);
+    whole["eventNotification"]["eventData"] = json!({ "includeData": ["documents"] });
+    let id = client.create(whole).await;
+    let path = format!("/envelopes/{id}/documents/1");
+    let unsigned = client.bytes(&path).await;
+    client.act(&id, "1", "sign", json!({})).await;
+    let signed = client.bytes(&path).await;
+    assert!(unsigned != signed);
+    // The receiver was not there until now.
+    for expected in [unsigned, signed] {
+        let (_, body) = accept(&receiver).await;
+        let event: Value = serde_json::from_slice(&body).unwrap();
+        let told = &event["data"]["envelopeSummary"]["envelopeDocuments"][0];
+        assert!(
+            STANDARD.decode(told["PDFBytes"].as_str().unwrap()).unwrap() == expected,
+            "{}",
+            event["event"]
+        );
+    }
+}
+
+#[tokio::test]
 async fn connect_keeps_back_the_reason_of_a_void_only_if_it_is_told_to() {
     let client = Client::start().await;
     let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
