@@ -37,8 +37,8 @@ pub(super) struct Args {
     /// A plan of faults to arm from the start (TOML, `[[fault]]` tables).
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
-    /// Where to write the keys and the CA (a temporary directory unless given). Each start makes
-    /// new keys and forgets all envelopes.
+    /// Where to write the private keys and the CA (a temporary directory unless given). Each start
+    /// makes new ones and forgets all envelopes.
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
     /// Write a JSON object with addresses and ids here once it listens.
@@ -146,7 +146,7 @@ DocuSign emulator
   private key       {key}
   template          {template_id}   (role {template_role})
   brand             {brand_id}
-  Connect HMAC key  {hmac}
+  Connect HMAC key  {hmac}   (the same at each start: worth nothing)
 
 Official SDKs
 {sdks}",

@@ -41,6 +41,7 @@ pub(super) async fn run(args: Args, inherited: Inherited) -> anyhow::Result<Exit
         LogFormat::Json => Format::Json,
     };
     let level = config.log.level;
+    let is_deaf = config.public.base_url.is_some() && !config.has_hmac_keys();
     let life = Lifecycle::new();
     life.follow_signals().context("cannot follow signals")?;
     // From here on a SIGHUP is a wish and does not end the process.
@@ -54,6 +55,12 @@ pub(super) async fn run(args: Args, inherited: Inherited) -> anyhow::Result<Exit
     let manager = Manager::of(&Variables::of_process());
     let ready = app.ready();
     tracing::info!(api = ready.api_url, public = ready.public_url, ops = ready.ops_url, "listening");
+    if is_deaf {
+        tracing::warn!(
+            "public.base_url is set and there is no Connect key: no event of DocuSign's is believed, and what has become \
+             of a signing is known when DocuSign is asked, once an hour; set connect.hmac_keys"
+        );
+    }
     let stopping = life.stopping();
     let reloads = Reloads {
         path: args.config.clone(),

@@ -1,8 +1,9 @@
 //! `[connect]`: what the upstream pushes to us.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
 
-use secrecy::SecretString;
+use aws_lc_rs::digest;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 use super::{
@@ -11,6 +12,9 @@ use super::{
     secret::{Credentials, Entry},
     values,
 };
+
+/// SHA-256 of the key of `countersign emulate`, which `config/local.toml` has: with it anybody can write events.
+const EMULATED_KEY_DIGEST: &str = "95aea4e38351a637404b7836111567063b454112924be780967793ceb59f59b5";
 
 /// The section, checked.
 #[derive(Debug, Clone)]
@@ -64,4 +68,24 @@ impl Raw {
             bearer_tokens: reveal("bearer_tokens", &self.bearer_tokens)?,
         })
     }
+}
+
+/// Refuses the key that everybody has, where the events that it proves count (rule S4).
+pub(super) fn check_own(setting: &str, keys: &[SecretString]) -> Result<(), ConfigError> {
+    let is_emulated = |key: &SecretString| {
+        let digest = digest::digest(&digest::SHA256, key.expose_secret().as_bytes());
+        let mut hex = String::new();
+        for byte in digest.as_ref() {
+            // Writing into a string cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+        }
+        hex == EMULATED_KEY_DIGEST
+    };
+    let Some(at) = keys.iter().position(is_emulated) else { return Ok(()) };
+    let fix = "write a key of Settings > Connect > Connect Keys at DocuSign";
+    Err(ConfigError::new(
+        format!("{setting}.{at}"),
+        "this is the key of the emulator, which everybody has",
+        fix,
+    ))
 }

@@ -158,6 +158,11 @@ impl Config {
         (!self.upstream.is_emulator()).then_some(EXAMPLE_KEY_FINGERPRINT)
     }
 
+    /// Whether anything that the upstream pushes can be believed: by keys that are everybody's, or one sender's.
+    pub fn has_hmac_keys(&self) -> bool {
+        !self.connect.hmac_keys.is_empty() || self.senders.values().any(|sender| !sender.hmac_keys.is_empty())
+    }
+
     /// Loads defaults, then the file if there is one, then the environment.
     ///
     /// In a thread of its own: with thousands of senders the layers are many times what stays of them, and
@@ -264,6 +269,16 @@ impl Config {
             let fix = format!("add a table [oidc.{issuer}]");
             return Err(ConfigError::new("connect.oidc", format!("there is no issuer {issuer}"), fix));
         }
+        if !self.upstream.is_emulator() {
+            connect::check_own("connect.hmac_keys", &self.connect.hmac_keys)?;
+            for (name, sender) in &self.senders {
+                connect::check_own(&format!("senders.{name}.hmac_keys"), &sender.hmac_keys)?;
+            }
+        }
+        self.check_listeners()
+    }
+
+    fn check_listeners(&self) -> Result<(), ConfigError> {
         if self.connect.client_ca.is_some() && self.public.tls.is_none() {
             let fix =
                 "add public.tls; or let the proxy that ends TLS ask for the certificate on /in/docusign/";

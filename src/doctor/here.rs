@@ -333,7 +333,7 @@ fn public_url(config: &Config) -> Check {
             format!("{} is the address of an example", origin.as_str()),
             "Set public.base_url to where visitors and DocuSign reach the daemon, or leave it out.",
         ),
-        Some(origin) if !has_hmac_keys(config) => Check::advised(
+        Some(origin) if !config.has_hmac_keys() => Check::advised(
             "public URL",
             format!(
                 "{} is set, but DocuSign's events cannot be believed without an HMAC key",
@@ -351,9 +351,4 @@ fn public_url(config: &Config) -> Check {
              event=… alone: put your order into return_url, and call POST /v1/signings/{id}/refresh when the visitor is back",
         ),
     }
-}
-
-/// Whether anything that DocuSign pushes can be believed: by keys that are everybody's, or one sender's.
-fn has_hmac_keys(config: &Config) -> bool {
-    !config.connect.hmac_keys.is_empty() || config.senders.values().any(|sender| !sender.hmac_keys.is_empty())
 }

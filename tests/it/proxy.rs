@@ -34,6 +34,8 @@ async fn e2_a_daemon_asks_its_proxy_for_docusign_and_says_when_that_refuses() {
     let settings = around
         .settings_for_a_process(&format!("sqlite://{}", directory.0.join("store.db").display()))
         .replace("environment = \"emulator\"", "environment = \"demo\"")
+        // The emulator's own is everybody's, and DocuSign has none of it.
+        .replace(&around.emulator.ready().connect_hmac_key, "a-connect-key-of-this-account")
         .replace(&oauth, &format!("proxy = \"http://{place}\""));
     let clock: SharedClock = Arc::new(ManualClock::new("2026-06-01T12:00:00Z".parse().unwrap()));
     let life = Lifecycle::new();

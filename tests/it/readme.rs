@@ -190,6 +190,31 @@ fn the_two_commands_of_the_settings_for_trying_things_out_are_those_of_the_readm
 }
 
 #[tokio::test]
+async fn the_settings_for_trying_things_out_believe_the_emulator_and_serve_says_what_no_key_costs() {
+    let emulated = Emulated::start().await;
+    let settings = std::fs::read_to_string(emulated.settings()).unwrap();
+    let key = format!("hmac_keys = [\"{}\"]", emulated.entry("connect_hmac_key"));
+    assert!(include_str!("../../config/local.toml").contains(&key), "{key}");
+    for (settings, is_deaf) in [(settings.clone(), false), (settings.replace(&key, "hmac_keys = []"), true)] {
+        std::fs::write(emulated.settings(), settings).unwrap();
+        let serve = Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .args(["serve", "--ready-file", "ready.json", "--config"])
+            .arg(emulated.settings())
+            .current_dir(emulated.directory())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let ready = emulated.directory().join("ready.json");
+        wait_for(&ready).await;
+        std::fs::remove_file(&ready).unwrap();
+        terminate(&serve);
+        let output = serve.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(said.contains("set connect.hmac_keys"), is_deaf, "{said}");
+    }
+}
+
+#[tokio::test]
 async fn the_way_from_key_to_the_first_call_works_as_written() {
     let emulated = Emulated::start().await;
     let run = |wanted| towards(&emulated, command(wanted)).output().unwrap();

@@ -131,3 +131,19 @@ fn an_inline_key_is_told_from_a_path() {
         config.senders["system"].keys.iter().map(|key| matches!(key, KeySource::Inline(_))).collect();
     assert_eq!(kinds, [true, false, true]);
 }
+
+#[test]
+fn s4_the_emulators_connect_key_is_refused_for_a_real_upstream() {
+    let local = include_str!("../../../config/local.toml");
+    let list = local.lines().find(|line| line.starts_with("hmac_keys = ")).unwrap();
+    assert!(Config::from_toml(local).unwrap().has_hmac_keys());
+    let of_all = with(&format!("[connect]\n{list}"));
+    let of_one = format!("{SENDER}{list}\n[store]\nseal_key = \"{SEAL_KEY}\"");
+    for (text, setting) in [(of_all, "connect.hmac_keys.0"), (of_one, "senders.system.hmac_keys.0")] {
+        let line = refused(&text);
+        assert!(
+            line.starts_with(&format!("{setting} (in site.toml): this is the key of the emulator")),
+            "{line}"
+        );
+    }
+}

@@ -44,9 +44,8 @@ impl Emulated {
         // The file names fixed ports; tests take free ones.
         let settings = settings.replace("http://127.0.0.1:8443", emulated.entry("oauth_url"));
         let settings = format!(
-            "{settings}\n[connect]\nhmac_keys = [\"{}\"]\n[api]\nlisten = \"127.0.0.1:0\"\n\
-             [ops]\nlisten = \"127.0.0.1:0\"\n[stop]\ngrace = \"0s\"\n",
-            emulated.entry("connect_hmac_key")
+            "{settings}\n[api]\nlisten = \"127.0.0.1:0\"\n[ops]\nlisten = \"127.0.0.1:0\"\n\
+             [stop]\ngrace = \"0s\"\n"
         );
         let settings = settings.replace("[public]\n", "[public]\nlisten = \"127.0.0.1:0\"\n");
         std::fs::write(emulated.settings(), settings).unwrap();
