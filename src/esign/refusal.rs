@@ -66,7 +66,8 @@ kinds! {
     /// The envelope has ended, or is being corrected.
     EnvelopeClosed = "signing_closed", "Read the signing's status; a closed one cannot be changed or signed.";
     /// There is no such envelope, or not for this sender.
-    EnvelopeUnknown = "not_found", "Check that the sender's account is the one the envelope was made in.";
+    EnvelopeUnknown = "not_found", "Check that the sender's account is the one the envelope was made in. An emulator that was started anew has none of \
+         before: make a new signing.";
     /// The plan or the account's settings do not include this.
     FeatureMissing = "provider_rejected", "Ask the DocuSign account's administrator to enable the feature.";
     /// Something is missing in what was sent.

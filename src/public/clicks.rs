@@ -54,6 +54,8 @@ pub(super) enum Clicked {
     Early,
     /// Another view may be open until then.
     Elsewhere(Timestamp),
+    /// The upstream has no such envelope (any more), so no view will ever be made for it.
+    Gone,
     /// In line: the upstream does not answer, and is asked again while the visitor looks.
     InLine,
     /// The upstream does not answer; it may, soon.
@@ -288,7 +290,11 @@ fn refused(signing: SigningId, error: &Error) -> Clicked {
         }
         Error::Upstream(upstream) => {
             tracing::warn!(signing.id = %signing, code = upstream.code(), "no view for a click");
-            if upstream.retryable() { Clicked::Later } else { Clicked::Trouble }
+            match upstream.code() {
+                _ if upstream.retryable() => Clicked::Later,
+                "not_found" => Clicked::Gone,
+                _ => Clicked::Trouble,
+            }
         }
         other => {
             tracing::error!(signing.id = %signing, error = %chain(&other), "no view for a click");

@@ -172,6 +172,7 @@ impl Public {
             },
             Clicked::Early => Page::Waiting { may_ask: true },
             Clicked::Elsewhere(until) => situation::elsewhere(until, self.clock.now()),
+            Clicked::Gone => Page::Gone,
             Clicked::InLine => Page::InLine,
             Clicked::Later => Page::Unavailable,
             Clicked::Moved => self.page_now(&opened).await,

@@ -215,6 +215,7 @@ impl Public {
             },
             Clicked::Early => Page::Waiting { may_ask: true },
             Clicked::Elsewhere(until) => situation::elsewhere(until, now),
+            Clicked::Gone => Page::Gone,
             Clicked::InLine => Page::InLine,
             Clicked::Later => Page::Unavailable,
             Clicked::Moved => self.page_of(target).await.unwrap_or(Page::Trouble),

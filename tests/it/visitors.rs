@@ -171,6 +171,24 @@ async fn a_click_stands_in_line_while_docusign_is_down_and_goes_on_by_itself() {
 }
 
 #[tokio::test]
+async fn who_clicks_for_an_envelope_that_is_not_there_is_sent_for_a_new_link() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &unopened()).await;
+    // As from an emulator that was started anew, and has forgotten it.
+    let forgotten = json!({"fault": "status", "status": 404, "method": "POST", "path": "/views/recipient"});
+    daemon.fault(&forgotten).await;
+    let clicked = daemon.click(&link_of(&made, 0)).await;
+    assert_eq!(clicked.status, StatusCode::GONE, "{}", clicked.text);
+    assert!(clicked.text.contains("ask whoever sent it to you for a new one"), "{}", clicked.text);
+    assert!(!clicked.text.contains("stays valid"), "{}", clicked.text);
+    let signer = made.body["signers"][0]["id"].as_str().unwrap();
+    let view = daemon.post(&format!("/v1/signings/{}/signers/{signer}/views", made.id()), &json!({})).await;
+    assert_eq!((view.status, &view.body["code"]), (StatusCode::NOT_FOUND, &json!("not_found")));
+    let fix = view.body["fix"].as_str().unwrap();
+    assert!(fix.contains("An emulator that was started anew") && fix.contains("make a new signing"), "{fix}");
+}
+
+#[tokio::test]
 async fn nobody_mints_for_a_visitor_who_has_left_the_line() {
     let daemon = TestDaemon::builder().public().start().await;
     let made = daemon.create("order-1", &unopened()).await;

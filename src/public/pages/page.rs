@@ -34,6 +34,8 @@ pub enum Page {
     Failed,
     /// Waiting for a fax.
     FaxPending,
+    /// The upstream has no such envelope (any more).
+    Gone,
     /// The upstream does not answer; the click waits in line.
     InLine,
     /// The link's own time is over.
@@ -236,6 +238,7 @@ impl Page {
             | Self::DeclinedByOther
             | Self::Expired
             | Self::Failed
+            | Self::Gone
             | Self::LinkExpired
             | Self::Revoked
             | Self::Voided => StatusCode::GONE,
@@ -311,6 +314,7 @@ impl Page {
             Self::Expired => (Tone::Plain, Icon::Clock, t.expired_title, t.expired_body),
             Self::Failed => (Tone::Bad, Icon::Warning, t.failed_title, t.failed_body),
             Self::FaxPending => (Tone::Plain, Icon::Clock, t.fax_title, t.fax_body),
+            Self::Gone => (Tone::Warn, Icon::Search, t.gone_title, t.gone_body),
             Self::InLine => (Tone::Wait, Icon::Turning, t.in_line_title, t.in_line_body),
             Self::LinkExpired => (Tone::Plain, Icon::Clock, t.link_expired_title, t.link_expired_body),
             Self::Pairing(page) => return page.content(t),

@@ -18,6 +18,7 @@ fn every_page() -> Vec<Page> {
         Page::Expired,
         Page::Failed,
         Page::FaxPending,
+        Page::Gone,
         Page::InLine,
         Page::LinkExpired,
         Page::Pending { long: false },

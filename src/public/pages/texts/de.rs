@@ -67,6 +67,8 @@ pub(super) static TEXTS: Texts = Texts {
     fax_title: "Wir warten auf Ihr Fax",
     fax_body: "Sie wollten auf Papier unterschreiben. Sobald Ihr Fax angekommen ist, geht es weiter.",
     for_label: "Für",
+    gone_title: "DocuSign hat diese Dokumente nicht",
+    gone_body: "Mit diesem Link können sie nicht mehr unterschrieben werden. Bitte lassen Sie sich von der Stelle, die ihn geschickt hat, einen neuen geben.",
     id_check_title: "Wir konnten nicht bestätigen, dass Sie es sind",
     id_check_body: "Der Code war zu oft falsch. Zu Ihrem Schutz ist das Unterschreiben jetzt gesperrt. Bitte wenden Sie sich an die Stelle, die Ihnen die Dokumente geschickt hat; sie kann die Sperre aufheben oder Ihre Telefonnummer berichtigen.",
     in_line_title: "DocuSign antwortet gerade nicht",

@@ -67,6 +67,8 @@ pub(super) static TEXTS: Texts = Texts {
     fax_title: "Waiting for your fax",
     fax_body: "You chose to sign on paper. Signing continues as soon as your fax arrives.",
     for_label: "For",
+    gone_title: "DocuSign does not have these documents",
+    gone_body: "They cannot be signed with this link any more. Please ask whoever sent it to you for a new one.",
     id_check_title: "We could not confirm that it is you",
     id_check_body: "The wrong code was entered too many times, so signing is locked to protect you. Please contact whoever sent you the documents; they can unlock it or correct your phone number.",
     in_line_title: "DocuSign is not answering right now",

@@ -67,6 +67,8 @@ pub(super) static TEXTS: Texts = Texts {
     fax_title: "Esperamos su fax",
     fax_body: "Ha elegido firmar en papel. La firma continuará en cuanto llegue su fax.",
     for_label: "Para",
+    gone_title: "DocuSign no tiene estos documentos",
+    gone_body: "Con este enlace ya no se pueden firmar. Pida uno nuevo a quien se lo envió.",
     id_check_title: "No hemos podido confirmar su identidad",
     id_check_body: "Se ha introducido un código incorrecto demasiadas veces. Para protegerle, la firma está bloqueada. Póngase en contacto con quien le envió los documentos; puede desbloquearla o corregir su número de teléfono.",
     in_line_title: "DocuSign no responde en este momento",

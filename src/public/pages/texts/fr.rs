@@ -67,6 +67,8 @@ pub(super) static TEXTS: Texts = Texts {
     fax_title: "Nous attendons votre fax",
     fax_body: "Vous avez choisi de signer sur papier. La signature reprendra dès l’arrivée de votre fax.",
     for_label: "Pour",
+    gone_title: "DocuSign n’a pas ces documents",
+    gone_body: "Ce lien ne permet plus de les signer. Veuillez en demander un nouveau à la personne qui vous l’a envoyé.",
     id_check_title: "Nous n’avons pas pu confirmer votre identité",
     id_check_body: "Un code erroné a été saisi trop de fois. Pour vous protéger, la signature est bloquée. Veuillez contacter la personne qui vous a envoyé les documents ; elle peut la débloquer ou corriger votre numéro de téléphone.",
     in_line_title: "DocuSign ne répond pas pour le moment",

@@ -127,6 +127,9 @@ texts! {
     fax_body,
     /// Label of the signer's name.
     for_label,
+    /// The upstream has no such envelope (any more).
+    gone_title,
+    gone_body,
     /// An identity check failed.
     id_check_title,
     id_check_body,
