@@ -146,6 +146,20 @@ async fn consent_for_an_organisation_comes_before_anybody_connects() {
 }
 
 #[tokio::test]
+async fn the_example_of_a_create_with_a_file_is_taken_as_it_stands() {
+    let daemon = TestDaemon::start().await;
+    let document = daemon.get("/openapi.json").await.body;
+    let example = &document["components"]["schemas"]["CreateSigning"]["examples"][0];
+    let tried = daemon.post("/v1/signings?dry_run=true", example).await;
+    assert_eq!(
+        (tried.status, &tried.body["documents"][0]["pages"]),
+        (StatusCode::OK, &json!(1)),
+        "{}",
+        tried.text
+    );
+}
+
+#[tokio::test]
 async fn a_dry_run_makes_nothing_and_finds_what_a_create_would() {
     let daemon = TestDaemon::start().await;
     let good = daemon.post("/v1/signings?dry_run=true", &order()).await;

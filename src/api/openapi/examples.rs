@@ -1,6 +1,7 @@
 //! One example of each object, as it answers. The fields are held against the schemas by a test here, the
 //! values by a JSON Schema validator in `tests/interop/contract.py`.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::pages;
@@ -15,6 +16,7 @@ pub(super) fn of(schema: &str) -> Option<Value> {
         "Check" => json!({ "object": "sender_check", "sender": "system", "ok": true, "checks": [
             { "check": "token", "ok": true, "code": null, "detail": "the account server gives us tokens", "fix": null } ] }),
         "Consent" => consent(),
+        "CreateSigning" => with_a_file(),
         "Delivery" => json!({ "object": "delivery", "id": "dlv_01a20a9cb8ac7a10a1b2c3d4e5f60718",
             "event": "evt_01a20a9cb8ac7b20a1b2c3d4e5f60718", "endpoint": "whk_01a20a9cb8ac7c30a1b2c3d4e5f60718",
             "status": "delivered", "attempts": 1, "created_at": CREATED, "next_attempt_at": null,
@@ -44,6 +46,55 @@ pub(super) fn of(schema: &str) -> Option<Value> {
         }
         "WebhookMessage" => super::webhooks::example(),
         _ => return None,
+    })
+}
+
+/// One page with two anchors, as small as a PDF may be.
+const CONTRACT: &str = concat!(
+    "%PDF-1.4\n",
+    "1 0 obj\n",
+    "<</Type/Catalog/Pages 2 0 R>>\n",
+    "endobj\n",
+    "2 0 obj\n",
+    "<</Type/Pages/Kids[3 0 R]/Count 1>>\n",
+    "endobj\n",
+    "3 0 obj\n",
+    "<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>\n",
+    "endobj\n",
+    "4 0 obj\n",
+    "<</Length 56>>stream\n",
+    "BT /F1 12 Tf 72 700 Td (Signed by: /sn1/ on /dt1/) Tj ET\n",
+    "endstream\n",
+    "endobj\n",
+    "5 0 obj\n",
+    "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>\n",
+    "endobj\n",
+    "xref\n",
+    "0 6\n",
+    "0000000000 65535 f \n",
+    "0000000009 00000 n \n",
+    "0000000054 00000 n \n",
+    "0000000105 00000 n \n",
+    "0000000217 00000 n \n",
+    "0000000320 00000 n \n",
+    "trailer<</Size 6/Root 1 0 R>>\n",
+    "startxref\n",
+    "383\n",
+    "%%EOF\n",
+);
+
+/// A create of another kind than the one that stands at its operation: with a file, and anchors in it.
+fn with_a_file() -> Value {
+    json!({
+        "reference": "order-8813", "sender": "system", "subject": "Your contract",
+        "documents": [{
+            "name": "Contract.pdf", "content_base64": STANDARD.encode(CONTRACT),
+            "anchors": { "sign": "/sn1/", "date": "/dt1/" },
+        }],
+        "signers": [{
+            "key": "visitor", "name": "Ada Lovelace", "email": "ada@example.com",
+            "return_url": "https://www.example.com/done",
+        }],
     })
 }
 

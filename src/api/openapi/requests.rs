@@ -61,7 +61,8 @@ pub(super) fn schemas() -> Map<String, Value> {
             "NewLink",
             closed(
                 &[],
-                json!({ "expires_in": maybe(json!({ "type": "string", "pattern": LIFE, "examples": ["2d"] })) }),
+                json!({ "expires_in": maybe(json!({ "type": "string", "pattern": LIFE, "examples": ["2d"],
+                    "description": "How long it leads on; left out: as long as the envelope can be signed" })) }),
             ),
         ),
         ("CreateSigning", create_signing()),
@@ -238,17 +239,23 @@ fn create_signing() -> Value {
         json!({
             "reference": maybe(about(line(MAX_REFERENCE), "Yours; GET /v1/signings?reference= finds it")),
             "sender": { "type": "string", "description": "A name of the settings" },
-            "subject": maybe(line(MAX_SUBJECT)),
+            "subject": maybe(about(line(MAX_SUBJECT),
+                "Of e-mails, and the envelope's name at DocuSign; left out: the template's own, or the name of the first file")),
             "message": maybe(json!({ "type": "string", "maxLength": MAX_MESSAGE,
-                "pattern": "^[^\\u0000-\\u0009\\u000b-\\u001f\\u007f-\\u009f]*$" })),
+                "pattern": "^[^\\u0000-\\u0009\\u000b-\\u001f\\u007f-\\u009f]*$",
+                "description": "To the signers, in the e-mails that DocuSign sends for the envelope" })),
             "documents": { "type": "array", "minItems": 1, "maxItems": MAX_DOCUMENTS, "items": reference("NewDocument") },
             "signers": { "type": "array", "minItems": 1, "maxItems": MAX_SIGNERS, "items": reference("NewSigner") },
             "view": maybe(json!({ "type": "boolean",
                 "description": "Whether the answer holds a view for the first signer; true if left out" })),
             "locale": maybe(json!({ "type": "string", "minLength": MIN_LOCALE, "maxLength": MAX_LOCALE,
-                "pattern": LOCALE, "description": "A language of the signing pages",
+                "pattern": LOCALE,
+                "description": "A language of the signing pages. One that DocuSign has not is left out of the view's URL; one that our own \
+                                pages have not is there what the browser asks for, or English",
                 "examples": Language::ALL.map(Language::tag) })),
-            "expires_in": maybe(json!({ "type": "string", "pattern": LIFE, "examples": ["21d"] })),
+            "expires_in": maybe(json!({ "type": "string", "pattern": LIFE, "examples": ["21d"],
+                "description": "How long it may be signed: a number with s, m, h or d, 365 days at most; left out: as long as the DocuSign \
+                                account says" })),
             "frame_ancestors": maybe(json!({ "type": "array", "maxItems": MAX_FRAME_ANCESTORS,
                 "items": { "type": "string", "pattern": ORIGIN },
                 "description": "Origins that may show the signing pages in a frame, as browsers write them: without a \
@@ -276,10 +283,14 @@ fn file_document() -> Value {
         json!({
             "name": line(MAX_NAME),
             "content_base64": { "type": "string", "minLength": 1,
-                "contentEncoding": "base64", "contentMediaType": "application/pdf" },
+                "contentEncoding": "base64", "contentMediaType": "application/pdf",
+                "description": "The PDF in base64 (RFC 4648, with padding, no line breaks): `base64 -w0 Contract.pdf`; 32 MB at most" },
             "anchors": maybe(json!({
                 "type": "object", "propertyNames": { "enum": TabKind::ALL.map(TabKind::as_str) },
-                "description": "Text in the document where a field goes: for every signer, or by signer key",
+                "description": "Text in the document where a field goes: for every signer, or by signer key. It must be real text of the \
+                                PDF (else `anchor_not_found`). Whoever has no field in any document is given none: DocuSign lets \
+                                them place their signature where they like, or refuses the envelope if the account allows no \
+                                such signing",
                 "additionalProperties": { "oneOf": [
                     anchor(),
                     { "type": "object", "additionalProperties": anchor() },
@@ -301,8 +312,10 @@ fn new_signer() -> Value {
             "role": maybe(about(line(MAX_NAME), "Their role in the template, which no other signer takes")),
             "order": maybe(json!({ "type": "integer", "minimum": 1, "maximum": MAX_ORDER,
                 "description": "When it is their turn; 1 if left out" })),
-            "sms_auth": maybe(closed(&["phone"], json!({ "phone": reference("PhoneNumber") }))),
-            "access_code": maybe(access_code()),
+            "sms_auth": maybe(about(closed(&["phone"], json!({ "phone": reference("PhoneNumber") })),
+                "Before they see the documents DocuSign sends a code to this phone, which they type in. Left out: no such check")),
+            "access_code": maybe(about(access_code(),
+                "A code that you tell them by a way of your own, and that they type in before they see the documents")),
             "fields": entries("Values of the template's fields, by label"),
             "authenticated_by": maybe(closed(&["method"], json!({
                 "method": { "type": "string", "enum": methods },

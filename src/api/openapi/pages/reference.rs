@@ -35,7 +35,7 @@ pub(super) fn page(document: &Value) -> Markup {
                         h2 id=(format!("tag-{}", text(&tag["name"]))) { (heading(text(&tag["name"]))) }
                         p { (prose(text(&tag["description"]))) }
                         @for operation in operations.iter().filter(|one| one.about["tags"][0] == tag["name"]) {
-                            (one_operation(operation))
+                            (one_operation(document, operation))
                         }
                     }
                 }
@@ -120,7 +120,7 @@ fn beginning() -> Markup {
     }
 }
 
-fn one_operation(operation: &Operation<'_>) -> Markup {
+fn one_operation(document: &Value, operation: &Operation<'_>) -> Markup {
     let about = operation.about;
     let body = &about["requestBody"]["content"]["application/json"];
     let name = format!("{} {}", operation.method.to_uppercase(), operation.path);
@@ -147,6 +147,10 @@ fn one_operation(operation: &Operation<'_>) -> Markup {
         @if let Some(schema) = name_of(&body["schema"]) {
             p { "Body: " (schema_link(schema)) ", such as" }
             (block(&body["example"]))
+            @if let Some(other) = document["components"]["schemas"][schema]["examples"].get(0) {
+                p { "or" }
+                (block(other))
+            }
         }
         (scrolled(&format!("{name}: answers"), &answers(about)))
     }
@@ -276,6 +280,15 @@ mod tests {
             assert!(page.contains(kind), "{kind}");
         }
         assert!(!page.contains("<script"));
+    }
+
+    #[test]
+    fn a_create_is_shown_with_a_template_and_with_a_file() {
+        let page = page(&document()).into_string();
+        let create = page.split("id=\"create_signing\"").nth(1).unwrap().split("<h3").next().unwrap();
+        for part in ["template", "content_base64", "/sn1/"] {
+            assert!(create.contains(part), "{part}: {create}");
+        }
     }
 
     #[test]

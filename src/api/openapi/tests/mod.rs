@@ -109,6 +109,22 @@ fn the_example_of_a_create_is_taken_as_it_stands() {
 }
 
 #[test]
+fn what_no_name_explains_is_described() {
+    let document = document();
+    let schemas = &document["components"]["schemas"];
+    for (name, fields) in [
+        ("CreateSigning", vec!["subject", "message", "locale", "expires_in"]),
+        ("FileDocument", vec!["content_base64", "anchors"]),
+        ("NewSigner", vec!["sms_auth", "access_code", "fields"]),
+        ("NewLink", vec!["expires_in"]),
+    ] {
+        for field in fields {
+            assert!(schemas[name]["properties"][field]["description"].is_string(), "{name}.{field}");
+        }
+    }
+}
+
+#[test]
 fn every_code_of_a_refusal_is_in_the_schema() {
     let document = document();
     let codes =
