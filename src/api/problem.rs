@@ -43,7 +43,7 @@ codes! {
     clock_skew 502 true "This machine's clock is wrong",
         "Set the clock of the machine that runs countersign (NTP); the detail says how far it is off.";
     consent_required 409 false "The sender has not consented",
-        "Open the consent link once in a browser, signed in as the sender's own user, and repeat the call. An administrator has another link, of GET /v1/senders/{name}/consent: own_organisation_url for your own organisation, organisation_url for a customer's.";
+        "Open `links.consent` once in a browser, signed in as the sender's own user, and repeat the call; where it is a path of this API, a GET of it answers with the address to open, individual_url. An administrator has another link, of GET /v1/senders/{name}/consent: own_organisation_url for your own organisation, organisation_url for a customer's.";
     content_encoding_unsupported 415 false "The body is compressed",
         "Send the body as it is, without Content-Encoding.";
     endpoint_disabled 409 false "The webhook endpoint is switched off",
@@ -91,7 +91,7 @@ codes! {
     range_not_satisfiable 416 false "The range is not in the document",
         "Read Content-Range for the length, and ask for bytes that are there.";
     return_url_refused 400 false "The return URL is refused",
-        "Use an http(s) URL whose origin is listed under return_origins of this caller, or add it there and have the settings read again (SIGHUP).";
+        "Use an https URL (http only on loopback) whose origin is listed under return_origins of this caller, or add it there and have the settings read again (SIGHUP).";
     sender_busy 503 true "The sender's connection is being renewed",
         "Repeat the same call (a create with the same Idempotency-Key) after the time in Retry-After.";
     sender_not_connected 409 false "The sender is not connected",

@@ -7,7 +7,8 @@ use super::{block, prose};
 use crate::{
     api::{
         Problem,
-        problem::{CODES, Code},
+        openapi::examples,
+        problem::{CODES, Code, Provider},
     },
     objects::Invalids,
 };
@@ -59,8 +60,16 @@ pub(in crate::api::openapi) fn example(code: &Code) -> Value {
         Some((pointer, what)) => Problem::invalid(Invalids::of(pointer, code.code, what)),
         None => Problem::new(code.code, detail),
     };
+    let problem = if code.code == "consent_required" { with_way_out(problem) } else { problem };
     let document = problem.document("4f0c3a52b7d84d6f9a1be2c07d5e8f31");
     serde_json::from_slice(&document).unwrap_or_default()
+}
+
+/// What comes with the code that everybody meets first: where to consent, and what DocuSign said.
+fn with_way_out(problem: Problem) -> Problem {
+    let consent = examples::of("Consent").unwrap_or_default();
+    let said = Provider { http_status: Some(400), code: Some("consent_required".to_owned()), trace: None };
+    problem.link("consent", consent["individual_url"].as_str().unwrap_or_default().to_owned()).provider(said)
 }
 
 /// What leads to a code, and what the detail may say.
@@ -302,5 +311,26 @@ mod tests {
             assert_eq!(example(code)["code"], code.code);
         }
         assert_eq!(WHY.len(), CODES.len(), "no page of a code that is gone");
+    }
+
+    #[test]
+    fn who_lacks_consent_sees_where_to_give_it() {
+        let code = crate::api::problem::code("consent_required");
+        assert!(code.fix.contains("`links.consent`"), "{}", code.fix);
+        let example = example(code);
+        assert!(
+            example["links"]["consent"]
+                .as_str()
+                .unwrap()
+                .starts_with("https://account-d.docusign.com/oauth/auth?")
+        );
+        assert_eq!(example["provider"]["code"], "consent_required");
+    }
+
+    /// As the settings are: an origin of return_origins is https, or of this machine.
+    #[test]
+    fn the_fix_of_a_return_url_asks_for_what_the_settings_take() {
+        let fix = crate::api::problem::code("return_url_refused").fix;
+        assert!(fix.contains("https URL (http only on loopback)") && !fix.contains("http(s)"), "{fix}");
     }
 }
