@@ -131,12 +131,8 @@ fn object(
 ) {
     for (name, value) in entries {
         let Some((_, needed, kind)) = fields.iter().find(|(field, ..)| field == name) else {
-            let nearest = fields
-                .iter()
-                .map(|(field, ..)| *field)
-                .min_by_key(|field| strsim::damerau_levenshtein(field, name))
-                .filter(|field| strsim::damerau_levenshtein(field, name) <= 3);
-            let hint = nearest.map_or_else(String::new, |field| format!("; did you mean {field}?"));
+            let hint =
+                meant(name, fields).map_or_else(String::new, |field| format!("; did you mean {field}?"));
             faults.add(
                 format!("{place}/{}", token(name)),
                 "unknown_field",
@@ -152,6 +148,28 @@ fn object(
     for (name, ..) in fields.iter().filter(|(name, needed, _)| *needed && !entries.contains_key(*name)) {
         faults.wrong(format!("{place}/{name}"), "is missing");
     }
+}
+
+/// Which field was meant: one of that name that has its place in a part, or one that is spelt nearly so. What is far from
+/// all of them is no slip of the keys, and gets no hint that leads astray.
+fn meant(name: &str, fields: &[(&str, bool, Kind)]) -> Option<String> {
+    let inner = fields.iter().find_map(|(field, _, kind)| match kind {
+        Kind::Object(parts) if parts.iter().any(|(part, ..)| *part == name) => {
+            Some(format!("{field}.{name}"))
+        }
+        _ => None,
+    });
+    inner.or_else(|| {
+        let distance = |field: &str| {
+            // A word left out ("content" for "content_base64") is nearer than its length says.
+            let is_part = name.len() >= 4 && field.contains(name);
+            let distance = strsim::damerau_levenshtein(field, name);
+            if is_part { distance.min(3) } else { distance }
+        };
+        let nearest = fields.iter().map(|(field, ..)| *field).min_by_key(|field| distance(field))?;
+        let is_near = distance(nearest) <= 3 && strsim::jaro_winkler(nearest, name) >= 0.7;
+        is_near.then(|| nearest.to_owned())
+    })
 }
 
 fn step(place: &mut String, name: &str, inner: impl FnOnce(&mut String)) {
@@ -181,6 +199,29 @@ impl Kind {
             Self::Map(_) | Self::Object(_) => "an object",
             Self::Text => "a string",
             Self::TextOrTexts => "a string, or an object of strings by signer key",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objects::create_form::CREATE;
+
+    #[test]
+    fn a_hint_names_what_is_spelt_nearly_so_or_has_its_place_in_a_part_and_nothing_else() {
+        let table = [
+            (r#"{"signers": [{"emial": ""}]}"#, "; did you mean email?"),
+            (r#"{"signers": [{"returnurl": ""}]}"#, "; did you mean return_url?"),
+            (r#"{"signers": [{"phone": ""}]}"#, "; did you mean sms_auth.phone?"),
+            (r#"{"documents": [{"file": ""}]}"#, "there is no such field"),
+            (r#"{"documents": [{"content": ""}]}"#, "; did you mean content_base64?"),
+        ];
+        for (body, end) in table {
+            let mut faults = Invalids::default();
+            walk(&serde_json::from_str(body).unwrap(), CREATE, &mut String::new(), &mut faults);
+            let unknown = faults.0.iter().find(|fault| fault.code == "unknown_field").unwrap();
+            assert!(unknown.detail.ends_with(end), "{body}: {}", unknown.detail);
         }
     }
 }
