@@ -119,6 +119,11 @@ fn base_url(url: &Url, environment: Environment) -> Result<Origin, ConfigError> 
         let fix = "give the listener a host name of its own, such as https://sign.example.com";
         return Err(ConfigError::new(setting, "has a path", fix));
     }
+    // `Url` leaves out the port that the scheme has anyway; whoever has 0 in a link reaches nobody.
+    if url.port() == Some(0) {
+        let fix = "write the port under which visitors reach public.listen, or leave it out if it is the scheme's own";
+        return Err(ConfigError::new(setting, "port 0 is no port", fix));
+    }
     let plain_is_fine = environment == Environment::Emulator && values::is_loopback_to_browsers(url);
     if url.scheme() != "https" && !plain_is_fine {
         let fix = "use https (plain http is for loopback with the emulator)";

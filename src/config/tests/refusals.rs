@@ -125,6 +125,7 @@ fn a_bad_setting_elsewhere_is_one_line_that_names_it_and_the_fix() {
         (with("[public]\nbase_url = \"http://sign.example.com\""), "public.base_url", "https"),
         (with("[public]\nbase_url = \"https://example.com/sign\""), "public.base_url", "path"),
         (with("[public]\nbase_url = \"http://localhost:1\""), "public.base_url", "https"),
+        (with("[public]\nbase_url = \"https://sign.example.com:0\""), "public.base_url", "port 0"),
         (with("[public.brand]\ncolor = \"red;}\""), "public.brand.color", "#1f4f8f"),
         (with("[ops]\noperator_password_hash = \"hunter2\""), "ops.operator_password_hash", "argon2"),
         (with("[callers.website]\nsms_required = true"), "callers.website.key_hash", "caller add website"),
