@@ -17,7 +17,7 @@ use aws_lc_rs::rand;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::Serialize;
 
-use super::{caller::Added, hangup, not_loopback, output, ready_file, unbound};
+use super::{address, caller::Added, hangup, not_loopback, output, ready_file, unbound};
 use crate::{
     app::{self, App},
     clock::{SharedClock, SystemClock},
@@ -39,7 +39,7 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Address of the website (loopback) [default: 127.0.0.1:8090, or a free port if that is taken].
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     site: Option<SocketAddr>,
     /// Write a JSON object with addresses, ids and the caller key here once everything listens.
     #[arg(long, value_name = "PATH")]

@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context as _;
 
 use crate::{
-    cli::{hangup, not_loopback, output, ready_file, unbound},
+    cli::{address, hangup, not_loopback, output, ready_file, unbound},
     clock::SystemClock,
     config::ConfigError,
     emulator::{self, Emulator, Options, Ready},
@@ -23,10 +23,10 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Address of the vendor's paths (loopback; port 0 takes a free one).
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443", value_parser = address)]
     listen: SocketAddr,
     /// Address of the control interface (loopback).
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8444")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8444", value_parser = address)]
     control: SocketAddr,
     /// Speak TLS, with a CA made for this run. The official SDKs need it for OAuth.
     #[arg(long)]
@@ -124,6 +124,10 @@ fn of_option(error: emulator::Error, has_state_dir: bool) -> anyhow::Error {
         emulator::Error::File { path, source } if has_state_dir => {
             let cause = format!("cannot write {}: {source}", path.display());
             ConfigError::new("--state-dir", cause, "name a folder that is there or can be made").into()
+        }
+        emulator::Error::StateDirTaken { path } => {
+            let cause = format!("another emulator uses {}", path.display());
+            ConfigError::new("--state-dir", cause, "stop it, or name a folder of this one's own").into()
         }
         _ => error.into(),
     }

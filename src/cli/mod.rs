@@ -141,6 +141,11 @@ impl NoSuchSender {
     }
 }
 
+/// An address to listen at, of an option.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write an IP address and a port, such as 127.0.0.1:8443".to_owned())
+}
+
 /// An address of an option that others than this machine could reach.
 fn not_loopback(option: &str, address: SocketAddr) -> ConfigError {
     let cause = format!("{address} is no loopback address, and this is for this machine alone");

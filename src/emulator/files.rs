@@ -31,6 +31,8 @@ use super::{Error, state::World};
 pub(super) struct StateDir {
     path: PathBuf,
     is_ours: bool,
+    /// The directory itself, locked: a second emulator would put other keys in the place of those that clients read here.
+    lock: fs::File,
 }
 
 impl StateDir {
@@ -44,13 +46,21 @@ impl StateDir {
             },
             Path::to_owned,
         );
-        fs::DirBuilder::new()
+        let opened = fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&path)
             .and_then(|()| fs::canonicalize(&path))
-            .map(|path| Self { path, is_ours })
-            .map_err(|source| Error::File { path, source })
+            .and_then(|path| fs::File::open(&path).map(|lock| (path, lock)));
+        let (path, lock) = match opened {
+            Ok(opened) => opened,
+            Err(source) => return Err(Error::File { path, source }),
+        };
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path, is_ours, lock }),
+            Err(fs::TryLockError::WouldBlock) => Err(Error::StateDirTaken { path }),
+            Err(fs::TryLockError::Error(source)) => Err(Error::File { path, source }),
+        }
     }
 
     /// Writes a file whole, readable by its owner only.
@@ -71,6 +81,8 @@ impl StateDir {
 
 impl Drop for StateDir {
     fn drop(&mut self) {
+        // Closing it does the same a moment later: a process that is just being started has all that is open for so long.
+        let _ = self.lock.unlock();
         if self.is_ours {
             // Nothing to do about a failure: the system clears its temporary directory.
             let _ = fs::remove_dir_all(&self.path);

@@ -227,6 +227,12 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// Another emulator writes its files there.
+    #[error("another emulator uses {}; stop it, or give this one another directory", path.display())]
+    StateDirTaken {
+        /// Where.
+        path: PathBuf,
+    },
     /// A key pair could not be made.
     #[error("cannot make an RSA key pair")]
     Key,

@@ -252,6 +252,37 @@ fn an_option_that_emulate_or_demo_cannot_start_with_is_named_and_exits_64() {
     }
 }
 
+#[tokio::test]
+async fn a_state_dir_has_one_emulator_at_a_time() {
+    let emulated = crate::emulated::Emulated::start().await;
+    let folder = emulated.directory().join("emulator");
+    let key = fs::read(folder.join("private_key.pem")).unwrap();
+    let free = "127.0.0.1:0";
+    let second = countersign(&[
+        "emulate",
+        "--listen",
+        free,
+        "--control",
+        free,
+        "--state-dir",
+        folder.to_str().unwrap(),
+    ]);
+    let said = stderr(&second);
+    assert_eq!((second.status.code(), said.trim_end().lines().count()), (Some(64), 1), "{said}");
+    assert!(said.contains("--state-dir: another emulator uses"), "{said}");
+    assert_eq!(fs::read(folder.join("private_key.pem")).unwrap(), key, "the first one's clients go on");
+}
+
+#[test]
+fn an_address_without_a_host_is_refused_with_how_to_write_one() {
+    for option in
+        [["emulate", "--listen", "8443"], ["emulate", "--control", "8444"], ["demo", "--site", "8090"]]
+    {
+        let said = stderr(&countersign(&option));
+        assert!(said.contains("an IP address and a port, such as 127.0.0.1:8443"), "{option:?}: {said}");
+    }
+}
+
 #[test]
 fn a_ready_file_that_cannot_be_written_is_said_before_anything_listens() {
     let folder = crate::harness::TempDir::new();
