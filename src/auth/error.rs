@@ -260,7 +260,7 @@ impl Error {
                 "Open the sender's consent link as the impersonated user and accept; both scopes, signature and \
                  impersonation, must be on it. For a whole organisation its administrator grants it: one's own in \
                  DocuSign Admin (Connected Apps), a customer's by the organisation link; either counts for users of \
-                 claimed domains only (GET /v1/senders/NAME/consent shows all three)."
+                 claimed domains only. \"Consent link\" on the status page and GET /v1/senders/NAME/consent have all three."
             }
             Self::Internal => "Report this with the log: it is a fault of the daemon.",
             Self::IssuerUnknown(_) => {

@@ -199,10 +199,19 @@ impl Control {
             )
         })?;
         let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-        if !answer.status.is_success() {
-            bail!("the emulator refuses (HTTP {}): {body}", answer.status);
+        if answer.status.is_success() {
+            return Ok(body);
         }
-        Ok(body)
+        // So the control interface says it, and nothing else that may answer there.
+        match body.as_object().filter(|body| body.len() == 1).and_then(|body| body.get("error")?.as_str()) {
+            Some(detail) => bail!("the emulator refuses (HTTP {}): {detail}", answer.status.as_u16()),
+            None => bail!(
+                "what answers at {} (HTTP {}) is not the control interface of an emulator: give --control: the control_url \
+                 of its ready file",
+                self.origin,
+                answer.status.as_u16()
+            ),
+        }
     }
 
     /// Segments are escaped, so that a name cannot lead elsewhere.

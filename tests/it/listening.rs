@@ -275,4 +275,12 @@ async fn trigger_causes_every_event_that_its_help_names() {
     assert_eq!(unreachable.status.code(), Some(1));
     let why = String::from_utf8_lossy(&unreachable.stderr);
     assert!(why.contains("no emulator answers") && why.contains("countersign emulate"), "{why}");
+    for other in ["api_url", "oauth_url"] {
+        let elsewhere = Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .args(["trigger", "signer.signed", "--control", demo.entry(other)])
+            .output()
+            .unwrap();
+        let why = String::from_utf8_lossy(&elsewhere.stderr);
+        assert!(why.contains("is not the control interface") && !why.contains('{'), "{why}");
+    }
 }
