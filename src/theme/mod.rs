@@ -115,9 +115,31 @@ fn style(brand: Colour, background: Colour) -> String {
     )
 }
 
+/// What a card leaves out where there is little room for its text.
+macro_rules! narrow {
+    () => {
+        concat!(
+            ".card{padding:1rem .75rem}h1{font-size:1.125rem}",
+            ".note{padding-inline:.5rem}.button{padding-inline:.25rem}.note svg,.button svg{display:none}",
+            "dl{grid-template-columns:minmax(0,1fr);gap:0}dd{margin-bottom:.25rem}",
+        )
+    };
+}
+
+/// Where words may be broken, where there is less than the longest of them needs.
+macro_rules! narrowest {
+    () => {
+        concat!(
+            "h1,h2,legend,.button,.card>p,.note{-webkit-hyphens:auto;hyphens:auto;hyphenate-limit-chars:10 4 4}",
+            ".name{-webkit-hyphens:none;hyphens:none}",
+        )
+    };
+}
+
 /// Sizes are in rem, so that the pages grow with the visitor's own text size; at 320 px nothing scrolls
 /// sideways; targets are at least 3 rem high (WCAG 2.2, 2.5.5). A window that is narrow for its text gives all its room to
-/// words, which are broken with a hyphen, if at all: a media query counts in the visitor's text size.
+/// words, which are broken with a hyphen, if at all. A media query counts in the text size of the browser; where only the
+/// text of the page is made larger, a query of its `main` counts in that.
 const SHEET: &str = concat!(
     ":root{color-scheme:light dark;--card:#fff;--text:#12161c;--quiet:#4a5361;--line:#d9dee6;--tint:#eef2f7;",
     "--good:#17693a;--good-tint:#e3f4ea;--warn:#7a4a00;--warn-tint:#fdf1da;--bad:#a1262c;--bad-tint:#fbe9e9}",
@@ -139,7 +161,7 @@ const SHEET: &str = concat!(
     ".mark{flex:none;width:2.25rem;height:2.25rem;border-radius:.625rem;background:var(--brand);color:var(--ink);",
     "display:grid;place-items:center}",
     ".mark svg{width:1.25rem;height:1.25rem}",
-    "main{flex:1 0 auto}",
+    "main{flex:1 0 auto;container-type:inline-size}",
     ".card{background:var(--card);color:var(--text);border:1px solid var(--line);border-radius:1rem;",
     "padding:clamp(1.25rem,5vw,2.25rem);box-shadow:0 1px 2px rgb(16 24 40/.06),0 12px 32px -12px rgb(16 24 40/.14)}",
     ".icon{width:3.25rem;height:3.25rem;border-radius:50%;display:grid;place-items:center;margin-bottom:1.25rem;",
@@ -182,12 +204,15 @@ const SHEET: &str = concat!(
     "@keyframes turn{to{transform:rotate(1turn)}}",
     "@media(prefers-reduced-motion:reduce){*{animation:none!important}}",
     "@media(min-width:40rem){header{padding-block:4rem 1.25rem}}",
-    "@media(max-width:20rem){body>*{padding-inline:.5rem}.card{padding:1rem .75rem}h1{font-size:1.125rem}",
-    "header{gap:.5rem}.mark{width:1.75rem;height:1.75rem}",
-    ".note{padding-inline:.5rem}.button{padding-inline:.25rem}.note svg,.button svg{display:none}",
-    "dl{grid-template-columns:minmax(0,1fr);gap:0}dd{margin-bottom:.25rem}}",
-    "@media(max-width:14rem){h1,h2,legend,.button,.card>p,.note{-webkit-hyphens:auto;hyphens:auto;hyphenate-limit-chars:10 4 4}",
-    ".name{-webkit-hyphens:none;hyphens:none}}",
+    "@media(max-width:20rem){body>*{padding-inline:.5rem}header{gap:.5rem}.mark{width:1.75rem;height:1.75rem}",
+    narrow!(),
+    "}@container(max-width:16rem){",
+    narrow!(),
+    "}@media(max-width:14rem){",
+    narrowest!(),
+    "}@container(max-width:12rem){",
+    narrowest!(),
+    "}",
     "@media(forced-colors:active){.button,.card{border-color:ButtonText}}",
 );
 

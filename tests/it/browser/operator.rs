@@ -124,6 +124,25 @@ async fn l5_large_text_leaves_the_words_of_the_consent_page_whole() {
 }
 
 #[tokio::test]
+async fn what_is_left_of_the_calls_is_whole_on_a_phone() {
+    let Some(browser) = Browser::start() else { return };
+    let settings = format!("operator_password_hash = \"{}\"\n", crate::admin::hash_of(PASSWORD));
+    let daemon = TestDaemon::builder().public().ops(&settings).start().await;
+    daemon.create("order-1", &crate::harness::order()).await;
+    for (width, name) in [(320, "narrow-operator"), (390, "phone-operator")] {
+        let client = browser.open(name, (width, 844)).await;
+        client.goto(&format!("{}/admin/", daemon.ops)).await.unwrap();
+        let field = find(&client, Locator::Css("#password")).await;
+        field.send_keys(&format!("{PASSWORD}\u{E007}")).await.unwrap();
+        find(&client, Locator::Css("table.stack td")).await;
+        let cut_off = "return [...document.querySelectorAll('table.stack tbody *')].filter((part) =>
+            part.getBoundingClientRect().right > document.querySelector('table.stack').parentElement.getBoundingClientRect().right).length";
+        assert_eq!(client.execute(cut_off, vec![]).await.unwrap(), 0, "{width} px");
+        client.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn the_emulators_pages_of_consent_fit_the_narrowest_screen() {
     let Some(browser) = Browser::start() else { return };
     let emulated = Emulated::start().await;

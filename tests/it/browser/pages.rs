@@ -202,6 +202,15 @@ async fn l5_large_text_leaves_words_whole_on_a_phone() {
         }
         client.close().await.unwrap();
     }
+    // Where the text of the page alone is made larger, no media query sees it.
+    let client = browser.open_as("larger-text-alone", (390, 844), "en", 16).await;
+    for link in &links {
+        client.goto(link).await.unwrap();
+        let heading = client.find(Locator::Css("h1")).await.unwrap().text().await.unwrap();
+        client.execute("document.documentElement.style.fontSize = '200%'", vec![]).await.unwrap();
+        inspect_words(&client, &format!("{heading}, text alone"), 32).await;
+    }
+    client.close().await.unwrap();
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use fantoccini::{Client, Locator, elements::Element};
 use serde_json::Value;
 
-use super::{Browser, DESKTOP, PATIENCE, PHONE, find, inspect, new_window};
+use super::{Browser, DESKTOP, PATIENCE, PHONE, find, inspect, inspect_words, new_window};
 use crate::demo::Demo;
 
 /// Nothing may scroll sideways in it (WCAG 2.2, 1.4.10).
@@ -414,6 +414,11 @@ async fn the_ceremony_fits_a_phone_with_text_of_twice_the_size() {
     for language in ["en", "de"] {
         let client = browser.open(&format!("large-text-{language}"), PHONE).await;
         let visitor = Visitor { client: client.clone(), demo: &demo, screen: "large-text" };
+        for page in ["/orders", "/"] {
+            visitor.goto(page).await;
+            client.execute("document.documentElement.style.fontSize = '200%'", vec![]).await.unwrap();
+            inspect_words(&client, page, 32).await;
+        }
         visitor.goto("/").await;
         visitor.press(".choices summary").await;
         visitor.press(&format!("#locale option[value={language}]")).await;

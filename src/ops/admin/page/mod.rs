@@ -333,20 +333,27 @@ fn budget(view: &View) -> Markup {
         @if view.budgets.is_empty() { p.quiet { "No call was made yet." } }
         @else {
             p.quiet { "By account; DocuSign counts an hour from its top." }
-            div.scroll role="region" aria-label="Calls left, by account" tabindex="0" { table {
-                thead { tr { th scope="col" { "Account" } th scope="col" { "This hour" } th scope="col" { "In 30 s" } th scope="col" { "At this pace" } } }
-                tbody {
+            // The roles are those that the elements have anyway, and lose where the rows are stacked.
+            table.stack role="table" aria-label="Calls left, by account" {
+                thead role="rowgroup" {
+                    tr role="row" {
+                        @for head in ["Account", "This hour", "In 30 s", "At this pace"] {
+                            th scope="col" role="columnheader" { (head) }
+                        }
+                    }
+                }
+                tbody role="rowgroup" {
                     @for (account, left, forecast) in &view.budgets {
-                        tr {
-                            th scope="row" { code { (account) } }
-                            td {
+                        tr role="row" {
+                            th scope="row" role="rowheader" { code { (account) } }
+                            td role="cell" data-head="This hour" {
                                 meter min="0" max=(left.hour_limit) low=(left.hour_limit / 10) optimum=(left.hour_limit) value=(left.hour)
                                     aria-label={ "Calls left this hour: " (left.hour) " of " (left.hour_limit) } {}
                                 " " (left.hour) " of " (left.hour_limit)
                                 span.quiet { ", full again at " (time(left.resets_at)) }
                             }
-                            td { (left.burst) " of " (left.burst_limit) }
-                            td {
+                            td role="cell" data-head="In 30 s" { (left.burst) " of " (left.burst_limit) }
+                            td role="cell" data-head="At this pace" {
                                 @match forecast.exhausted_at {
                                     Some(at) => { strong { "used up at " (time(at)) } }
                                     None => { "enough" }
@@ -355,7 +362,7 @@ fn budget(view: &View) -> Markup {
                         }
                     }
                 }
-            } }
+            }
         }
     };
     part("budget", "card", "", &content)
