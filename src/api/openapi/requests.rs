@@ -316,7 +316,8 @@ fn new_signer() -> Value {
                 "Before they see the documents DocuSign sends a code to this phone, which they type in. Left out: no such check")),
             "access_code": maybe(about(access_code(),
                 "A code that you tell them by a way of your own, and that they type in before they see the documents")),
-            "fields": entries("Values of the template's fields, by label"),
+            "fields": entries("Values of the template's fields, by label. A label that the template has not is no fault to DocuSign: its \
+                               value is shown to nobody, so spell it as the template does"),
             "authenticated_by": maybe(closed(&["method"], json!({
                 "method": { "type": "string", "enum": methods },
                 "at": maybe(json!({ "type": "string", "format": "date-time" })),

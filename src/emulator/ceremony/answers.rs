@@ -4,7 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::emulator::envelopes::{model::Tab, progress, relations};
+use crate::emulator::envelopes::{
+    model::{RADIOS, Tab},
+    progress, relations,
+};
 
 const MAX_VALUE: usize = 4_000;
 
@@ -70,6 +73,12 @@ pub(super) fn take(tab: &mut Tab, typed: &str) -> Result<(), Unfilled> {
     Ok(())
 }
 
+/// Whether its signer comes upon it. One without a document or a position is kept, and shown nowhere; of a group of radios
+/// the chosen one alone has a place.
+pub(super) fn is_on_a_page(tab: &Tab) -> bool {
+    tab.list == RADIOS || tab.place().is_some()
+}
+
 /// Why a field does not take what its signer typed.
 fn wrong(tab: &Tab, typed: &str) -> Option<Unfilled> {
     if !tab.takes(typed) {
@@ -85,7 +94,7 @@ fn wrong(tab: &Tab, typed: &str) -> Option<Unfilled> {
 /// Whether each required tab in sight is filled in, what is filled in matches its pattern, and each group has what it asks
 /// for.
 pub(super) fn check(tabs: &[Tab]) -> Result<(), Unfilled> {
-    if relations::in_sight(tabs).any(|tab| tab.is_required() && tab.value.is_empty()) {
+    if relations::in_sight(tabs).any(|tab| tab.is_required() && tab.value.is_empty() && is_on_a_page(tab)) {
         return Err(Unfilled::Missing);
     }
     let mut filled_in = relations::in_sight(tabs).filter(|tab| tab.is_fillable());
@@ -93,4 +102,33 @@ pub(super) fn check(tabs: &[Tab]) -> Result<(), Unfilled> {
         return Err(Unfilled::Unmatched(complaint.to_owned()));
     }
     if relations::are_groups_met(tabs) { Ok(()) } else { Err(Unfilled::Group) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn text_tab(fields: &serde_json::Value) -> Tab {
+        Tab {
+            list: "textTabs".to_owned(),
+            id: "t1".to_owned(),
+            value: String::new(),
+            fields: fields.as_object().unwrap().clone(),
+            scope: 0,
+            is_placed: true,
+        }
+    }
+
+    #[test]
+    fn what_is_shown_nowhere_is_asked_of_nobody() {
+        let stray = text_tab(&json!({ "tabLabel": "Companny", "pageNumber": "1" }));
+        let placed = text_tab(&json!({
+            "tabLabel": "company", "documentId": "1", "pageNumber": "1", "xPosition": "50", "yPosition": "100",
+        }));
+        assert!(stray.is_required() && !is_on_a_page(&stray) && is_on_a_page(&placed));
+        assert!(check(std::slice::from_ref(&stray)).is_ok());
+        assert!(matches!(check(&[stray, placed]), Err(Unfilled::Missing)));
+    }
 }

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{Words, caption};
+use super::{Words, answers::is_on_a_page, caption};
 use crate::emulator::{
     envelopes::{
         initials,
@@ -217,7 +217,7 @@ impl Page<'_> {
 
     fn fields(&self) -> Markup {
         let tabs = relations::in_sight(&self.recipient.tabs);
-        let tabs: Vec<&Tab> = tabs.filter(|tab| tab.is_fillable()).collect();
+        let tabs: Vec<&Tab> = tabs.filter(|tab| tab.is_fillable() && is_on_a_page(tab)).collect();
         html! {
             @if !tabs.is_empty() {
                 section class="card" aria-labelledby="fields" {
