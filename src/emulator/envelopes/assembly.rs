@@ -324,10 +324,10 @@ fn lay_over(base: &mut Draft, mut over: Draft) {
     let takes_tabs = !is_locked(&base.fields);
     // Whoever is named takes the place of who was there; embedded recipients are reached by their address all the same.
     let is_remote = [&base.fields, &over.fields].iter().all(|one| text(one, EMBEDDING).is_none());
+    over.fields.retain(|name, _| recipients::is_open(&base.fields, name));
     if is_remote && text(&over.fields, "name").is_some() {
         reach::leave_address(&mut base.fields, &over.fields);
     }
-    over.fields.retain(|name, _| recipients::is_open(&base.fields, name));
     base.fields.extend(over.fields);
     // Template tabs belong to the template's recipient id, which therefore stays.
     if let Some(id) = template_id {

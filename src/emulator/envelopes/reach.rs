@@ -131,11 +131,15 @@ pub(super) fn leave_address(known: &mut Fields, said: &Fields) {
         return;
     }
     let goes_to_a_phone = text(known, METHOD).is_some_and(is_phone_delivery);
-    let left: &[&str] = if goes_to_a_phone { &["email"] } else { &["email", METHOD] };
-    for name in left {
-        if is_open(known, name) {
-            known.remove(*name);
+    if !goes_to_a_phone {
+        // A way that its template locks stays, and needs the address.
+        if text(known, METHOD).is_some() && !is_open(known, METHOD) {
+            return;
         }
+        known.remove(METHOD);
+    }
+    if is_open(known, "email") {
+        known.remove("email");
     }
 }
 

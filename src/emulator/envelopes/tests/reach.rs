@@ -275,6 +275,17 @@ async fn a_role_with_a_phone_alone_leaves_what_its_template_says_of_an_address()
             json!({ "phoneNumber": phone(), "clientUserId": "1" }),
             json!(["email", "any@example.com"]),
         ),
+        // A way that its template locks is not left, and a way that is passed over leads nowhere else.
+        (
+            json!({ "deliveryMethod": "email", "email": "any@example.com", "templateLocked": "true" }),
+            by_phone.clone(),
+            json!(["email", "any@example.com"]),
+        ),
+        (
+            json!({ "email": "any@example.com", "templateLocked": "true" }),
+            json!({ "deliveryMethod": "SMS" }),
+            json!(["email", "any@example.com"]),
+        ),
     ] {
         let both = named(&client, &known, &more).await;
         assert_eq!(both, [reached.clone(), reached], "{known}, {more}");
