@@ -49,13 +49,13 @@ impl Client {
         if let Some(known) = self.sender_checks.get(&acting.account, self.clock.uptime()) {
             return Ok(known);
         }
-        let checks = match self.account_settings(acting, deadline).await {
-            Ok(read) => {
-                read.sender_must_authenticate_signing.is_some_and(|is| is.eq_ignore_ascii_case("true"))
-            }
-            Err(error) if error.rejection().is_some() => false,
+        let read = match self.account_settings(acting, deadline).await {
+            Ok(read) => read,
+            // Not remembered: another sender of the account may be let read them.
+            Err(error) if error.rejection().is_some() => return Ok(false),
             Err(error) => return Err(error),
         };
+        let checks = read.sender_must_authenticate_signing.is_some_and(|is| is.eq_ignore_ascii_case("true"));
         self.sender_checks.put(acting.account.clone(), checks, self.clock.uptime(), LIFE);
         Ok(checks)
     }
