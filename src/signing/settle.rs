@@ -183,8 +183,10 @@ impl Signings {
         job.signing.posted_at = None;
         job.signing.missing_since = None;
         note_queued(&mut job.signing, now, error);
-        // What the upstream has refused costs a call each time, and waits for a person.
-        let usual = if error.rejection().is_some() { patient } else { backoff };
+        // What the upstream has refused, or cannot check, costs a call at times, and waits for a person.
+        let waits_for_a_person = error.rejection().is_some()
+            || matches!(error, esign::Error::SmsAuthUnavailable | esign::Error::SmsToSender);
+        let usual = if waits_for_a_person { patient } else { backoff };
         let wait = error.retry_after(now).unwrap_or_else(|| usual(job.attempts));
         job.attempts += 1;
         let most = if job.front.is_some() && is_outage(error) { IN_FRONT } else { Duration::MAX };
