@@ -95,16 +95,21 @@ impl Signings {
             return Ok(None);
         }
         let deadline = self.while_held(job).ok_or(Outcome::Lost)?;
-        // One that was put into line before its sender was known. What is in the way can be mended at the sender or its
-        // account, and then the same call with the same key should succeed.
-        if let Err(error) = self.check_known_addresses(&job.draft, deadline).await {
-            return Err(Outcome::Impossible(error));
-        }
-        let found = Box::pin(self.parts.esign.sms_workflow(acting, deadline)).await;
-        found.map(Some).map_err(|error| match self.came_to(error) {
+        let came_to = |error| match self.came_to(error) {
             Outcome::Unknown(error) => Outcome::NotReached(error),
             outcome => outcome,
-        })
+        };
+        // One that was put into line before its sender was known.
+        match self.check_known_addresses(&job.draft, deadline).await {
+            Ok(()) => {}
+            // What is in the way can be mended at the sender or its account, and then the same call with the same key should
+            // succeed.
+            Err(error @ esign::Error::SmsToSender) => return Err(Outcome::Impossible(error)),
+            // Whether anybody would be asked for a code is not known, and so it is not sent.
+            Err(error) => return Err(came_to(error)),
+        }
+        let found = Box::pin(self.parts.esign.sms_workflow(acting, deadline)).await;
+        found.map(Some).map_err(came_to)
     }
 
     /// How long a create may be under way: it must have ended when others may take it up. None: it is too

@@ -221,7 +221,7 @@ impl Signings {
     }
 
     /// One status check, because the caller asks for it (rule B3), and waits so long. After the end there is nothing to ask
-    /// but whether somebody was checked by phone, if no message has told: that is welcome, and no more.
+    /// but whether somebody was checked by phone, unless that is known to have been passed: it is welcome, and no more.
     pub async fn refresh(
         &self,
         caller: &CallerName,

@@ -111,33 +111,29 @@ impl Signings {
         if !would_skip_sms(&acting, draft) {
             return Ok(acting);
         }
-        match self.parts.esign.checks_senders(&acting, by).await {
-            Ok(true) => Ok(acting),
-            Err(error @ esign::Error::Deadline) => Err(error),
-            // A setting that cannot be read is taken for what it is in most accounts.
-            Ok(false) | Err(_) => Err(esign::Error::SmsToSender),
-        }
+        let is_asked_too = self.parts.esign.checks_senders(&acting, by).await?;
+        if is_asked_too { Ok(acting) } else { Err(esign::Error::SmsToSender) }
     }
 
-    /// The same of a draft that stands in line, as far as the sender is known: what is not known is no reason to refuse it.
+    /// The same of a draft that stands in line, as far as the sender is known.
     pub(super) async fn check_known_addresses(
         &self,
         draft: &Draft,
         by: Deadline,
     ) -> Result<(), esign::Error> {
         let Some(acting) = self.parts.esign.known(&draft.sender) else { return Ok(()) };
-        match self.check_addresses(acting, draft, by).await {
-            Err(error @ esign::Error::SmsToSender) => Err(error),
-            _ => Ok(()),
-        }
+        self.check_addresses(acting, draft, by).await.map(drop)
     }
 
     /// The same for a caller who waits so long for it to be put into line: an account server that stalls must not hold them
-    /// much longer. What is not found out by then is looked at again when it is to be sent.
+    /// much longer, and the store has the rest of the grace. What is not found out by then is looked at again when it is
+    /// to be sent.
     pub(super) async fn check_before_line(&self, draft: &Draft, until: Deadline) -> Result<(), Error> {
-        let by = until.plus(GRACE);
-        let checked = by.hold(&*self.parts.clock, self.check_known_addresses(draft, by)).await;
-        Ok(checked.unwrap_or(Ok(()))?)
+        let by = until.plus(GRACE / 2);
+        match by.hold(&*self.parts.clock, self.check_known_addresses(draft, by)).await {
+            Some(Err(error @ esign::Error::SmsToSender)) => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     fn is_late(&self, error: &esign::Error, deadline: Deadline) -> bool {

@@ -568,6 +568,15 @@ async fn an_account_that_asks_senders_for_the_code_too_takes_a_check_of_its_send
     let checked = daemon.post("/v1/senders/system/check", &json!({})).await;
     assert_eq!(checked.body["ok"], true, "{}", checked.text);
     says(&dry().await, "sms_auth_unavailable", false, "mailbox that no signer has");
+
+    // A setting that cannot be read now is no refusal for good.
+    set("true").await;
+    daemon.clock.advance(std::time::Duration::from_secs(61));
+    daemon.fault(&json!({"fault": "status", "status": 503, "method": "GET", "path": "/settings"})).await;
+    let unread = dry().await;
+    assert_eq!(unread.code(), "provider_unavailable", "{}", unread.text);
+    daemon.control(Method::DELETE, "faults", &Value::Null).await;
+    assert_eq!(dry().await.status, StatusCode::OK);
 }
 
 /// Whether the address is still the sender's would have to be asked, and is found out when the create is sent: it waits
@@ -583,7 +592,8 @@ async fn b4_an_account_server_that_stalls_holds_nobody_who_does_not_wait() {
     let held = async {
         let is_asked = async || daemon.requests().await.iter().any(|line| line.ends_with("/oauth/userinfo"));
         daemon.until("the question", is_asked).await;
-        daemon.clock.advance(std::time::Duration::from_secs(3));
+        // What is left of the grace is the store's.
+        daemon.clock.advance(std::time::Duration::from_secs(1));
         // Less than the account server is given.
         tokio::time::sleep(std::time::Duration::from_secs(8)).await;
     };
