@@ -291,6 +291,9 @@ impl Store for SlowStore {
     fn check(&self) -> Answer<'_, ()> {
         straight!(self, self.store.check())
     }
+    fn unusable(&self) -> Option<String> {
+        self.store.unusable()
+    }
     fn daemons(&self) -> Daemons {
         Daemons::Several
     }

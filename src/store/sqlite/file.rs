@@ -455,6 +455,10 @@ impl From<rusqlite::Error> for Error {
                 "the database cannot be opened: see that the file is there and may be read and written"
                     .into(),
             ),
+            // What it has no other code for: a table or column is not as we left it.
+            Some(ErrorCode::Unknown) => Self::Unusable(format!(
+                "the database is not as this version knows it ({e}): restore a backup"
+            )),
             Some(_) => Self::Unavailable(e.to_string()),
             // Not SQLite but a row that does not have the form we wrote.
             None => Self::Unusable(format!("a row has an unknown form: {e}")),

@@ -47,7 +47,7 @@ use std::{
     fmt,
     path::Path,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
@@ -83,6 +83,8 @@ pub struct SqliteStore {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Whether a write has failed since the last check that found all well.
     failing: AtomicBool,
+    /// What only a person can mend that an operation has met last.
+    unusable: Mutex<Option<String>>,
     open_path: Arc<OpenPath>,
     looks: Looks,
 }
@@ -124,6 +126,7 @@ impl SqliteStore {
             reads: Arc::clone(&reads),
             threads: Mutex::default(),
             failing: AtomicBool::new(false),
+            unusable: Mutex::default(),
             open_path: Arc::clone(file.open_path()),
             looks: Looks::default(),
         };
@@ -146,7 +149,7 @@ impl SqliteStore {
         Ok(())
     }
 
-    fn threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -163,7 +166,7 @@ impl SqliteStore {
         if matches!(outcome, Err(Error::Unavailable(_) | Error::Unusable(_))) {
             self.failing.store(true, Ordering::Relaxed);
         }
-        outcome
+        self.noted(outcome)
     }
 
     /// Runs a query on the last committed state.
@@ -173,10 +176,23 @@ impl SqliteStore {
     ) -> Result<T, Error> {
         let (job, answer) = job(run);
         self.reads.push(job)?;
-        match tokio::time::timeout(self.patience, answer).await {
+        let outcome = match tokio::time::timeout(self.patience, answer).await {
             Ok(answer) => answer.unwrap_or_else(|_| Err(stopped())),
             Err(_) => Err(Error::Unavailable(format!("a query took more than {:?}", self.patience))),
+        };
+        self.noted(outcome)
+    }
+
+    /// Keeps what only a person can mend for who asks.
+    fn noted<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
+        if let Err(Error::Unusable(why)) = &outcome {
+            *self.met() = Some(why.clone());
         }
+        outcome
+    }
+
+    fn met(&self) -> MutexGuard<'_, Option<String>> {
+        self.unusable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Repeats a batch of a clean-up until it finds less than a full one.
@@ -403,6 +419,27 @@ mod tests {
         assert!(matches!(&failed, Error::Unavailable(why) if why.contains("read-only")), "{failed:?}");
         // A lone operation does not reopen for its own sake; the file is writable, so it is soon well.
         store.check().await.unwrap();
+    }
+
+    /// The check writes elsewhere, and finds all well.
+    #[tokio::test]
+    async fn what_only_a_person_can_mend_is_kept_until_it_is_asked_for() {
+        let (store, _folder) = open("unusable", Synchronous::Normal).await;
+        assert_eq!(store.unusable(), None);
+        let first = event(1);
+        store.add_events(vec![first.clone()]).await.unwrap();
+        store.add_events(vec![first]).await.unwrap_err();
+        store.check().await.unwrap();
+        let told = store.unusable();
+        assert!(told.as_deref().is_some_and(|why| why.contains("events.id")), "{told:?}");
+        assert_eq!(store.unusable(), None, "told once");
+        let rename = |db: &Connection| Ok(db.execute_batch("ALTER TABLE signings RENAME TO away")?);
+        store.write(Durability::Flushed, rename).await.unwrap();
+        let failed = store.uncertain().await.unwrap_err();
+        assert!(matches!(&failed, Error::Unusable(why) if why.contains("signings")), "{failed:?}");
+        store.check().await.unwrap();
+        let told = store.unusable();
+        assert!(told.as_deref().is_some_and(|why| why.contains("signings")), "a read: {told:?}");
     }
 
     #[tokio::test]

@@ -453,6 +453,10 @@ impl Store for SqliteStore {
         })
     }
 
+    fn unusable(&self) -> Option<String> {
+        self.met().take()
+    }
+
     /// By the lock on the file.
     fn daemons(&self) -> Daemons {
         Daemons::One
