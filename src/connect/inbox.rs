@@ -83,6 +83,8 @@ pub(super) struct Parts {
     pub(super) failures: LogThrottle,
     /// Lines about envelopes that nobody came to know.
     strangers: LogThrottle,
+    /// Lines about looks at unknown envelopes that fail.
+    look_trouble: LastingTrouble,
     /// Wakes the task that takes in.
     pub(super) stored: Notify,
     pub(super) unknown: Mutex<UnknownEnvelopes>,
@@ -114,6 +116,7 @@ impl Inbox {
             refusals: LogThrottle::default(),
             failures: LogThrottle::default(),
             strangers: LogThrottle::default(),
+            look_trouble: LastingTrouble::default(),
             stored: Notify::new(),
             unknown: Mutex::default(),
             unclear: Arc::new(Semaphore::new(MAX_UNCLEAR)),
@@ -194,17 +197,25 @@ impl Inbox {
         Ok(Round { left, is_full })
     }
 
-    /// Looks at the envelopes whose time has come. What the store does not answer says nothing of them, nor of the others.
+    /// Looks at the envelopes whose time has come, until the store does not answer: each further question may take as
+    /// long as that one, and new messages would have to wait for all of them.
     async fn look_at_unknown(&self) {
-        let mut failed = None;
-        for look in self.unknown(UnknownEnvelopes::due) {
+        let (now, mut has_looked) = (self.parts.clock.uptime(), false);
+        while let Some(look) = self.unknown(|unknown, _| unknown.take_due(now)) {
             if let Err(error) = self.look_again(&look).await {
-                failed = Some(error);
                 self.unknown(|unknown, now| unknown.put_back(look, now));
+                if self.parts.look_trouble.fails(now) {
+                    tracing::warn!(
+                        error = %chain(&error),
+                        "unknown envelopes could not be looked up: looking again later"
+                    );
+                }
+                return;
             }
+            has_looked = true;
         }
-        if let Some(error) = failed {
-            tracing::warn!(error = %chain(&error), "unknown envelopes could not be looked up: looking again later");
+        if has_looked && let Some(lasted) = self.parts.look_trouble.works(now) {
+            tracing::info!(seconds = lasted.as_secs(), "unknown envelopes can be looked up again");
         }
     }
 

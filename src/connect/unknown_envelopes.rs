@@ -18,6 +18,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LOOKS: u32 = 14;
 /// The wait before a last look is taken again that could not be.
 const LAST_AGAIN: Duration = Duration::from_secs(60);
+/// How long nothing is looked at after a look could not be taken.
+const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct UnknownEnvelope {
@@ -40,26 +42,31 @@ pub(super) struct Look {
 
 /// The envelopes to look at again.
 #[derive(Debug, Default)]
-pub(super) struct UnknownEnvelopes(VecDeque<UnknownEnvelope>);
+pub(super) struct UnknownEnvelopes {
+    strangers: VecDeque<UnknownEnvelope>,
+    paused_until: Duration,
+}
 
 impl UnknownEnvelopes {
     /// Remembers an envelope, the oldest one going if there are too many.
     pub(super) fn remember(&mut self, envelope: EnvelopeId, now: Duration) {
-        if let Some(stranger) = self.0.iter_mut().find(|stranger| stranger.envelope == envelope) {
+        if let Some(stranger) = self.strangers.iter_mut().find(|stranger| stranger.envelope == envelope) {
             stranger.deliveries += 1;
             return;
         }
         self.push(UnknownEnvelope { envelope, deliveries: 1, looks: 0, due: now.saturating_add(FIRST_WAIT) });
     }
 
-    /// A look came to nothing. Before the last one that costs time only; the last one is taken again.
+    /// A look came to nothing. Before the last one that costs time only; the last one is taken again. Whatever was in the
+    /// way may be in the way of the others: they wait for a moment, and lose nothing.
     pub(super) fn put_back(&mut self, look: Look, now: Duration) {
+        self.paused_until = now.saturating_add(PAUSE);
         if !look.is_last {
             return;
         }
         let Look { envelope, deliveries, .. } = look;
         // More may have come about it meanwhile.
-        if let Some(stranger) = self.0.iter_mut().find(|stranger| stranger.envelope == envelope) {
+        if let Some(stranger) = self.strangers.iter_mut().find(|stranger| stranger.envelope == envelope) {
             stranger.deliveries += deliveries;
             return;
         }
@@ -72,43 +79,49 @@ impl UnknownEnvelopes {
     }
 
     fn push(&mut self, stranger: UnknownEnvelope) {
-        if self.0.len() >= MAX_REMEMBERED {
-            self.0.pop_front();
+        if self.strangers.len() >= MAX_REMEMBERED {
+            self.strangers.pop_front();
         }
-        self.0.push_back(stranger);
+        self.strangers.push_back(stranger);
     }
 
     /// Forgets an envelope: its signing is known.
     pub(super) fn forget(&mut self, envelope: &EnvelopeId) {
-        self.0.retain(|stranger| stranger.envelope != *envelope);
+        self.strangers.retain(|stranger| stranger.envelope != *envelope);
     }
 
-    /// The looks to take now. Each envelope comes again later, until its looks are used up.
-    pub(super) fn due(&mut self, now: Duration) -> Vec<Look> {
-        let mut found = Vec::new();
-        self.0.retain_mut(|stranger| {
-            if stranger.due > now {
-                return true;
-            }
-            stranger.looks += 1;
-            stranger.due = now.saturating_add(FIRST_WAIT.saturating_mul(1 << stranger.looks));
-            let is_last = stranger.looks >= LOOKS;
-            let (envelope, deliveries) = (stranger.envelope.clone(), stranger.deliveries);
-            found.push(Look { envelope, deliveries, is_last });
-            !is_last
-        });
-        found
+    /// Takes the look that has been due for longest. Its envelope comes again later, until its looks are used up; the
+    /// others keep their places.
+    pub(super) fn take_due(&mut self, now: Duration) -> Option<Look> {
+        if now < self.paused_until {
+            return None;
+        }
+        let due = self.strangers.iter_mut().filter(|stranger| stranger.due <= now);
+        let stranger = due.min_by_key(|stranger| stranger.due)?;
+        stranger.looks += 1;
+        stranger.due = now.saturating_add(FIRST_WAIT.saturating_mul(1 << stranger.looks));
+        let is_last = stranger.looks >= LOOKS;
+        let look = Look { envelope: stranger.envelope.clone(), deliveries: stranger.deliveries, is_last };
+        if is_last {
+            self.forget(&look.envelope);
+        }
+        Some(look)
     }
 
     /// How long until the next look.
     pub(super) fn wait(&self, now: Duration) -> Option<Duration> {
-        self.0.iter().map(|stranger| stranger.due.saturating_sub(now)).min()
+        let due = self.strangers.iter().map(|stranger| stranger.due).min()?;
+        Some(due.max(self.paused_until).saturating_sub(now))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn due(unknown: &mut UnknownEnvelopes, now: Duration) -> Vec<Look> {
+        std::iter::from_fn(|| unknown.take_due(now)).collect()
+    }
 
     #[test]
     fn a_stranger_is_looked_at_ever_more_seldom_and_then_forgotten() {
@@ -117,10 +130,10 @@ mod tests {
         unknown.remember(EnvelopeId::new("a"), now);
         let look = |is_last| Look { envelope: EnvelopeId::new("a"), deliveries: 2, is_last };
         while let Some(wait) = unknown.wait(now) {
-            assert!(unknown.due(now).is_empty());
+            assert!(due(&mut unknown, now).is_empty());
             now += wait;
             waited.push(wait);
-            assert_eq!(unknown.due(now), [look(waited.len() == 14)]);
+            assert_eq!(due(&mut unknown, now), [look(waited.len() == 14)]);
         }
         assert_eq!(waited.len(), 14);
         assert!(waited.windows(2).all(|pair| pair[1] >= pair[0]));
@@ -134,13 +147,13 @@ mod tests {
         let next = |unknown: &mut UnknownEnvelopes, now: &mut Duration| {
             let wait = unknown.wait(*now).unwrap();
             *now += wait;
-            unknown.due(*now).remove(0)
+            due(unknown, *now).remove(0)
         };
         for _ in 1..LOOKS {
             let look = next(&mut unknown, &mut now);
             assert!(!look.is_last);
             unknown.put_back(look, now);
-            assert_eq!(unknown.0.len(), 1, "it is remembered anyway");
+            assert_eq!(unknown.strangers.len(), 1, "it is remembered anyway");
         }
         for deliveries in 1..=2 {
             let look = next(&mut unknown, &mut now);
@@ -156,13 +169,33 @@ mod tests {
     }
 
     #[test]
+    fn a_look_that_came_to_nothing_makes_the_others_wait_and_takes_none_from_them() {
+        let mut unknown = UnknownEnvelopes::default();
+        for name in ["a", "b", "c"] {
+            unknown.remember(EnvelopeId::new(name), Duration::ZERO);
+        }
+        let mut now = Duration::from_secs(1);
+        let failed = unknown.take_due(now).unwrap();
+        assert_eq!(failed.envelope, EnvelopeId::new("a"));
+        unknown.put_back(failed, now);
+        assert!(due(&mut unknown, now).is_empty());
+        assert_eq!(unknown.wait(now), Some(PAUSE));
+        now += PAUSE;
+        // What has waited for longest is first, and not what has just failed.
+        let looks = due(&mut unknown, now);
+        assert_eq!(looks.iter().map(|look| look.envelope.as_str()).collect::<Vec<_>>(), ["b", "c", "a"]);
+        let looks: Vec<_> = unknown.strangers.iter().map(|stranger| stranger.looks).collect();
+        assert_eq!(looks, [2, 1, 1]);
+    }
+
+    #[test]
     fn there_is_room_for_so_many_and_the_oldest_goes() {
         let mut unknown = UnknownEnvelopes::default();
         for number in 0..=MAX_REMEMBERED {
             unknown.remember(EnvelopeId::new(number.to_string()), Duration::ZERO);
         }
         unknown.forget(&EnvelopeId::new("7"));
-        let due = unknown.due(Duration::from_secs(1));
+        let due = due(&mut unknown, Duration::from_secs(1));
         assert_eq!(due.len(), MAX_REMEMBERED - 1);
         assert_eq!(due[0].envelope, EnvelopeId::new("1"));
     }
