@@ -132,11 +132,26 @@ impl Signings {
         match self.parts.esign.find_by_signing(acting, &id, since, self.at_leisure()).await {
             Ok(found) if !found.is_empty() => self.found(acting, record, &found).await,
             Ok(_) => self.surely_missing(record).await,
-            Err(error) => {
-                tracing::warn!(signing.id = %record.signing.id, code = error.code(), "the last look-up failed");
-                self.postpone(record, LOOK_AGAIN, Some(missing_since)).await
-            }
+            Err(error) => self.unseen(record, missing_since, missing_for, &error).await,
         }
+    }
+
+    /// The last look has failed. Where an answer came, though none of use, it may be the same for ever.
+    async fn unseen(
+        &self,
+        record: Record,
+        missing_since: Timestamp,
+        missing_for: Duration,
+        error: &esign::Error,
+    ) -> Result<(), Error> {
+        tracing::warn!(signing.id = %record.signing.id, code = error.code(), "the last look-up failed");
+        let is_outage = is_outage(error);
+        let is_answered = !is_outage || matches!(error, esign::Error::BadAnswer { .. });
+        if is_answered && self.is_lapsing(&record.signing) {
+            return self.give_up(record.signing, record.version, never_known()).await;
+        }
+        let told = error.retry_after(self.parts.clock.now()).filter(|_| !is_outage);
+        self.postpone(record, told.unwrap_or(look_pause(missing_for)), Some(missing_since)).await
     }
 
     /// It exists, and stands as it was listed: what has happened since the create was told of while nobody knew whose
@@ -225,11 +240,29 @@ impl Signings {
     }
 }
 
+/// The pause after a last look that failed: the longer it is to have been taken, the longer. Not by the attempts, of which
+/// an outage makes many: what it kept in doubt is to be decided soon after it.
+fn look_pause(missing_for: Duration) -> Duration {
+    (missing_for / 4).clamp(LOOK_AGAIN, ELSEWHERE)
+}
+
 /// Whether the envelope exists can be learned no more.
 fn never_known() -> Failure {
     Failure::ours(
         "outcome_unknown",
-        "the sender has lost its way to the account for days, so nobody knows whether DocuSign made the envelope: \
-         look for it there before you make another",
+        "look-ups have not shown for days whether DocuSign made the envelope, and are over: look for it there before you \
+         make another",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_last_look_that_keeps_failing_is_taken_ever_more_seldom() {
+        let pauses =
+            [10, 20, 60, 240, 86_400].map(|seconds| look_pause(Duration::from_secs(seconds)).as_secs());
+        assert_eq!(pauses, [5, 5, 15, 60, 60]);
+    }
 }

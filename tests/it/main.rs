@@ -34,6 +34,7 @@ mod intake;
 mod journey;
 mod kills;
 mod large;
+mod last_looks;
 mod left_behind;
 mod listening;
 mod locks;

@@ -157,7 +157,7 @@ const WHY: &[(&str, &str, &str)] = &[
     ),
     (
         "outcome_unknown",
-        "A call that was passed through and makes an envelope was sent, and no answer to it came. DocuSign may have made the envelope, and a second call would make another one. Or a signing has failed with this: its create was in doubt, and its sender has lost its way to the account until the Idempotency-Key was about to lapse.",
+        "A call that was passed through and makes an envelope was sent, and no answer to it came. DocuSign may have made the envelope, and a second call would make another one. Or a signing has failed with this: its create was in doubt, and look-ups did not show its outcome until the Idempotency-Key was about to lapse.",
         "POST envelopes was sent, and its answer was lost: the envelope may exist",
     ),
     (
