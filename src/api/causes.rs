@@ -355,19 +355,10 @@ fn mended(failure: &Failure) -> Option<String> {
             let is_it = kind != esign::RejectionKind::Other && kind.code() == failure.code;
             is_it.then(|| kind.fix())?
         }
-        None => unsent(failure)?,
+        // It was never sent, because no code by SMS can go to somebody; its key is used up all the same.
+        None => (failure.code == esign::Error::SmsToSender.code()).then(|| code(&failure.code).fix)?,
     };
     Some(format!("{fix} Then make a new signing with a new Idempotency-Key."))
-}
-
-/// The same of a create that was not sent, because no code can go to somebody by SMS: its key is used up as well.
-fn unsent(failure: &Failure) -> Option<&'static str> {
-    let to_sender = esign::Error::SmsToSender;
-    if failure.code != to_sender.code() {
-        return None;
-    }
-    let is_it = failure.detail.contains(&to_sender.to_string());
-    Some(if is_it { to_sender.fix() } else { code(&failure.code).fix })
 }
 
 impl Problem {

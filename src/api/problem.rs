@@ -111,7 +111,7 @@ codes! {
     signing_closed 409 false "The signing has ended",
         "Read the signing for how it ended; make a new one if needed.";
     sms_auth_unavailable 422 false "No code can be sent by SMS",
-        "Have phone authentication switched on for the DocuSign account, give the signer another e-mail address if the detail names it, or leave sms_auth out.";
+        "Have phone authentication switched on for the DocuSign account; if the detail names the sender's own user, give that user a mailbox that no signer has, or the signer another e-mail address; or leave sms_auth out.";
     store_unavailable 503 true "The daemon's own store fails",
         "Repeat the same call with the same Idempotency-Key after the time in Retry-After; the operator finds the cause at /readyz and in the log.";
     template_role_mismatch 422 false "A role does not fit the template",
