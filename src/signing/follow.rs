@@ -17,7 +17,7 @@ use crate::{
         Error, ReturnTarget, Signings,
         ending::{still_needed, with_return_check},
         is_settled,
-        views::{LONGEST_LEASE, VIEW_LIFE},
+        leases::{LONGEST_LEASE, VIEW_LIFE},
     },
     store::{self, Durability},
     telemetry::chain,
@@ -461,7 +461,7 @@ mod tests {
     use super::*;
     use crate::{
         domain::{SignerStatus, sample},
-        signing::views::{Opener, fresh},
+        signing::leases::{Opener, fresh},
     };
 
     const fn at(second: i64) -> Timestamp {

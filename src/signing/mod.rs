@@ -33,6 +33,7 @@ mod ending;
 mod error;
 mod first_view;
 mod follow;
+mod leases;
 mod links;
 mod look_ups;
 mod nonce;
@@ -81,6 +82,7 @@ pub use create::{Ask, Created, detail};
 pub use documents::{Document, DownloadError};
 pub use error::Error;
 pub use follow::{Returned, Seen};
+pub use leases::{Opener, view_in_use};
 pub use links::{LinkState, OpenedLink};
 pub use nonce::{NonceKey, ReturnTarget};
 pub use owners::Whose;
@@ -89,7 +91,7 @@ pub use result::ResultKey;
 pub use settings::{Dependencies, EventsTo, FindAddress, Settings};
 pub use tickets::{TICKET_LIFE, Tickets};
 pub use turns::Turn;
-pub use views::{Opener, Queued, view_in_use};
+pub use views::Queued;
 pub use waiting::{MAX_WAITING, MAX_WAITING_OF_ONE};
 
 /// How often a change is computed anew because somebody else was faster.

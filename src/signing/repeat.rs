@@ -15,7 +15,7 @@ use crate::{
         create::{Ask, Created, GRACE, Job},
         first_view::coming_view,
         is_settled,
-        views::{Opener, live_view, view_in_use},
+        leases::{Opener, live_view, view_in_use},
     },
     store::{Digest, Durability, KeptAnswer, Payload, Record, Version, Work},
     telemetry::chain,

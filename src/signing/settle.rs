@@ -22,7 +22,7 @@ use crate::{
         create::{Created, Job, LEASE, Told, failure, is_outage},
         ending::patient,
         first_view::{FirstView, MintedView},
-        views::{Opener, VIEW_LIFE, fresh},
+        leases::{Opener, VIEW_LIFE, fresh},
     },
     store::{self, Durability, KeptAnswer, Payload, Record, Version, Work},
     telemetry::chain,
