@@ -17,8 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     api::{Problem, router::Api},
-    budget::Deadline,
-    clock::SharedClock,
+    clock::{Deadline, SharedClock},
     domain::CallerName,
     places::{Place, Places},
 };

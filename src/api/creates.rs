@@ -24,7 +24,7 @@ use crate::{
         router::Api,
         senders::with_consent_link,
     },
-    budget::Deadline,
+    clock::Deadline,
     digest::sha256,
     domain::{Draft, SigningId, TemplateNames},
     objects::{Invalids, preflight, preflight::SeenFile, read_create},

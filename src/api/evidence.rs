@@ -20,8 +20,7 @@ use crate::{
     api::{
         Problem, caller::Authenticated, exchange::Path, prefer::patience, router::Api, senders::of_signing,
     },
-    budget::Deadline,
-    clock::SharedClock,
+    clock::{Deadline, SharedClock},
     domain::{CallerName, Signing, SigningId},
     esign::DocumentRef,
     evidence::{self, About},

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use crate::{budget::Deadline, clock::Clock, esign};
+use crate::{
+    clock::{Clock, Deadline},
+    esign,
+};
 
 /// How long a wait lasts unless the caller says otherwise; a create, too.
 pub(super) const DEFAULT_WAIT: Duration = Duration::from_secs(25);

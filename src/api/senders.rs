@@ -26,7 +26,7 @@ use crate::{
         self, SenderStatus,
         consent::{self, ConsentBy, ConsentUrls},
     },
-    budget::Deadline,
+    clock::Deadline,
     domain::{CallerName, SenderName, SigningId, template_names::Ids},
     esign,
     objects::{Invalids, show},

@@ -15,7 +15,6 @@
 mod account;
 mod burst;
 pub mod checks;
-pub mod deadline;
 mod hour;
 pub mod ledger;
 pub mod limits;
@@ -33,14 +32,13 @@ use http::HeaderMap;
 use jiff::{SignedDuration, Timestamp};
 
 pub use checks::may_check;
-pub use deadline::Deadline;
 pub use ledger::AccountServerCalls;
 pub use operation::{Operation, Outcome, Priority};
 pub use rules::Rule;
 
 use crate::{
     budget::{account::Account, checks::Checks, ledger::Ledger, limits::Reading},
-    clock::{Clock, SharedClock},
+    clock::{Deadline, Now, SharedClock},
     domain::{AccountId, EnvelopeId},
     store::{self, SharedStore},
 };
@@ -61,28 +59,6 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self { hourly: 3_000, burst: 200, reserve_from_new_work_percent: 10, reserve_from_checks_percent: 5 }
-    }
-}
-
-/// One moment, read from both hands of the clock: the uptime decides, the date is what people are told.
-#[derive(Debug, Clone, Copy)]
-pub struct Now {
-    /// The date.
-    pub date: Timestamp,
-    /// The uptime.
-    pub uptime: Duration,
-}
-
-impl Now {
-    /// Reads the clock.
-    pub fn read(clock: &dyn Clock) -> Self {
-        Self { date: clock.now(), uptime: clock.uptime() }
-    }
-
-    /// The date at which the uptime will be `at`.
-    pub fn date_of(&self, at: Duration) -> Timestamp {
-        let left = SignedDuration::try_from(at.saturating_sub(self.uptime)).unwrap_or(SignedDuration::ZERO);
-        self.date.saturating_add(left).unwrap_or(Timestamp::MAX)
     }
 }
 

@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{clock::ManualClock, store::NotedCalls};
+use crate::{
+    clock::{Clock, ManualClock},
+    store::NotedCalls,
+};
 
 /// Ten minutes before a full hour.
 const START: i64 = 1_700_000_000 - 1_700_000_000 % 3_600 + 3_000;

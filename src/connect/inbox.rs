@@ -19,7 +19,7 @@ use futures_util::StreamExt as _;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::{
-    clock::SharedClock,
+    clock::{Deadline, SharedClock},
     connect::{
         Bearers, Clients, Keys, Limits, Message, OwnKeys, Tokens,
         body_slots::BodySlots,
@@ -322,11 +322,8 @@ impl Inbox {
     }
 
     pub(super) async fn within<T>(&self, time: Duration, work: impl Future<Output = T> + Send) -> Option<T> {
-        tokio::select! {
-            biased;
-            done = work => Some(done),
-            () = self.parts.clock.sleep(time) => None,
-        }
+        let clock = &*self.parts.clock;
+        Deadline::within(clock, time).hold(clock, work).await
     }
 }
 

@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use super::{Acting, Client, Error, call::Call, read_cache::ReadCache, wire};
-use crate::{
-    budget::{Deadline, Operation},
-    domain::AccountId,
-};
+use crate::{budget::Operation, clock::Deadline, domain::AccountId};
 
 /// An administrator who changes a setting and tries again sees it taken up this soon.
 const LIFE: Duration = Duration::from_secs(60);

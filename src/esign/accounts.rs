@@ -13,7 +13,8 @@ use crate::{
         identity::UserId,
         user_info::{Address, UserInfo},
     },
-    budget::{Now, Operation, Remaining},
+    budget::{Operation, Remaining},
+    clock::Now,
     domain::{AccountId, SenderName},
 };
 

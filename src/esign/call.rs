@@ -14,7 +14,8 @@ use url::Url;
 use super::{Error, client::trace};
 use crate::{
     auth::AccessToken,
-    budget::{Deadline, Operation, Priority},
+    budget::{Operation, Priority},
+    clock::Deadline,
     http_client::{Request, StreamedResponse, Upload},
 };
 

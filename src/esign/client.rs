@@ -28,10 +28,10 @@ use super::{
 use crate::{
     auth::{self, AccessToken, Auth},
     budget::{
-        Budget, Now, Operation, Outcome, Permit, Priority, Scope,
+        Budget, Operation, Outcome, Permit, Priority, Scope,
         limits::{Reading, until_top_of_hour},
     },
-    clock::SharedClock,
+    clock::{Now, SharedClock},
     domain::{CallerName, SenderName},
     http_client::{self, HttpClient, Request},
     places::Places,

@@ -6,11 +6,7 @@ use super::{
     Acting, Client, Error,
     call::{Body, Call},
 };
-use crate::{
-    budget::{Deadline, Operation},
-    domain::EnvelopeId,
-    http_client::BodyStream,
-};
+use crate::{budget::Operation, clock::Deadline, domain::EnvelopeId, http_client::BodyStream};
 
 /// The vendor's limit of an envelope's documents together is 200 MB; combined with a certificate no more than this.
 const MAX_BYTES: usize = 256 * 1024 * 1024;

@@ -14,7 +14,8 @@ use super::{
     wire,
 };
 use crate::{
-    budget::{Deadline, Now, Operation},
+    budget::Operation,
+    clock::{Deadline, Now},
     domain::{Document, EnvelopeId, Phone, Private, PurgeScope, TransactionId, fact::MAX_REASON},
     http_client,
 };

@@ -17,7 +17,8 @@ use super::{
     call::{Answer, Body, Call},
 };
 use crate::{
-    budget::{Deadline, Now, Operation, Priority, Rule, Scope, Unclaimed, checks},
+    budget::{Operation, Priority, Rule, Scope, Unclaimed, checks},
+    clock::{Deadline, Now},
     domain::{CallerName, EnvelopeId},
     http_client::{BodyStream, Upload},
     places::{Place, Places},

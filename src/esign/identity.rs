@@ -3,10 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{Acting, Client, Error, call::Call, read_cache::ReadCache, wire};
-use crate::{
-    budget::{Deadline, Operation},
-    domain::AccountId,
-};
+use crate::{budget::Operation, clock::Deadline, domain::AccountId};
 
 /// The stock workflow of every account that has phone authentication (how-to: phone authentication).
 const STOCK_NAME: &str = "Phone Authentication";

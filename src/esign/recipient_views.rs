@@ -6,7 +6,8 @@ use url::Url;
 
 use super::{Acting, Client, Error, call::Call, languages, wire};
 use crate::{
-    budget::{Deadline, Operation},
+    budget::Operation,
+    clock::Deadline,
     domain::{EnvelopeId, Private, draft::MAX_UPSTREAM_RETURN_URL},
     http_client::is_callable,
 };

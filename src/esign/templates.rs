@@ -5,10 +5,7 @@ use std::{sync::Arc, time::Duration};
 use moka::Equivalent;
 
 use super::{Acting, Client, Error, call::Call, read_cache::ReadCache, wire};
-use crate::{
-    budget::{Deadline, Operation},
-    domain::AccountId,
-};
+use crate::{budget::Operation, clock::Deadline, domain::AccountId};
 
 /// A person who corrects a template sees it taken up this soon.
 const LIFE: Duration = Duration::from_secs(300);

@@ -26,8 +26,8 @@ use crate::{
         self, Auth, Spawner, TokenSource, access_token::MintedToken, identity::AccountServer,
         token_source::Minting, user_info::AccountChoice,
     },
-    budget::{self, Budget, Deadline, Operation, Outcome},
-    clock::{Clock as _, ManualClock},
+    budget::{self, Budget, Operation, Outcome},
+    clock::{Clock as _, Deadline, ManualClock},
     domain::{
         Anchors, Document, EnvelopeId, Phone, Private, SenderName, TabKind, TransactionId,
         document::{Anchor, Content},

@@ -29,11 +29,11 @@ use std::{
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::{
-    clock::{SharedClock, later},
+    clock::{Now, SharedClock, later},
     domain::EndpointId,
     events::{
         Endpoints, Hub, Webhooks,
-        lanes::{self, Hold, Key, LEASE_MARGIN, Lanes, Now},
+        lanes::{self, Hold, Key, LEASE_MARGIN, Lanes},
         webhooks::{Ended, settle},
     },
     lifecycle::Lifecycle,
@@ -225,7 +225,7 @@ impl Dispatcher {
 
     /// The time, by both clocks.
     fn now(&self) -> Now {
-        Now { date: self.shared.clock.now(), uptime: self.shared.clock.uptime() }
+        Now::read(&*self.shared.clock)
     }
 
     /// As [`fill`](Self::fill), and says so when the store does not answer, and when it does again.

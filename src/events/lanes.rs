@@ -20,7 +20,7 @@ use std::{
 use jiff::Timestamp;
 
 use crate::{
-    clock::later,
+    clock::{Now, later},
     domain::{EndpointId, SigningId},
     store::{Delivery, DueDelivery},
 };
@@ -30,15 +30,6 @@ pub(super) const LEASE_MARGIN: Duration = Duration::from_secs(20);
 
 /// The deliveries that keep an order among themselves.
 pub(super) type Key = (EndpointId, Option<SigningId>);
-
-/// When something is asked of the lanes, by both clocks.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Now {
-    /// By the one that deliveries are dated by.
-    pub(super) date: Timestamp,
-    /// By the one that nobody can set.
-    pub(super) uptime: Duration,
-}
 
 /// The lanes that have anything in them.
 #[derive(Debug, Default)]

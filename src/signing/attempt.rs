@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    budget::Deadline,
+    clock::Deadline,
     domain::{AccountId, Draft, NewSigner, Signer, Signing},
     esign::{self, Created as CreatedEnvelope, Doubt, EnvelopeSigner, NewEnvelope, RejectionKind, SmsCheck},
     signing::{

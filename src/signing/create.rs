@@ -10,8 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use crate::{
-    budget::Deadline,
-    clock::later,
+    clock::{Deadline, later},
     domain::{
         AccountId, CallerName, Draft, Failure, MomentKind, Private, Signer, SignerId, SignerStatus, Signing,
         SigningId, SigningStatus, TransactionId, Upstream,

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::{
     audit::Act,
-    budget::Deadline,
+    clock::Deadline,
     domain::{CallerName, EnvelopeId, MomentKind, Signing, SigningId, SigningStatus},
     esign::{self, DocumentRef},
     signing::{Error, MOMENT, Signings},

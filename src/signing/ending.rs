@@ -10,8 +10,8 @@ use jiff::Timestamp;
 
 use crate::{
     audit::Act,
-    budget::{Deadline, checks::INTERVAL},
-    clock::{earlier, later},
+    budget::checks::INTERVAL,
+    clock::{Deadline, earlier, later},
     domain::{CallerName, EnvelopeFact, Fact, MomentKind, PurgeScope, Signing, SigningId, SigningStatus},
     signing::{
         Error, Signings,

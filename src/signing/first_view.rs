@@ -13,8 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use crate::{
-    budget::Deadline,
-    clock::later,
+    clock::{Deadline, later},
     domain::{
         AccountId, EnvelopeId, LiveView, MomentKind, Private, Signer, SignerId, SignerStatus, Signing,
         SigningStatus,

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use crate::{
     audit::Act,
-    budget::{Deadline, Rule, Scope, may_check},
-    clock::later,
+    budget::{Rule, Scope, may_check},
+    clock::{Deadline, later},
     domain::{
         CallerName, Claim, EnvelopeFact, EnvelopeId, EventKind, Fact, LastReturn, MomentKind, SenderName,
         Signer, SignerId, Signing, SigningId, SigningStatus, signing::News,

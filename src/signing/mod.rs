@@ -63,8 +63,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::{
     audit::Audit,
-    budget::Deadline,
-    clock::SharedClock,
+    clock::{Deadline, SharedClock},
     domain::{
         CallerName, Event, EventId, EventKind, MomentKind, SignerId, Signing, SigningId, SigningStatus,
         signing::News,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    budget::Deadline,
+    clock::Deadline,
     domain::{AccountId, CallerName, EnvelopeId, SigningId},
     signing::{Error, LOOK_FOR_OTHERS, Signings, is_settled},
 };

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{
-    budget::Deadline,
+    clock::Deadline,
     domain::{Anchors, Document, Draft, SenderName, document::Anchor, draft::MAX_UPSTREAM_RETURN_URL},
     esign::{self, Acting, Template},
     objects::{Invalids, invalid::token, preflight::SeenFile},

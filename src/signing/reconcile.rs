@@ -12,8 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    budget::Now,
-    clock::{earlier, later},
+    clock::{Now, earlier, later},
     domain::{SenderName, Signing},
     esign::{self, MAX_LISTED, Since},
     signing::{Error, Signings, recover::by_sender},

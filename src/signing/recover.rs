@@ -15,8 +15,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    budget::Deadline,
-    clock::later,
+    clock::{Deadline, later},
     domain::{Draft, Failure, SenderName, Signing, TemplateNames, signing::News},
     esign,
     objects::{Invalids, parse_accepted},

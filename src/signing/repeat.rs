@@ -6,7 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::{
-    budget::Deadline,
+    clock::Deadline,
     domain::{CallerName, Private, SignerId, Signing, SigningId, SigningStatus},
     esign,
     objects::show::{self, ShownLink},

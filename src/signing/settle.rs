@@ -9,8 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::{
-    budget::Deadline,
-    clock::later,
+    clock::{Deadline, later},
     domain::{
         AccountId, Event, Failure, MomentKind, Private, SignerStatus, Signing, SigningId, signing::News,
     },

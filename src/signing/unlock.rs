@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use crate::{
     audit::Act,
-    budget::Deadline,
-    clock::later,
+    clock::{Deadline, later},
     domain::{CallerName, EnvelopeId, MomentKind, Signer, SignerId, Signing, SigningId, SigningStatus},
     esign::{self, NewCheck},
     signing::{Error, Signings, follow::polling},

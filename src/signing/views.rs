@@ -14,8 +14,7 @@ use jiff::Timestamp;
 
 use crate::{
     audit::Act,
-    budget::Deadline,
-    clock::{earlier, later},
+    clock::{Deadline, earlier, later},
     domain::{
         CallerName, EnvelopeId, LinkId, LiveView, MomentKind, Signer, SignerId, SignerStatus, Signing,
         SigningId, SigningStatus, draft::MAX_LIFE,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::{
-    budget::Deadline,
+    clock::Deadline,
     domain::{CallerName, Signing, SigningId},
     signing::{Error, Signings},
 };

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use countersign::{
-    budget::{Budget, Now, Operation, Options, Priority, Scope, Unclaimed, ledger::Window},
-    clock::SharedClock,
+    budget::{Budget, Operation, Options, Priority, Scope, Unclaimed, ledger::Window},
+    clock::{Now, SharedClock},
     domain::{AccountId, EnvelopeId},
     store::{Retention, SharedStore},
 };

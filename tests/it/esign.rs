@@ -11,8 +11,8 @@ use countersign::{
         signing_key::KeySource,
         user_info::AccountChoice,
     },
-    budget::{self, Budget, Deadline},
-    clock::{Clock as _, SystemClock},
+    budget::{self, Budget},
+    clock::{Clock as _, Deadline, SystemClock},
     domain::{
         Anchors, Document, EnvelopeFact, EnvelopeId, Phone, Private, SenderName, SignerFact, TabKind,
         TransactionId,

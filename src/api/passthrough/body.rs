@@ -21,7 +21,7 @@ use crate::{
         bodies::{Broken, Limit, Patience, Reader, SMALL, held},
         router::Api,
     },
-    budget::Deadline,
+    clock::Deadline,
     domain::CallerName,
     esign::{ForwardBody, UploadPlace},
     http_client::{self, BodyStream, Upload},

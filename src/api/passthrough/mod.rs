@@ -67,7 +67,7 @@ use crate::{
         senders::with_consent_link,
     },
     audit::{Act, Entry},
-    budget::Deadline,
+    clock::Deadline,
     domain::{AccountId, EnvelopeId, SenderName, SigningId},
     esign::{self, Acting, Doubt, ForwardRequest},
     signing::Whose,

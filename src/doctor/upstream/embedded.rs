@@ -5,7 +5,7 @@
 
 use super::{PATIENCE, bench::Bench};
 use crate::{
-    budget::Deadline,
+    clock::Deadline,
     doctor::Check,
     esign::{self, Acting},
     telemetry::chain,

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{PATIENCE, bench::Bench};
 use crate::{
-    budget::Deadline,
+    clock::Deadline,
     config::{Config, Sender},
     doctor::{Check, Status},
     domain::AccountId,

@@ -11,7 +11,8 @@ use crate::esign::{
 };
 use crate::{
     auth::user_info::UserInfo,
-    budget::{Deadline, Operation, Outcome},
+    budget::{Operation, Outcome},
+    clock::Deadline,
     domain::{EnvelopeFact, SignerFact, TransactionId},
 };
 

@@ -9,8 +9,8 @@ use crate::esign::{
     *,
 };
 use crate::{
-    budget::{Deadline, Now, Operation, Priority, Scope},
-    clock::Clock as _,
+    budget::{Operation, Priority, Scope},
+    clock::{Clock as _, Deadline, Now},
     domain::{EnvelopeFact, EnvelopeId, SignerFact},
 };
 

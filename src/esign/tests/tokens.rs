@@ -6,7 +6,10 @@ use crate::esign::{
     testing::{ACCOUNT, Draft, Reply, World, create, created, file, view, view_reply},
     *,
 };
-use crate::{budget::Deadline, clock::Clock as _, domain::SenderName};
+use crate::{
+    clock::{Clock as _, Deadline},
+    domain::SenderName,
+};
 
 #[tokio::test]
 async fn t7_a_401_is_answered_by_one_mint_and_one_replay() {

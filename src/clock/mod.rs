@@ -5,6 +5,8 @@
 //! believes the date to be and may be wrong or jump (rule T9), [`Clock::uptime`] only ever goes
 //! forward and decides how long something has lived.
 
+mod deadline;
+
 use std::{
     fmt,
     pin::Pin,
@@ -14,6 +16,8 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
+
+pub use deadline::{Deadline, Held};
 
 /// A source of time, and a way to wait for it to pass.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
@@ -47,6 +51,28 @@ pub fn start_of(at: Timestamp, unit: SignedDuration) -> Timestamp {
     Timestamp::from_second(at.as_second().div_euclid(unit_s) * unit_s).unwrap_or(Timestamp::MIN)
 }
 
+/// One moment, read from both hands of the clock: the uptime decides, the date is what people are told.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// The date.
+    pub date: Timestamp,
+    /// The uptime.
+    pub uptime: Duration,
+}
+
+impl Now {
+    /// Reads the clock.
+    pub fn read(clock: &dyn Clock) -> Self {
+        Self { date: clock.now(), uptime: clock.uptime() }
+    }
+
+    /// The date at which the uptime will be `at`.
+    pub fn date_of(&self, at: Duration) -> Timestamp {
+        let left = SignedDuration::try_from(at.saturating_sub(self.uptime)).unwrap_or(SignedDuration::ZERO);
+        self.date.saturating_add(left).unwrap_or(Timestamp::MAX)
+    }
+}
+
 /// The machine's clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
@@ -70,7 +96,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is told to move. For tests, and for the emulator's time machine.
+/// A clock that stands still until it is told to move. For tests.
 ///
 /// Clones share one time.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use crate::clock::Clock;
+use super::Clock;
 
 /// The uptime by which something must have ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
