@@ -29,7 +29,7 @@
 //! | [`cli`] | one file a subcommand |
 //! | [`demo`] | the small company website of `countersign demo` |
 //! | [`emulator`] | DocuSign in miniature: strict, stateful, unkind |
-//! | [`config`], [`telemetry`], [`clock`], [`lifecycle`], [`listener`], [`http_client`], [`theme`], [`pdf`], [`spool`], [`tls`], [`bucket`], [`places`], [`digest`], [`secret_text`] | what the others stand on |
+//! | [`config`], [`telemetry`], [`clock`], [`lifecycle`], [`listener`], [`http_client`], [`theme`], [`pdf`], [`spool`], [`tls`], [`bucket`], [`places`], [`digest`], [`secret_text`], [`own_process`] | what the others stand on |
 //!
 //! Who may depend on whom is a table with a reason a row, and a test: `tests/it/architecture.rs`.
 //!
@@ -107,6 +107,7 @@ pub mod listener;
 pub mod objects;
 pub mod oidc;
 pub mod ops;
+pub mod own_process;
 pub mod pairing;
 pub mod pdf;
 pub mod places;

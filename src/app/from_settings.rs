@@ -17,6 +17,7 @@ use crate::{
     domain::{Mode, SenderName},
     esign,
     http_client::{self, HttpClient},
+    own_process,
     signing::{self, NonceKey},
     spool::Spool,
 };
@@ -60,8 +61,7 @@ async fn auth(config: &Config, clock: &SharedClock) -> anyhow::Result<Auth> {
     let (clock, spawner) = (Arc::clone(clock), Spawner::tokio());
     let mut options = auth::Options { barred: config.barred_key(), ..auth::Options::default() };
     if config.signer.isolate {
-        let program = SignerProcess::own_program();
-        let signer = SignerProcess::start(program, Arc::clone(&clock), &spawner).await;
+        let signer = SignerProcess::start(own_process::program(), Arc::clone(&clock), &spawner).await;
         options.signer = Some(signer.map_err(|error| {
             let fix = "see deploy/rotation.md for what it needs; false holds the keys in the daemon itself";
             ConfigError::new("signer.isolate", error.to_string(), fix)
@@ -129,6 +129,7 @@ pub(super) fn signing_settings(
         events_to: public_origin.as_ref().map(|origin| events::events_to(config, origin, own_keys)),
         spool: Spool::new(config.documents.spool_dir.clone(), config.documents.spool_limit.bytes() as u64),
         keep_documents: config.documents.keep,
+        pdf_program: config.documents.isolate.then(own_process::program),
         public_origin,
         nonce_key: NonceKey::derive(&secret, &older),
         queue_limit: config.upstream.queue_limit.into(),

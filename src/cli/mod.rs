@@ -33,6 +33,7 @@ use crate::{
     app::Inherited,
     auth::signer_process,
     config::{Config, ConfigError},
+    pdf,
 };
 
 /// Something was tried and did not work.
@@ -65,6 +66,9 @@ enum Command {
     Openapi(openapi::Args),
     Operator(operator::Args),
     Serve(serve::Args),
+    /// Reads PDFs for the daemon, which starts it itself.
+    #[command(name = pdf::COMMAND, hide = true)]
+    PdfProcess,
     /// Holds private keys for the daemon, which starts it itself.
     #[command(name = signer_process::COMMAND, hide = true)]
     SignerProcess,
@@ -81,9 +85,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return u8::try_from(refusal.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
         }
     };
-    if matches!(cli.command, Command::SignerProcess) {
-        // One thread, and no runtime: it has nothing to wait for but its daemon.
-        return match signer_process::child::run() {
+    // One thread, and no runtime: these have nothing to wait for but their daemon.
+    let served = match cli.command {
+        Command::PdfProcess => Some(pdf::child::run()),
+        Command::SignerProcess => Some(signer_process::child::run()),
+        _ => None,
+    };
+    if let Some(served) = served {
+        return match served {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => complain(&anyhow::Error::new(error)),
         };
@@ -116,7 +125,7 @@ async fn dispatch(command: Command, inherited: Inherited) -> anyhow::Result<Exit
         Command::Openapi(args) => openapi::run(args).await,
         Command::Operator(args) => operator::run(args).await,
         Command::Serve(args) => Box::pin(serve::run(args, inherited)).await,
-        Command::SignerProcess => Ok(ExitCode::SUCCESS),
+        Command::PdfProcess | Command::SignerProcess => Ok(ExitCode::SUCCESS),
         Command::Trigger(args) => trigger::run(args).await,
     }
 }

@@ -1,4 +1,4 @@
-//! `[documents]`: where signed documents lie while they are fetched.
+//! `[documents]`: where signed documents lie while they are fetched, and where those to be signed are read.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -15,6 +15,8 @@ pub struct Documents {
     pub spool_limit: ByteSize,
     /// How long a document is kept after it was fetched from the upstream.
     pub keep: Duration,
+    /// Whether PDFs are read in a process of their own.
+    pub isolate: bool,
 }
 
 #[derive(Deserialize)]
@@ -26,6 +28,8 @@ pub(super) struct Raw {
     spool_limit: ByteSize,
     #[serde(deserialize_with = "values::given")]
     keep: Duration,
+    #[serde(deserialize_with = "values::given")]
+    isolate: bool,
 }
 
 impl Raw {
@@ -40,7 +44,7 @@ impl Raw {
             },
             (None, StoreUrl::Postgres(_)) => std::env::temp_dir(),
         };
-        Ok(Documents { spool_dir, spool_limit: self.spool_limit, keep: self.keep })
+        Ok(Documents { spool_dir, spool_limit: self.spool_limit, keep: self.keep, isolate: self.isolate })
     }
 }
 

@@ -97,7 +97,8 @@ pub(super) struct Check {
 pub(super) struct SeenFile {
     pub(super) name: String,
     pub(super) bytes: u64,
-    pub(super) pages: u64,
+    /// None: it was not read.
+    pub(super) pages: Option<u64>,
 }
 
 /// A line of the timeline.

@@ -12,8 +12,8 @@ pub struct SeenFile {
     pub name: String,
     /// Its size, decoded.
     pub bytes: usize,
-    /// How many pages it has.
-    pub pages: usize,
+    /// How many pages it has; none if it takes too much to read, and is left to the upstream to judge.
+    pub pages: Option<usize>,
 }
 
 /// What a dry run has looked at, all of it well.

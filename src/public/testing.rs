@@ -85,6 +85,7 @@ impl World {
             queue_limit: 10,
             spool: crate::spool::Spool::new(std::env::temp_dir(), 1 << 20),
             keep_documents: std::time::Duration::from_secs(60),
+            pdf_program: None,
             metrics: Arc::clone(&metrics),
             look_every: std::time::Duration::from_millis(500),
             audit: crate::audit::Audit::off(),

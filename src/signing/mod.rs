@@ -72,6 +72,7 @@ use crate::{
     events::Hub,
     lifecycle::Lifecycle,
     objects::show,
+    pdf,
     places::Places,
     store::{Change, Durability, Filter, KeptAnswer, Link, Payload, Record, SharedStore, Version, Work},
     telemetry::{chain, metrics},
@@ -124,8 +125,10 @@ struct Parts {
     documents: documents::Documents,
     /// Turns at what time brings to signings that have their envelope.
     tending: Arc<Semaphore>,
-    /// Turns at reading documents.
+    /// Turns at decoding what is large.
     readers: Arc<Semaphore>,
+    /// Who reads the PDFs of drafts.
+    pdfs: pdf::Readers,
     /// Wakes the recovery task.
     due: Notify,
     /// The name of the last view that was begun, in microseconds.
@@ -144,6 +147,7 @@ impl Signings {
     /// Puts the use cases together.
     pub fn new(given: Dependencies) -> Self {
         let Dependencies { store, esign, hub, clock, life, settings } = given;
+        let pdfs = pdf::Readers::new(settings.pdf_program.clone(), Arc::clone(&clock));
         let parts = Parts {
             store,
             esign,
@@ -154,6 +158,7 @@ impl Signings {
             documents: documents::Documents::new(settings.spool.clone(), settings.keep_documents),
             tending: Arc::new(Semaphore::new(recover::TENDED)),
             readers: Arc::new(Semaphore::new(preflight::READERS)),
+            pdfs,
             due: Notify::new(),
             last_view: Mutex::default(),
             clicks: click_limit::ClickLimit::default(),

@@ -6,10 +6,14 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{
     clock::Deadline,
-    domain::{Anchors, Document, Draft, SenderName, document::Anchor, draft::MAX_UPSTREAM_RETURN_URL},
+    domain::{
+        Anchors, Document, Draft, SenderName,
+        document::{Anchor, Content},
+        draft::MAX_UPSTREAM_RETURN_URL,
+    },
     esign::{self, Acting, Template},
     objects::{Invalids, invalid::token, preflight::SeenFile},
-    pdf::{self, Effort},
+    pdf::{self, Seen},
     signing::{AT_LEISURE, Error, Signings, create::GRACE},
 };
 
@@ -166,25 +170,48 @@ impl Signings {
     /// Checks the documents of a draft, and that its signers have a way back, and gives it back, with what was seen of
     /// its files and what is wrong. Nothing is sent and nothing is stored.
     pub async fn preflight(&self, draft: Draft) -> (Draft, Vec<SeenFile>, Invalids) {
-        let (draft, seen, mut invalids) = self.read_documents(draft).await;
+        let (seen, mut invalids) = self.read_documents(&draft).await;
         if self.parts.settings.public_origin.is_none() {
             invalids.add_elsewhere(stranded(&draft));
         }
         (draft, seen, invalids)
     }
 
-    async fn read_documents(&self, draft: Draft) -> (Draft, Vec<SeenFile>, Invalids) {
-        let size: usize = draft.documents.iter().map(size).sum();
-        if size <= LARGE
-            && let Some((seen, invalids)) = check(&draft, Effort::Little)
-        {
-            return (draft, seen, invalids);
+    async fn read_documents(&self, draft: &Draft) -> (Vec<SeenFile>, Invalids) {
+        let (mut seen, mut invalids) = (Vec::new(), Invalids::default());
+        for (at, document) in draft.documents.iter().enumerate() {
+            let Document::File { name, content, anchors } = document else { continue };
+            let place = format!("/documents/{at}");
+            match self.read_file(content, anchors).await {
+                Ok((bytes, file)) => {
+                    if let Some(file) = &file {
+                        name_missing(&mut invalids, &place, anchors, &file.missing);
+                    }
+                    seen.push(SeenFile { name: name.clone(), bytes, pages: file.map(|file| file.pages) });
+                }
+                Err(unfit) => {
+                    invalids.add(format!("{place}/content_base64"), unfit.code(), unfit.to_string());
+                }
+            }
         }
-        let given = draft.clone();
-        let checked = self.on_thread(move || check(&given, Effort::Full)).await;
-        // As far as the caller is concerned, a panic of the reader is an error of the document.
-        let (seen, invalids) = checked.flatten().unwrap_or_else(|| (Vec::new(), unreadable()));
-        (draft, seen, invalids)
+        (seen, invalids)
+    }
+
+    /// How large a file is, and what was seen of it; that is nothing if it takes too much to read.
+    async fn read_file(&self, content: &Content, anchors: &Anchors) -> Result<(usize, Option<Seen>), Unfit> {
+        let base64 = content.base64().clone();
+        let decoded = self.on_reader(base64.len(), move || STANDARD.decode(base64)).await;
+        let file = decoded.and_then(Result::ok).ok_or(Unfit::NotBase64)?;
+        let bytes = file.len();
+        if bytes > MAX_FILE_BYTES {
+            return Err(Unfit::TooLarge);
+        }
+        let texts = anchors.0.values().flat_map(Anchor::texts).map(str::to_owned).collect();
+        match self.parts.pdfs.read(file, texts).await {
+            Ok(seen) => Ok((bytes, Some(seen))),
+            Err(pdf::Error::TooMuch) => Ok((bytes, None)),
+            Err(error) => Err(Unfit::Pdf(error)),
+        }
     }
 
     /// Reads something of so many bytes: what is large on a thread of its own. None: the reader panicked there.
@@ -267,61 +294,38 @@ fn stranded(draft: &Draft) -> Invalids {
     invalids
 }
 
-fn unreadable() -> Invalids {
-    let mut invalids = Invalids::default();
-    invalids.wrong("/documents", pdf::Error::Unreadable.to_string());
-    invalids
+/// Why a file cannot be sent.
+#[derive(Debug, thiserror::Error)]
+enum Unfit {
+    #[error("is not base64 (RFC 4648, with padding, no line breaks)")]
+    NotBase64,
+    #[error("is larger than the 32 MB that DocuSign takes in one file")]
+    TooLarge,
+    #[error(transparent)]
+    Pdf(pdf::Error),
 }
 
-fn size(document: &Document) -> usize {
-    match document {
-        Document::File { content, .. } => content.base64().len(),
-        Document::Template { .. } => 0,
-    }
-}
-
-/// What was seen of the files, and what is wrong with them; `None`: it takes more than the effort allows.
-fn check(draft: &Draft, effort: Effort) -> Option<(Vec<SeenFile>, Invalids)> {
-    let (mut seen, mut invalids) = (Vec::new(), Invalids::default());
-    for (at, document) in draft.documents.iter().enumerate() {
-        let Document::File { name, content, anchors } = document else { continue };
-        let place = format!("/documents/{at}");
-        let Ok(bytes) = STANDARD.decode(content.base64()) else {
-            invalids.wrong(
-                format!("{place}/content_base64"),
-                "is not base64 (RFC 4648, with padding, no line breaks)",
-            );
-            continue;
-        };
-        if bytes.len() > MAX_FILE_BYTES {
-            let detail = "is larger than the 32 MB that DocuSign takes in one file";
-            invalids.add(format!("{place}/content_base64"), "payload_too_large", detail);
-            continue;
-        }
-        let texts: Vec<&str> = anchors.0.values().flat_map(Anchor::texts).collect();
-        match pdf::read(&bytes, &texts, effort) {
-            Ok(pdf::Seen { pages, missing }) => {
-                seen.push(SeenFile { name: name.clone(), bytes: bytes.len(), pages });
-                name_missing(&mut invalids, &place, anchors, &missing);
-            }
-            Err(pdf::Error::TooMuch) => return None,
-            Err(error) => invalids.wrong(format!("{place}/content_base64"), error.to_string()),
+impl Unfit {
+    const fn code(&self) -> &'static str {
+        match self {
+            Self::NotBase64 | Self::Pdf(_) => "invalid_request",
+            Self::TooLarge => "payload_too_large",
         }
     }
-    Some((seen, invalids))
 }
 
-fn name_missing(invalids: &mut Invalids, place: &str, anchors: &Anchors, missing: &[&str]) {
+fn name_missing(invalids: &mut Invalids, place: &str, anchors: &Anchors, missing: &[String]) {
     const DETAIL: &str = "this text is not in the document";
+    let is_missing = |text: &str| missing.iter().any(|one| one == text);
     for (kind, anchor) in &anchors.0 {
         let here = format!("{place}/anchors/{}", kind.as_str());
         match anchor {
-            Anchor::Everyone(text) if missing.contains(&text.as_str()) => {
+            Anchor::Everyone(text) if is_missing(text) => {
                 invalids.add(here, "anchor_not_found", DETAIL);
             }
             Anchor::Everyone(_) => {}
             Anchor::Each(by_key) => {
-                for (key, _) in by_key.iter().filter(|(_, text)| missing.contains(&text.as_str())) {
+                for (key, _) in by_key.iter().filter(|(_, text)| is_missing(text)) {
                     invalids.add(format!("{here}/{}", token(key)), "anchor_not_found", DETAIL);
                 }
             }

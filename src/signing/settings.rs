@@ -2,7 +2,7 @@
 //! events come back to, what keys and limits there are. Must decide nothing but where events go, which
 //! changes with senders and keys: all else stays as it is while the use cases run.
 
-use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     audit::Audit,
@@ -49,6 +49,8 @@ pub struct Settings {
     pub spool: Spool,
     /// For how long each of them lies there.
     pub keep_documents: Duration,
+    /// The binary that reads PDFs in processes of its own; none: the daemon reads them itself.
+    pub pdf_program: Option<PathBuf>,
     /// Creates that may wait for a dead upstream before new ones are refused.
     pub queue_limit: u64,
     /// How often recovery looks for due work by itself: another daemon's comes without a wake-up.

@@ -40,7 +40,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     ("audit", &["clock", "digest"], "writes lines; decides nothing"),
     (
         "auth",
-        &["clock", "digest", "http_client", "lifecycle", "secret_text"],
+        &["clock", "digest", "http_client", "lifecycle", "own_process", "secret_text"],
         "knows account servers, not envelopes; its tasks outlive callers",
     ),
     ("bucket", &[], "a leaf"),
@@ -135,7 +135,8 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
         &["audit", "auth", "clock", "digest", "domain", "lifecycle", "secret_text", "store", "telemetry"],
         "lets customers connect accounts; stores whom and where, and hands senders to auth; what works once goes on in a stop",
     ),
-    ("pdf", &[], "a leaf"),
+    ("own_process", &[], "a leaf"),
+    ("pdf", &["clock", "own_process"], "reads in processes of its own, and waits so long for them"),
     ("places", &[], "a leaf"),
     (
         "public",

@@ -43,6 +43,7 @@ mod many_senders;
 mod own_keys;
 mod pairing;
 mod passthrough;
+mod pdf_readers;
 mod pkcs11;
 mod proxy;
 mod queue;

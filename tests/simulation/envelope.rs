@@ -587,6 +587,7 @@ pub(crate) fn daemon(
         look_every: Duration::from_secs(2),
         spool: Spool::new(std::env::temp_dir(), 1 << 20),
         keep_documents: Duration::from_secs(60),
+        pdf_program: None,
         audit: Audit::off(),
     };
     let life = Lifecycle::spawned_by(spawner.clone());

@@ -31,7 +31,7 @@ pub(super) fn schemas() -> Map<String, Value> {
                 "check": text(), "ok": { "type": "boolean" } } } },
             "documents": { "type": "array", "description": "The files of the request, as they were read; templates are not listed",
                 "items": { "type": "object", "properties": {
-                "name": text(), "bytes": { "type": "integer", "minimum": 0 }, "pages": { "type": "integer", "minimum": 1 } } } } }),
+                "name": text(), "bytes": { "type": "integer", "minimum": 0 }, "pages": { "type": ["integer", "null"], "minimum": 1, "description": "null: reading it takes too much, and it is left to DocuSign to judge" } } } } }),
             ),
         ),
         ("Sender", sender()),

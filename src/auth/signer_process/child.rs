@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     confine,
-    wire::{self, Answer, Refusal, Request, WireClaims},
+    wire::{Answer, LIMIT_BYTES, Refusal, Request, WireClaims},
 };
 use crate::{
     auth::{
@@ -21,6 +21,7 @@ use crate::{
         signing_key::{Fingerprint, KeySource, SigningKey, Stamp},
     },
     clock::{Clock as _, SystemClock},
+    own_process,
 };
 
 /// How far the account server's time may be from this machine's: a day of clock error is survived
@@ -36,12 +37,12 @@ pub fn run() -> io::Result<()> {
     // Shown by ps; the binary is the daemon's own.
     let _ = rustix::thread::set_name(c"countersign-key");
     let hello = confine::confine(link.as_fd());
-    wire::write(&mut link, &hello.as_ref().map_err(ToString::to_string))?;
+    own_process::write(&mut link, &hello.as_ref().map_err(ToString::to_string), LIMIT_BYTES)?;
     hello?;
     let mut held = Held::default();
-    while let Some(request) = wire::read(&mut link)? {
+    while let Some(request) = own_process::read(&mut link, LIMIT_BYTES)? {
         let answer = held.answer(request, SystemClock.now());
-        wire::write(&mut link, &answer)?;
+        own_process::write(&mut link, &answer, LIMIT_BYTES)?;
     }
     Ok(())
 }

@@ -18,18 +18,14 @@ use std::{
 };
 
 use rustix::process::{Pid, PidfdFlags, Signal};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::UnixStream,
-    sync::oneshot,
-};
+use tokio::{io::AsyncWriteExt as _, net::UnixStream, sync::oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     COMMAND, Call, Inbox, State,
-    wire::{self, Answer, Hello, Request},
+    wire::{Answer, Hello, LIMIT_BYTES, Request},
 };
-use crate::clock::SharedClock;
+use crate::{clock::SharedClock, own_process};
 
 /// A child that does not answer for this long hangs.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
@@ -245,15 +241,11 @@ impl Child {
     }
 
     async fn exchange(&mut self, request: &Request) -> io::Result<Answer> {
-        self.link.write_all(&wire::frame(request)?).await?;
+        self.link.write_all(&own_process::frame(request, LIMIT_BYTES)?).await?;
         self.receive().await
     }
 
     async fn receive<T: serde::de::DeserializeOwned>(&mut self) -> io::Result<T> {
-        let mut header = [0; 4];
-        self.link.read_exact(&mut header).await?;
-        let mut body = vec![0; wire::body_length(header)?];
-        self.link.read_exact(&mut body).await?;
-        Ok(serde_json::from_slice(&body)?)
+        own_process::receive(&mut self.link, LIMIT_BYTES).await
     }
 }

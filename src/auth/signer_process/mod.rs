@@ -119,7 +119,7 @@ impl std::fmt::Debug for SignerProcess {
 impl SignerProcess {
     /// Starts one, and waits until it is confined or has failed to be.
     ///
-    /// `program` is the countersign binary; the daemon passes [`SignerProcess::own_program`].
+    /// `program` is the countersign binary; the daemon passes [`own_process::program`](crate::own_process::program).
     pub async fn start(program: PathBuf, clock: SharedClock, spawner: &Spawner) -> Result<Self, StartError> {
         let (calls, asked) = mpsc::channel(QUEUE);
         let (close, closing) = mpsc::unbounded_channel();
@@ -139,11 +139,6 @@ impl SignerProcess {
             Some(Err(why)) => Err(StartError(why)),
             None => Err(StartError("its keeper ended".to_owned())),
         }
-    }
-
-    /// The binary that runs now, even if its file was replaced since.
-    pub fn own_program() -> PathBuf {
-        PathBuf::from("/proc/self/exe")
     }
 
     /// How it does.

@@ -1,14 +1,11 @@
-//! What the daemon and its signer say to each other: JSON in frames with a length before them.
+//! What the daemon and its signer say to each other, in the frames of [`own_process`](crate::own_process).
 //!
 //! There is no message that carries bytes to sign: whoever asks names claims, and the signer makes
 //! the assertion itself. There is none that carries a private key either way.
 
-use std::{
-    io::{self, Read, Write},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use url::Url;
 use uuid::Uuid;
 
@@ -145,39 +142,6 @@ impl WireClaims {
     }
 }
 
-/// A message as it goes over the wire.
-pub(super) fn frame(message: &impl Serialize) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; 4];
-    serde_json::to_writer(&mut bytes, message)?;
-    let length = bytes.len() - 4;
-    let header = u32::try_from(length).ok().filter(|_| length <= LIMIT_BYTES);
-    bytes[..4].copy_from_slice(&header.ok_or(io::ErrorKind::InvalidData)?.to_be_bytes());
-    Ok(bytes)
-}
-
-/// The length of the body that follows this header.
-pub(super) fn body_length(header: [u8; 4]) -> io::Result<usize> {
-    let length = usize::try_from(u32::from_be_bytes(header)).unwrap_or(usize::MAX);
-    if length <= LIMIT_BYTES { Ok(length) } else { Err(io::ErrorKind::InvalidData.into()) }
-}
-
-/// Reads one message; none if the other side is gone.
-pub(super) fn read<T: DeserializeOwned>(link: &mut impl Read) -> io::Result<Option<T>> {
-    let mut header = [0; 4];
-    match link.read_exact(&mut header) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        other => other?,
-    }
-    let mut body = vec![0; body_length(header)?];
-    link.read_exact(&mut body)?;
-    Ok(Some(serde_json::from_slice(&body)?))
-}
-
-/// Writes one message.
-pub(super) fn write(link: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
-    link.write_all(&frame(message)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,23 +170,5 @@ mod tests {
         }
         let nobody = WireClaims { user_id: Uuid::nil(), ..claims("account-d.docusign.com", "signature") };
         assert!(nobody.check().is_none());
-    }
-
-    #[test]
-    fn a_frame_comes_back_as_it_went_and_a_long_one_is_refused() {
-        let mut bytes = frame(&Request::Look {
-            slot: 3,
-            path: "/keys/a.pem".into(),
-            known: None,
-            wanted: vec![Fingerprint::of_spki(b"x")],
-        })
-        .unwrap();
-        let back: Request = read(&mut bytes.as_slice()).unwrap().unwrap();
-        assert!(matches!(back, Request::Look { slot: 3, ref wanted, .. } if wanted.len() == 1), "{back:?}");
-        assert!(read::<Request>(&mut [].as_slice()).unwrap().is_none());
-        bytes.truncate(bytes.len() - 1);
-        assert!(read::<Request>(&mut bytes.as_slice()).is_err());
-        assert!(frame(&"x".repeat(LIMIT_BYTES)).is_err());
-        assert!(read::<Request>(&mut [0xff; 8].as_slice()).is_err());
     }
 }

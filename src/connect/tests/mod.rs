@@ -74,6 +74,7 @@ fn fixture_over(store: SharedStore, limits: Limits) -> Fixture {
         queue_limit: 10,
         spool: crate::spool::Spool::new(std::env::temp_dir(), 1 << 20),
         keep_documents: Duration::from_secs(60),
+        pdf_program: None,
         metrics: Arc::new(Metrics::new(&[])),
         look_every: std::time::Duration::from_millis(500),
     };

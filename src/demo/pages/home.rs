@@ -285,7 +285,7 @@ fn checked(seen: &Preflight) -> Markup {
             p { strong { "It would be accepted. " } "Nothing was sent to anyone, and nothing was ordered yet." }
             ul class="checks" { @for one in &seen.checks { li { (words::check(&one.check)) } } }
             @for file in &seen.documents {
-                p class="small" { (file.name) ": " (file.pages) @if file.pages == 1 { " page, " } @else { " pages, " } (file.bytes) " bytes" }
+                p class="small" { (file.name) ": " @if let Some(pages) = file.pages { (pages) @if pages == 1 { " page, " } @else { " pages, " } } (file.bytes) " bytes" }
             }
         }
     }

@@ -61,23 +61,28 @@ impl Process {
         Self { child, said: said.trim().to_owned(), _stdin: stdin }
     }
 
-    /// CPU seconds used so far, user and system, by all threads.
+    /// CPU seconds used so far, user and system, by all threads, and by what it has started.
     pub(crate) fn cpu_seconds(&self) -> f64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-        // The name in parentheses may hold blanks; utime and stime are the 14th and 15th fields of all.
-        let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
-        let fields: Vec<f64> = after.split_whitespace().map(|field| field.parse().unwrap_or(0.0)).collect();
-        fields.get(11..13).map_or(f64::NAN, |times| times.iter().sum::<f64>() / TICKS)
+        cpu_seconds(self.child.id()) + self.started().into_iter().map(cpu_seconds).sum::<f64>()
     }
 
-    /// Resident memory, in MiB.
+    /// Resident memory, in MiB; of what it has started, what is not of its own binary.
     pub(crate) fn resident_mib(&self) -> f64 {
-        self.memory_mib("VmRSS:")
+        memory_mib(self.child.id(), "VmRSS:")
+            + self.started().into_iter().map(|pid| memory_mib(pid, "RssAnon:")).sum::<f64>()
     }
 
-    /// The most that was resident so far, in MiB.
+    /// The most that was resident so far, in MiB, of the process itself.
     pub(crate) fn peak_mib(&self) -> f64 {
-        self.memory_mib("VmHWM:")
+        memory_mib(self.child.id(), "VmHWM:")
+    }
+
+    /// The processes that it has started, and that live.
+    fn started(&self) -> Vec<u32> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
+        let lists: String =
+            threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok()).collect();
+        lists.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
     }
 
     /// Ends it as a service manager does, and waits for that.
@@ -86,12 +91,20 @@ impl Process {
         let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::TERM));
         let _ = self.child.wait();
     }
+}
 
-    fn memory_mib(&self, field: &str) -> f64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or("0 kB");
-        line.split_whitespace().next().and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1_024.0
-    }
+fn cpu_seconds(pid: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name in parentheses may hold blanks; utime and stime are the 14th and 15th fields of all.
+    let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
+    let fields: Vec<f64> = after.split_whitespace().map(|field| field.parse().unwrap_or(0.0)).collect();
+    fields.get(11..13).map_or(f64::NAN, |times| times.iter().sum::<f64>() / TICKS)
+}
+
+fn memory_mib(pid: u32, field: &str) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or("0 kB");
+    line.split_whitespace().next().and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1_024.0
 }
 
 impl Drop for Process {

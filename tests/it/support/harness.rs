@@ -379,7 +379,9 @@ pub(crate) fn key_hash(key: &str) -> String {
 type Started = (Parts, countersign::app::Ready, tokio::task::JoinHandle<anyhow::Result<()>>);
 
 async fn start_daemon(settings: &str, clock: SharedClock, life: Lifecycle) -> Started {
-    let config = Config::from_toml(settings).unwrap_or_else(|error| panic!("{error}"));
+    let mut config = Config::from_toml(settings).unwrap_or_else(|error| panic!("{error}"));
+    // This is no daemon's binary, to be started again as a reader; `pdf_readers.rs` has one that is.
+    config.documents.isolate = false;
     let app = Box::pin(App::build(config, clock, life)).await.unwrap_or_else(|error| panic!("{error:#}"));
     let (parts, ready) = (app.parts(), app.ready());
     (parts, ready, tokio::spawn(app.run()))

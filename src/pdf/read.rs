@@ -1,17 +1,12 @@
-//! Reads a PDF just far enough to say which texts are not in it.
-//!
-//! An anchor that is missing would cost a call and an envelope that is refused, so it is looked for
-//! before. The answer errs on the side of the document: what cannot be read for certain (text inside
-//! nested forms, fonts without a known encoding, more than an [`Effort`] allows) is left for the upstream
-//! to judge.
+//! What is done with the bytes of a file.
 //!
 //! Hostile files give an error, never a panic. What their pages inflate to is counted before it is read, over
-//! all pages together, because a thousand pages may share one stream; so the looking costs bounded time and
-//! memory. Opening costs what the file inflates to, at most a thousand times its size, stream by stream.
-//!
-//! Format: ISO 32000-1, 7 (syntax) and 9 (text).
+//! all pages together, because a thousand pages may share one stream. What opening costs is not known before:
+//! its objects are built, all of them, and are hundreds of times what describes them.
 
 use lopdf::{Document, LoadOptions, Object, ObjectId};
+
+use super::{Error, Seen};
 
 /// The most pages that are read for anchors; a longer document is left to the upstream.
 const MAX_PAGES: usize = 2_000;
@@ -19,85 +14,22 @@ const MAX_PAGES: usize = 2_000;
 const PAGES_AT_ONCE: usize = 64;
 /// What a font costs besides its tables.
 const FONT_BYTES: usize = 4 * 1024;
-
-/// How much may be done for one file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effort {
-    /// Milliseconds: for a thread that has others waiting. More is [`Error::TooMuch`].
-    Little,
-    /// Seconds at worst, on a thread of its own.
-    Full,
-}
-
-impl Effort {
-    /// Bytes that one stream may inflate to, and one page with its fonts. Read, they take forty times as much.
-    const fn page_bytes(self) -> usize {
-        match self {
-            Self::Little => 512 * 1024,
-            Self::Full => 4 * 1024 * 1024,
-        }
-    }
-
-    /// Bytes that all pages together may inflate to.
-    const fn bytes(self) -> usize {
-        match self {
-            Self::Little => 1024 * 1024,
-            Self::Full => 64 * 1024 * 1024,
-        }
-    }
-
-    /// Bytes that one stream may inflate to when the file is opened.
-    const fn stream_bytes(self) -> usize {
-        match self {
-            Self::Little => 1024 * 1024,
-            Self::Full => 64 * 1024 * 1024,
-        }
-    }
-}
-
-/// Why a file cannot be a document of an envelope.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// It cannot be opened without a password.
-    #[error("is encrypted: send a PDF without a password")]
-    Encrypted,
-    /// It has no page.
-    #[error("has no page")]
-    NoPage,
-    /// It does not begin like a PDF.
-    #[error("is not a PDF")]
-    NotAPdf,
-    /// A little effort is not enough.
-    #[error("takes more than a little effort")]
-    TooMuch,
-    /// It begins like one, and cannot be read.
-    #[error("is a damaged PDF: export it again")]
-    Unreadable,
-}
-
-/// What was seen of a document.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen<'t> {
-    /// How many pages it has; never 0.
-    pub pages: usize,
-    /// Texts that are surely not in it.
-    pub missing: Vec<&'t str>,
-}
+/// Bytes that one page with its fonts may inflate to. Read, they take forty times as much.
+const PAGE_BYTES: usize = 1024 * 1024;
+/// Bytes that all pages together may inflate to.
+const ALL_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes that one stream may inflate to when the file is opened.
+const STREAM_BYTES: usize = 64 * 1024 * 1024;
 
 /// Reads the document and looks for `texts` in it.
-pub fn read<'t>(file: &[u8], texts: &[&'t str], effort: Effort) -> Result<Seen<'t>, Error> {
+pub fn read(file: &[u8], texts: &[&str]) -> Result<Seen, Error> {
     // Readers look for the header within the first kilobyte (ISO 32000-1, annex H.3.4.1).
     let head = &file[..file.len().min(1_024)];
     if !head.windows(5).any(|window| window == b"%PDF-") {
         return Err(Error::NotAPdf);
     }
-    let options =
-        LoadOptions { max_decompressed_size: Some(effort.stream_bytes()), ..LoadOptions::default() };
-    let document = Document::load_mem_with_options(file, options).map_err(|_| match effort {
-        // It may be what a stream inflates to.
-        Effort::Little => Error::TooMuch,
-        Effort::Full => Error::Unreadable,
-    })?;
+    let options = LoadOptions { max_decompressed_size: Some(STREAM_BYTES), ..LoadOptions::default() };
+    let document = Document::load_mem_with_options(file, options).map_err(|_| Error::Unreadable)?;
     if document.is_encrypted() || document.was_encrypted() {
         return Err(Error::Encrypted);
     }
@@ -105,29 +37,20 @@ pub fn read<'t>(file: &[u8], texts: &[&'t str], effort: Effort) -> Result<Seen<'
     if pages.is_empty() {
         return Err(Error::NoPage);
     }
-    let missing = match missing_texts(&document, &pages, texts, effort) {
-        Some(missing) => missing,
-        None if effort == Effort::Little => return Err(Error::TooMuch),
-        None => Vec::new(),
-    };
-    Ok(Seen { pages: pages.len(), missing })
+    let missing = missing_texts(&document, &pages, texts).unwrap_or_default();
+    Ok(Seen { pages: pages.len(), missing: missing.into_iter().map(str::to_owned).collect() })
 }
 
-/// Those that are surely not there. `None`: it would take more than the effort allows.
-fn missing_texts<'t>(
-    document: &Document,
-    pages: &[ObjectId],
-    texts: &[&'t str],
-    effort: Effort,
-) -> Option<Vec<&'t str>> {
+/// Those that are surely not there. `None`: it would take too much to say.
+fn missing_texts<'t>(document: &Document, pages: &[ObjectId], texts: &[&'t str]) -> Option<Vec<&'t str>> {
     let mut missing = texts.to_vec();
-    let (mut certain, mut left, mut read) = (true, effort.bytes(), 0);
+    let (mut certain, mut left, mut read) = (true, ALL_BYTES, 0);
     while read < pages.len() && !missing.is_empty() {
-        let (next, cost) = next_pages(document, &pages[read..], left.min(effort.page_bytes()))?;
+        let (next, cost) = next_pages(document, &pages[read..], left.min(PAGE_BYTES))?;
         if read + next > MAX_PAGES {
             return None;
         }
-        let text = read_pages(document, read..read + next, effort);
+        let text = read_pages(document, read..read + next);
         certain &= text.certain;
         missing.retain(|wanted| !text.text.contains(&squeezed(wanted)));
         (read, left) = (read + next, left - cost);
@@ -184,10 +107,10 @@ struct Text {
     certain: bool,
 }
 
-fn read_pages(document: &Document, pages: std::ops::Range<usize>, effort: Effort) -> Text {
+fn read_pages(document: &Document, pages: std::ops::Range<usize>) -> Text {
     let mut read = Text { text: String::new(), certain: true };
     let numbers: Vec<u32> = pages.filter_map(|page| u32::try_from(page + 1).ok()).collect();
-    for chunk in document.extract_text_chunks_with_limit(&numbers, effort.page_bytes()) {
+    for chunk in document.extract_text_chunks_with_limit(&numbers, PAGE_BYTES) {
         match chunk {
             Ok(text) => read.text.push_str(&squeezed(&text)),
             Err(_) => read.certain = false,
@@ -246,8 +169,8 @@ mod tests {
     fn a_text_is_found_whatever_its_case_and_blanks() {
         let file = document(b"Sign here: /SN1/ and /d t 1/", None);
         assert_eq!(
-            read(&file, &["/sn1/", "/dt1/", "/nowhere/"], Effort::Little),
-            Ok(Seen { pages: 1, missing: vec!["/nowhere/"] })
+            read(&file, &["/sn1/", "/dt1/", "/nowhere/"]),
+            Ok(Seen { pages: 1, missing: vec!["/nowhere/".to_owned()] })
         );
     }
 
@@ -271,17 +194,11 @@ mod tests {
     fn a_stream_that_many_pages_share_counts_for_each_of_them() {
         let shared = bomb(300, 8 * 1024);
         assert!(shared.len() < 64 * 1024, "{}", shared.len());
-        assert_eq!(read(&shared, &["/sn1/"], Effort::Little), Err(Error::TooMuch), "2.4 MB in all");
-        assert_eq!(read(&shared, &["/sn1/"], Effort::Full), Ok(Seen { pages: 300, missing: vec!["/sn1/"] }));
+        assert_eq!(read(&shared, &["/sn1/"]), Ok(Seen { pages: 300, missing: vec!["/sn1/".to_owned()] }));
         let large = bomb(1, 8 * 1024 * 1024);
-        let left = read(&large, &["/sn1/"], Effort::Full);
+        let left = read(&large, &["/sn1/"]);
         assert_eq!(left, Ok(Seen { pages: 1, missing: vec![] }), "left to the upstream to judge");
-        assert_eq!(read(&large, &["/sn1/"], Effort::Little), Err(Error::TooMuch));
-        assert_eq!(
-            read(&large, &[], Effort::Little),
-            Ok(Seen { pages: 1, missing: vec![] }),
-            "not looked into"
-        );
+        assert_eq!(read(&large, &[]), Ok(Seen { pages: 1, missing: vec![] }), "not looked into");
     }
 
     #[test]
@@ -296,21 +213,21 @@ mod tests {
 
         let table = format!("beginbfchar <01> <{}> endbfchar", "0041".repeat(5_000));
         let file = document(&[1; 10_000], Some(&table));
-        let left = read(&file, &["/sn1/"], Effort::Full);
+        let left = read(&file, &["/sn1/"]);
         assert_eq!(left, Ok(Seen { pages: 1, missing: vec![] }), "50 MB of text");
     }
 
     #[test]
     fn pages_in_several_goes_are_all_read() {
         let file = bomb(200, 64);
-        assert_eq!(read(&file, &["/sn1/"], Effort::Little), Ok(Seen { pages: 200, missing: vec!["/sn1/"] }));
+        assert_eq!(read(&file, &["/sn1/"]), Ok(Seen { pages: 200, missing: vec!["/sn1/".to_owned()] }));
     }
 
     #[test]
     fn what_is_no_document_is_said_so() {
-        assert_eq!(read(b"", &[], Effort::Full), Err(Error::NotAPdf));
-        assert_eq!(read(b"PK\x03\x04 a zip", &[], Effort::Full), Err(Error::NotAPdf));
-        assert_eq!(read(b"%PDF-1.7\nnothing more", &[], Effort::Full), Err(Error::Unreadable));
+        assert_eq!(read(b"", &[]), Err(Error::NotAPdf));
+        assert_eq!(read(b"PK\x03\x04 a zip", &[]), Err(Error::NotAPdf));
+        assert_eq!(read(b"%PDF-1.7\nnothing more", &[]), Err(Error::Unreadable));
     }
 
     proptest::proptest! {
@@ -322,7 +239,7 @@ mod tests {
             let mut file = document(b"/sn1/", None);
             let at = at.min(file.len());
             file.splice(at..(at + bytes.len()).min(file.len()), bytes);
-            let _ = read(&file, &["/sn1/"], Effort::Full);
+            let _ = read(&file, &["/sn1/"]);
         }
     }
 }

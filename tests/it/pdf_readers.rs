@@ -1,0 +1,162 @@
+//! PDFs that are made to be a burden, against a real daemon: what reads them may die of it, and nobody else.
+
+use std::fs;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rustix::process::{Pid, Signal};
+use serde_json::{Value, json};
+
+use crate::{
+    harness::http_client,
+    reload::{Daemon, OLD_KEY},
+};
+
+/// What a daemon and one of its readers may have in hand at most. The worst of these files took gigabytes.
+const BOUNDED_KIB: u64 = 160 * 1024;
+
+/// A file of these objects, the catalog first.
+fn file(objects: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = b"%PDF-1.5\n".to_vec();
+    let mut table = vec![format!("xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1)];
+    for (number, object) in (1..).zip(objects) {
+        table.push(format!("{:010} 00000 n \n", bytes.len()));
+        bytes.extend(format!("{number} 0 obj\n").bytes().chain(object.iter().copied()).chain(*b"\nendobj\n"));
+    }
+    let at = bytes.len();
+    let trailer = format!("trailer\n<< /Size {} /Root 1 0 R >>\nstartxref\n{at}\n%%EOF\n", objects.len() + 1);
+    table.push(trailer);
+    bytes.extend(table.concat().bytes());
+    bytes
+}
+
+/// One page that says this, and one more object.
+fn page(text: &str, more: Vec<u8>) -> Vec<u8> {
+    let content = format!("BT /F1 12 Tf 72 700 Td ({text}) Tj ET");
+    file(&[
+        b"<< /Type /Catalog /Pages 2 0 R >>".to_vec(),
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>".to_vec(),
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 5 0 R \
+          /Resources << /Font << /F1 << /Type /Font /Subtype /Type1 /BaseFont /Helvetica \
+          /Encoding /WinAnsiEncoding >> >> >> >>"
+            .to_vec(),
+        more,
+        format!("<< /Length {} >>\nstream\n{content}\nendstream", content.len()).into_bytes(),
+    ])
+}
+
+/// An object stream, of `members` that all begin at the same place: each is read anew.
+fn all_alike(members: usize, place: &[u8]) -> Vec<u8> {
+    let index = (100..100 + members).map(|number| format!("{number} 0 ")).collect::<Vec<_>>().concat();
+    let mut content = index.clone().into_bytes();
+    content.extend_from_slice(place);
+    let mut object = format!(
+        "<< /Type /ObjStm /N {members} /First {} /Length {} >>\nstream\n",
+        index.len(),
+        content.len()
+    )
+    .into_bytes();
+    object.extend(content);
+    object.extend(b"\nendstream");
+    object
+}
+
+fn ask(pdf: &[u8]) -> Value {
+    json!({
+        "reference": "burden", "sender": "system",
+        "documents": [{ "name": "a.pdf", "content_base64": STANDARD.encode(pdf), "anchors": { "sign": "/sn1/" } }],
+        "signers": [{ "key": "visitor", "name": "Ada Lovelace", "email": "ada@example.com",
+                      "return_url": "https://www.example.com/done" }],
+    })
+}
+
+async fn dry_run(daemon: &Daemon, pdf: &[u8]) -> (u16, Value) {
+    let url = daemon.api.join("/v1/signings?dry_run=true").unwrap();
+    let call = http_client().post(url).bearer_auth(OLD_KEY).json(&ask(pdf)).send().await.unwrap();
+    (call.status().as_u16(), call.json().await.unwrap())
+}
+
+fn status(pid: u32, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// The daemon's readers that live.
+fn readers(daemon: &Daemon) -> Vec<u32> {
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| status(*pid, "PPid") == Some(daemon.process.id().into()))
+        // One that has ended has no memory; its daemon learns of it with the next file.
+        .filter(|pid| status(*pid, "VmRSS").is_some())
+        .filter(|pid| {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "countersign-pdf\n")
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s5_a_pdf_that_is_made_to_be_a_burden_burdens_nobody_else() {
+    let daemon = Daemon::start_with("").await;
+    let good = page("sign here: /sn1/", b"null".to_vec());
+    let well = |(status, body): (u16, Value)| {
+        assert_eq!((status, &body["documents"][0]["pages"]), (200, &json!(1)), "{body}");
+    };
+    well(dry_run(&daemon, &good).await);
+    let nest = [b"[".repeat(200_000), b"]".repeat(200_000)].concat();
+    for (what, burden) in [
+        (
+            "members that are one large array",
+            all_alike(2_000, &[b"[", &*b"0 ".repeat(100_000), b"]"].concat()),
+        ),
+        ("members before blanks, which take long", all_alike(12_000, &b" ".repeat(400_000))),
+        ("an array of empty ones", [b"[", &*b"[]".repeat(2_000_000), b"]"].concat()),
+        ("a nesting that is deep", nest),
+    ] {
+        let (status_code, body) = dry_run(&daemon, &page("no place to sign", burden)).await;
+        // What could be read was judged; what could not be is DocuSign's to judge.
+        let is_left = status_code == 200 && body["documents"][0]["pages"].is_null();
+        let is_judged = status_code == 422;
+        assert!(is_left || is_judged, "{what}: {status_code} {body}");
+        let most = status(daemon.process.id(), "VmHWM").unwrap();
+        assert!(most < BOUNDED_KIB, "{what}: the daemon had {most} KiB");
+        for reader in readers(&daemon) {
+            let most = status(reader, "VmHWM").unwrap_or(0);
+            assert!(most < BOUNDED_KIB, "{what}: a reader had {most} KiB");
+        }
+        well(dry_run(&daemon, &good).await);
+    }
+    let log = daemon.log();
+    assert!(log.contains("a PDF is left to DocuSign unread"), "some of them did end their reader: {log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_dies_is_replaced_and_none_is_left_behind() {
+    let mut daemon = Daemon::start_with("").await;
+    let pdf = page("sign here: /other/", b"null".to_vec());
+    for _ in 0..2 {
+        let (status, body) = dry_run(&daemon, &pdf).await;
+        assert_eq!((status, &body["errors"][0]["code"]), (422, &json!("anchor_not_found")), "{body}");
+        let [reader] = readers(&daemon)[..] else { panic!("one after the other, so one") };
+        let _ =
+            rustix::process::kill_process(Pid::from_raw(reader.try_into().unwrap()).unwrap(), Signal::KILL);
+        daemon.until("its end", async |daemon| readers(daemon).is_empty()).await;
+    }
+    dry_run(&daemon, &pdf).await;
+    let [reader] = readers(&daemon)[..] else { panic!("there is one again") };
+    daemon.signal(Signal::KILL);
+    daemon.process.wait().unwrap();
+    daemon.until("the end of what it started", async |_| status(reader, "PPid").is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_pdf_is_read_and_its_memory_given_back() {
+    let daemon = Daemon::start_with("").await;
+    let bulk = b"<< /Length 20000000 >>\nstream\n".iter().copied();
+    let bulk = bulk.chain(std::iter::repeat_n(b'x', 20_000_000)).chain(*b"\nendstream").collect();
+    let (code, body) = dry_run(&daemon, &page("sign here: /sn1/", bulk)).await;
+    assert_eq!((code, &body["documents"][0]["pages"]), (200, &json!(1)), "{body}");
+    for reader in readers(&daemon) {
+        let kept = status(reader, "RssAnon").unwrap_or(0);
+        assert!(kept < 32 * 1024, "it keeps {kept} KiB");
+    }
+}
