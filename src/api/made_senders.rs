@@ -19,7 +19,7 @@ use crate::{
         senders::shown,
     },
     auth::identity::{IdError, UserId},
-    config::check_name,
+    config::{Environment, check_name, connect_key},
     domain::{Private, SenderName, template_names::Ids},
     objects::{Invalids, entries::Entries, explain::Kind, invalid::token},
     pairing::{Change, MAX_ACCOUNT, NewSender, Wish, is_account},
@@ -91,7 +91,8 @@ pub(super) async fn make(
     if let Err(why) = check_name(&name) {
         more.wrong("/name", why);
     }
-    let given = judged(ChangeBody { user_id, account, hmac_keys, templates, brand }, &mut more);
+    let given = ChangeBody { user_id, account, hmac_keys, templates, brand };
+    let given = judged(given, api.environment, &mut more);
     faults.add_elsewhere(more);
     faults.into_result()?;
     if !caller.may_make_like(&like) {
@@ -124,7 +125,7 @@ pub(super) async fn change(
     let sender = own(&api, &caller, &name)?;
     let (body, mut faults) = readable(request, &api).await?;
     let mut more = Invalids::default();
-    let change = judged(body, &mut more);
+    let change = judged(body, api.environment, &mut more);
     faults.add_elsewhere(more);
     faults.into_result()?;
     if let Some(made) = api.pairings.made(&sender) {
@@ -157,7 +158,7 @@ fn own(api: &Api, caller: &Caller, name: &str) -> Result<SenderName, Problem> {
 }
 
 /// What is given, by the rules of each; what breaks them is noted.
-fn judged(body: ChangeBody, faults: &mut Invalids) -> Change {
+fn judged(body: ChangeBody, environment: Environment, faults: &mut Invalids) -> Change {
     if let Some(Wish::This(account)) = &body.account
         && !is_account(account)
     {
@@ -167,7 +168,7 @@ fn judged(body: ChangeBody, faults: &mut Invalids) -> Change {
     Change {
         user_id: body.user_id.and_then(|id| user(&id, faults)),
         account: body.account,
-        hmac_keys: body.hmac_keys.map(|keys| hmac_keys(keys, faults)),
+        hmac_keys: body.hmac_keys.map(|keys| hmac_keys(&keys, environment, faults)),
         templates: body.templates.map(|named| templates(named.0, faults)),
         brand: body.brand.map(|wish| brand(wish, faults)),
     }
@@ -186,17 +187,27 @@ fn user(id: &str, faults: &mut Invalids) -> Option<UserId> {
     read.ok()
 }
 
-/// The Connect keys of the sender's account. They are written, and never shown.
-fn hmac_keys(keys: Vec<String>, faults: &mut Invalids) -> Private<Vec<String>> {
+/// The Connect keys of the sender's account, without the quotes that came with copying. They are written, and never shown.
+fn hmac_keys(keys: &[String], environment: Environment, faults: &mut Invalids) -> Private<Vec<String>> {
     if keys.len() > MAX_KEYS {
         faults.wrong("/hmac_keys", format!("may hold at most {MAX_KEYS} keys"));
     }
+    let mut bare = Vec::new();
     for (at, key) in keys.iter().enumerate() {
+        let place = format!("/hmac_keys/{at}");
         if !(1..=MAX_KEY).contains(&key.len()) || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-            faults.wrong(format!("/hmac_keys/{at}"), format!("must have 1 to {MAX_KEY} visible characters"));
+            faults.wrong(place, format!("must have 1 to {MAX_KEY} visible characters"));
+            continue;
+        }
+        match connect_key(key, environment) {
+            Ok(key) => bare.push(key.to_owned()),
+            Err(why) => {
+                let fix = "give a key of Settings > Connect > Connect Keys at DocuSign";
+                faults.wrong(place, format!("cannot be a Connect key ({why}); {fix}"));
+            }
         }
     }
-    Private::new(keys)
+    Private::new(bare)
 }
 
 /// All templates that the sender alone calls so. A name must not look like an id, which would mean another template.
@@ -230,4 +241,38 @@ fn brand(wish: Wish, faults: &mut Invalids) -> Wish {
 
 fn guid(text: &str) -> Option<String> {
     Uuid::try_parse(text).ok().map(|id| id.hyphenated().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `config/local.toml` shows.
+    fn emulators_key() -> &'static str {
+        let local = include_str!("../../config/local.toml");
+        local.split("hmac_keys = [\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap()
+    }
+
+    #[test]
+    fn s4_a_connect_key_that_everybody_has_or_could_guess_is_refused_for_a_real_upstream() {
+        let emulators = emulators_key();
+        let quoted = format!("'{emulators}'");
+        let own = "a-Connect-key-of-this-account-alone";
+        for key in [emulators, quoted.as_str(), "k", "fifteen-letters", "''"] {
+            for environment in [Environment::Demo, Environment::Production] {
+                let mut faults = Invalids::default();
+                hmac_keys(&[own.to_owned(), key.to_owned()], environment, &mut faults);
+                let places: Vec<_> = faults.0.iter().map(|fault| fault.pointer.as_str()).collect();
+                assert_eq!(places, ["/hmac_keys/1"], "{key}");
+                assert!(!faults.0[0].detail.contains(emulators), "{faults:?}");
+            }
+        }
+        // The emulator signs with its own, and a test with what it likes.
+        let mut faults = Invalids::default();
+        let keys = hmac_keys(&[quoted.clone(), "k".to_owned()], Environment::Emulator, &mut faults);
+        assert_eq!(
+            (keys.reveal().as_slice(), faults),
+            (&[emulators.to_owned(), "k".to_owned()][..], Invalids::default())
+        );
+    }
 }

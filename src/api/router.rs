@@ -24,6 +24,7 @@ use crate::{
     },
     auth::{Auth, consent_state::ConsentStates},
     clock::SharedClock,
+    config::Environment,
     domain::{Mode, SenderName, TemplateNames},
     esign,
     events::{Endpoints, Log, Streams},
@@ -57,6 +58,8 @@ pub struct Api {
     pub public_origin: Option<String>,
     /// Whether signatures bind.
     pub mode: Mode,
+    /// Which DocuSign the upstream is.
+    pub environment: Environment,
     /// Which accounts customers have connected.
     pub pairings: Pairings,
     /// What templates are called.

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::{self, Api},
     app::Parts,
-    config::Config,
+    config::{Config, Environment},
     domain::TemplateNames,
     events::{Log, Streams},
 };
@@ -29,6 +29,8 @@ pub(super) struct Settings {
     creates_at_once: usize,
     /// Whether a proxy's `Forwarded` headers are let in.
     allow_forwarded: bool,
+    /// Which DocuSign the upstream is.
+    environment: Environment,
 }
 
 impl Settings {
@@ -41,6 +43,7 @@ impl Settings {
             hourly_calls: config.budget.hourly_limit.into(),
             creates_at_once: config.api.creates_at_once as usize,
             allow_forwarded: config.api.allow_forwarded,
+            environment: config.upstream.environment(),
         }
     }
 }
@@ -65,6 +68,7 @@ pub(super) fn router(
         tickets: parts.secrets.tickets.clone(),
         public_origin: parts.signings.settings().public_origin.clone(),
         mode: parts.signings.settings().mode,
+        environment: settings.environment,
         pairings: parts.pairings.clone(),
         templates,
         allow_forwarded: settings.allow_forwarded,

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 
 use crate::{
     app::{Dependencies, Parts},
-    config::{self, Config, ConfigError, Webhook},
+    config::{self, Config, ConfigError, ConnectKeyError, Environment, Webhook},
     connect::{self, Inbox, OwnKeys},
     domain::{CallerName, EventKind, Private, SenderName},
     events::{self, Dispatcher, Endpoints, FromSettings, Limits, Targets, Webhooks, endpoints::secret_bytes},
@@ -130,12 +130,15 @@ fn keys_of_senders(config: &Config) -> HashMap<SenderName, connect::Keys> {
 }
 
 /// The keys of all senders that have some, with those that callers make.
-pub(super) fn own_keys(pairings: &Pairings) -> OwnKeys {
+pub(super) fn own_keys(pairings: &Pairings, environment: Environment) -> OwnKeys {
     let pairings = pairings.clone();
     OwnKeys::new(Box::new(move |sender| {
         let mut keys = connect::Keys::default();
         if let Some(made) = pairings.made(sender) {
-            keys.add_of(sender, made.hmac_keys().iter().map(String::as_str));
+            // One of a store that was an emulator's before.
+            let is_own =
+                |key: &&str| config::connect_key(key, environment) != Err(ConnectKeyError::Published);
+            keys.add_of(sender, made.hmac_keys().iter().map(String::as_str).filter(is_own));
         }
         keys
     }))

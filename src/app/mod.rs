@@ -213,7 +213,7 @@ impl App {
         witness::watch(&auth, audit);
         let pairings = pairing::pairings(&config, &auth, &esign, &given, &secrets.pairings)?;
         pairings.sync().await.context("who is connected cannot be read")?;
-        let own_keys = events::own_keys(&pairings);
+        let own_keys = events::own_keys(&pairings, config.upstream.environment());
         let signings = Signings::new(signing::Dependencies {
             store: Arc::clone(store),
             esign: Arc::clone(&esign),

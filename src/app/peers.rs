@@ -241,7 +241,10 @@ url = "https://www.example.com/hooks"
         let ours = settings(&format!("{HOOK}{SEAL}"));
         let differing = |more: &str| ours.differing(&settings(more));
         assert_eq!(differing(&format!("{HOOK}{SEAL}")), Vec::<String>::new());
-        assert_eq!(differing(&format!("{HOOK}{SEAL}[connect]\nhmac_keys = [\"a\"]\n")), ["connect"]);
+        assert_eq!(
+            differing(&format!("{HOOK}{SEAL}[connect]\nhmac_keys = [\"a key of Connect\"]\n")),
+            ["connect"]
+        );
         assert_eq!(differing(&format!("{HOOK}{SEAL}retention = \"30d\"\n")), ["store.retention"]);
         assert_eq!(differing(&format!("{HOOK}{SEAL}[budget]\nhourly_limit = 9\n")), ["budget"]);
         let issuer = "[oidc.k8s]\nissuer = \"https://k8s.example\"\naudience = \"cs\"\njwks_url = \"https://k8s.example/jwks\"\n";
@@ -270,7 +273,9 @@ url = "https://www.example.com/hooks"
         let (old, new) =
             ("QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY=", "RUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY=");
         let with = |hook: &str, keys: &[&str]| {
-            settings(&format!("{hook}[connect]\nhmac_keys = [\"a\"]\n[store]\nseal_keys = {keys:?}\n"))
+            settings(&format!(
+                "{hook}[connect]\nhmac_keys = [\"a key of Connect\"]\n[store]\nseal_keys = {keys:?}\n"
+            ))
         };
         let steps: [&[&str]; 4] = [&[old], &[old, new], &[new, old], &[new]];
         let other = HOOK.replace("MfKQ", "NfKQ");
@@ -298,7 +303,9 @@ url = "https://www.example.com/hooks"
     #[test]
     fn a_reload_changes_what_it_takes_up_and_nothing_else() {
         let before = settings(&format!("{HOOK}{SEAL}"));
-        let text = format!("{HOOK}{SEAL}[connect]\nhmac_keys = [\"a\"]\n[budget]\nhourly_limit = 9\n");
+        let text = format!(
+            "{HOOK}{SEAL}[connect]\nhmac_keys = [\"a key of Connect\"]\n[budget]\nhourly_limit = 9\n"
+        );
         let after = settings(&text);
         let reloaded = before.replaced_by(after.clone());
         assert_eq!(reloaded.0["connect"], after.0["connect"]);

@@ -1,20 +1,21 @@
 //! `[connect]`: what the upstream pushes to us.
 
-use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf};
 
-use aws_lc_rs::digest;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 use super::{
-    CertificateName, ConfigError, SubjectRule,
+    CertificateName, ConfigError, Environment, SubjectRule,
     callers::Subjects,
+    published,
     secret::{Credentials, Entry},
     values,
 };
 
-/// SHA-256 of the key of `countersign emulate`, which `config/local.toml` has: with it anybody can write events.
-const EMULATED_KEY_DIGEST: &str = "95aea4e38351a637404b7836111567063b454112924be780967793ceb59f59b5";
+/// The fewest characters of a Connect key for a real upstream. Those that DocuSign makes have 44; what is short can be
+/// found out from one delivery and its digest.
+const MIN_KEY: usize = 16;
 
 /// The section, checked.
 #[derive(Debug, Clone)]
@@ -70,22 +71,49 @@ impl Raw {
     }
 }
 
-/// Refuses the key that everybody has, where the events that it proves count (rule S4).
-pub(super) fn check_own(setting: &str, keys: &[SecretString]) -> Result<(), ConfigError> {
-    let is_emulated = |key: &SecretString| {
-        let digest = digest::digest(&digest::SHA256, key.expose_secret().as_bytes());
-        let mut hex = String::new();
-        for byte in digest.as_ref() {
-            // Writing into a string cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-        }
-        hex == EMULATED_KEY_DIGEST
-    };
-    let Some(at) = keys.iter().position(is_emulated) else { return Ok(()) };
-    let fix = "write a key of Settings > Connect > Connect Keys at DocuSign";
-    Err(ConfigError::new(
-        format!("{setting}.{at}"),
-        "this is the key of the emulator, which everybody has",
-        fix,
-    ))
+/// Why a text can be no Connect key. It is not repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectKeyError {
+    /// Nothing is left of it without quotes and blanks.
+    #[error("empty")]
+    Empty,
+    /// An example shows it, and the events that it proves count (rule S4).
+    #[error("this is the key of the emulator, which everybody has")]
+    Published,
+    /// Too few characters, and the events that it proves count.
+    #[error("shorter than {} characters", MIN_KEY)]
+    Short,
+}
+
+/// A Connect key without the quotes and blanks around it, which came with copying. Empty: it is none.
+pub fn bare_connect_key(text: &str) -> &str {
+    text.trim().trim_matches(['"', '\'']).trim()
+}
+
+/// The bare key, if deliveries may be proven with it. The events of the emulator count for nothing, so any key will do
+/// for it.
+pub fn connect_key(text: &str, environment: Environment) -> Result<&str, ConnectKeyError> {
+    let key = bare_connect_key(text);
+    let is_real = environment != Environment::Emulator;
+    match key {
+        "" => Err(ConnectKeyError::Empty),
+        key if is_real && published::is_connect_key(key) => Err(ConnectKeyError::Published),
+        key if is_real && key.chars().count() < MIN_KEY => Err(ConnectKeyError::Short),
+        key => Ok(key),
+    }
+}
+
+/// Refuses what is no key for this upstream.
+pub(super) fn check_keys(
+    setting: &str,
+    keys: &[SecretString],
+    environment: Environment,
+) -> Result<(), ConfigError> {
+    for (at, key) in keys.iter().enumerate() {
+        connect_key(key.expose_secret(), environment).map_err(|why| {
+            let fix = "write a key of Settings > Connect > Connect Keys at DocuSign";
+            ConfigError::new(format!("{setting}.{at}"), why.to_string(), fix)
+        })?;
+    }
+    Ok(())
 }

@@ -23,6 +23,7 @@ mod oidc;
 mod ops;
 mod otel;
 mod public;
+mod published;
 mod secret;
 mod sections;
 mod senders;
@@ -54,7 +55,7 @@ pub use self::{
     audit::Audit,
     budget::Budget,
     callers::{Caller, CertificateName, Enforcement, KeyHash, Passthrough},
-    connect::Connect,
+    connect::{Connect, ConnectKeyError, bare_connect_key, connect_key},
     documents::Documents,
     error::ConfigError,
     layers::{DEFAULTS, Variables},
@@ -269,11 +270,10 @@ impl Config {
             let fix = format!("add a table [oidc.{issuer}]");
             return Err(ConfigError::new("connect.oidc", format!("there is no issuer {issuer}"), fix));
         }
-        if !self.upstream.is_emulator() {
-            connect::check_own("connect.hmac_keys", &self.connect.hmac_keys)?;
-            for (name, sender) in &self.senders {
-                connect::check_own(&format!("senders.{name}.hmac_keys"), &sender.hmac_keys)?;
-            }
+        let environment = self.upstream.environment();
+        connect::check_keys("connect.hmac_keys", &self.connect.hmac_keys, environment)?;
+        for (name, sender) in &self.senders {
+            connect::check_keys(&format!("senders.{name}.hmac_keys"), &sender.hmac_keys, environment)?;
         }
         self.check_listeners()
     }

@@ -13,7 +13,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::HeaderMap;
 
-use crate::domain::SenderName;
+use crate::{config::bare_connect_key, domain::SenderName};
 
 /// What the headers begin with; a number from 1 to [`MAX_DIGESTS`] follows.
 const HEADER: &str = "x-docusign-signature-";
@@ -49,8 +49,7 @@ impl Keys {
     }
 
     fn add<'a>(&mut self, secrets: impl IntoIterator<Item = &'a str>, of: Option<&SenderName>) {
-        let bare = secrets.into_iter().map(|secret| secret.trim().trim_matches(['"', '\'']).trim());
-        let keys = bare.filter(|secret| !secret.is_empty());
+        let keys = secrets.into_iter().map(bare_connect_key).filter(|secret| !secret.is_empty());
         self.0.extend(keys.map(|secret| {
             let hmac = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
             Key { hmac, of: of.cloned() }

@@ -149,7 +149,9 @@ fn sender_change() -> Value {
 fn hmac_keys() -> Value {
     maybe(json!({ "type": "array", "maxItems": MAX_KEYS, "writeOnly": true,
         "items": { "type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[!-~]+$" },
-        "description": "Connect keys of the sender's account, believed of its envelopes alone; [] removes them" }))
+        "description": "Connect keys of the sender's account, believed of its envelopes alone; [] removes them. Quotes around \
+                        one are taken off; unless the upstream is the emulator, one has at least 16 characters and is not \
+                        the emulator's" }))
 }
 
 fn templates() -> Value {

@@ -42,7 +42,7 @@ fn the_file_goes_over_the_defaults_and_the_environment_over_both() {
         ("COUNTERSIGN__SENDERS__SALES_EU__INTEGRATION_KEY", "5e0b1c8d-9a47-4c7e-8d21-6f3a2b900002"),
         ("COUNTERSIGN__SENDERS__SALES_EU__USER_ID", "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210003"),
         ("COUNTERSIGN__SENDERS__SALES_EU__KEYS", r#"["one.pem", {file = "two.pem"}]"#),
-        ("COUNTERSIGN__CONNECT__HMAC_KEYS", "007"),
+        ("COUNTERSIGN__CONNECT__HMAC_KEYS", "0070070070070070"),
         ("COUNTERSIGN__STOP__GRACE", "0"),
         ("COUNTERSIGN__SIGNER__ISOLATE", "true"),
         ("COUNTERSIGN__STORE__SYNCHRONOUS", "off"),
@@ -56,7 +56,7 @@ fn the_file_goes_over_the_defaults_and_the_environment_over_both() {
     let sales = &config.senders["sales_eu"];
     assert_eq!(sales.scopes, ["signature", "impersonation"]);
     assert!(matches!(&sales.keys[1], KeySource::File(path) if path == Path::new("two.pem")));
-    assert_eq!(config.connect.hmac_keys[0].expose_secret(), "007");
+    assert_eq!(config.connect.hmac_keys[0].expose_secret(), "0070070070070070");
     assert_eq!(config.stop.grace, Duration::ZERO);
     assert!(config.signer.isolate);
     assert_eq!(config.store.synchronous, Synchronous::Off);
@@ -69,8 +69,10 @@ fn a_comma_makes_no_list_and_no_secret_without_brackets() {
         let config = load(&with(""), &[(name, value)]).unwrap();
         config.connect.hmac_keys.iter().map(|key| key.expose_secret().to_owned()).collect()
     };
-    assert_eq!(keys("[\"one\", \"two\"]"), ["one", "two"]);
-    assert_eq!(keys("[\"one,two\"]"), ["one,two"]);
+    let (one, two) = ("the-first-of-them", "the-second-of-them");
+    let both = format!("{one},{two}");
+    assert_eq!(keys(&format!("[\"{one}\", \"{two}\"]")), [one, two]);
+    assert_eq!(keys(&format!("[\"{both}\"]")), [both]);
     let why = "a comma without brackets; write [\"a\", \"b\"], or [\"a,b\"] if it belongs to the value";
     for bare in ["one,two", "one, two", "\"one,two\""] {
         let line = load(&with(""), &[(name, bare)]).unwrap_err().to_string();
@@ -194,7 +196,7 @@ fn the_example_files_load() {
     Config::load(Some(&root.join("local.toml")), &Variables::default()).unwrap();
     let scratch = Scratch::new("examples");
     scratch.file("seal_key", SEAL_KEY);
-    scratch.file("connect_hmac_key", "an example");
+    scratch.file("connect_hmac_key", "a key of an example");
     let directory = scratch.0.display().to_string();
     let variables = variables(&[("CREDENTIALS_DIRECTORY", &directory)]);
     let config = Config::load(Some(&root.join("production.example.toml")), &variables).unwrap();
@@ -246,6 +248,9 @@ fn the_commented_settings_of_the_default_file_exist() {
                 format!("{key} = \"3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e001\"")
             }
             Some(("key_hash", _)) => format!("key_hash = \"sha256:{}\"", "0".repeat(64)),
+            Some(("hmac_keys", list)) if list.starts_with("[\"…") => {
+                format!("hmac_keys = [\"{SEAL_KEY}\"]")
+            }
             Some(("secrets", _)) => format!("secrets = [\"whsec_{SEAL_KEY}\"]"),
             Some(("seal_key", _)) => format!("seal_key = \"{SEAL_KEY}\""),
             _ => line.to_owned(),

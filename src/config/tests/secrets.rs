@@ -3,7 +3,7 @@
 use secrecy::ExposeSecret;
 
 use crate::config::{
-    testing::{SEAL_KEY, SENDER, Scratch, load, refused, variables, with},
+    testing::{SEAL_KEY, SENDER, Scratch, emulator, load, refused, variables, with},
     *,
 };
 
@@ -11,16 +11,16 @@ use crate::config::{
 fn secrets_come_by_value_by_file_or_from_systemd() {
     let scratch = Scratch::new("secrets");
     scratch.file("seal", &format!("{SEAL_KEY}\n"));
-    let hmac = scratch.file("hmac", "from a file\n");
+    let hmac = scratch.file("hmac", "a key from a file\n");
     let text = format!(
         "{SENDER}[store]\nseal_key_credential = \"seal\"\nurl_file = \"{url}\"\n\
-         [connect]\nhmac_keys = [\"inline\", {{file = \"{hmac}\"}}, {{credential = \"hmac\"}}]",
+         [connect]\nhmac_keys = [\"an inline Connect key\", {{file = \"{hmac}\"}}, {{credential = \"hmac\"}}]",
         url = scratch.file("url", "postgres://user:pass@db.example.com/countersign\n"),
     );
     let directory = scratch.0.display().to_string();
     let config = load(&text, &[("CREDENTIALS_DIRECTORY", &directory)]).unwrap();
     let keys: Vec<&str> = config.connect.hmac_keys.iter().map(ExposeSecret::expose_secret).collect();
-    assert_eq!(keys, ["inline", "from a file", "from a file"]);
+    assert_eq!(keys, ["an inline Connect key", "a key from a file", "a key from a file"]);
     assert!(matches!(&config.store.url, StoreUrl::Postgres(_)));
     assert_eq!(config.store.seal_keys[0].key.expose_secret(), b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef");
     assert_eq!(config.store.seal_keys[0].id.len(), 8);
@@ -96,7 +96,7 @@ fn no_secret_is_in_the_debug_output() {
     let scratch = Scratch::new("debug");
     let url = scratch.file("url", "postgres://user:planted-url@db/x");
     let text = format!(
-        "{SENDER}[store]\nurl_file = \"{url}\"\nseal_keys = [\"{SEAL_KEY}\"]\n[connect]\nhmac_keys = \"planted-hmac\"\n\
+        "{SENDER}[store]\nurl_file = \"{url}\"\nseal_keys = [\"{SEAL_KEY}\"]\n[connect]\nhmac_keys = \"planted-hmac-key\"\n\
          [webhooks.w]\nurl = \"https://h.example\"\nsecrets = \"whsec_{SEAL_KEY}\"\n[ops]\n\
          operator_password_hash = \"$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ$RdescudvJCsgt3ub+b4dWRWJTmaaJObG\""
     );
@@ -137,13 +137,37 @@ fn s4_the_emulators_connect_key_is_refused_for_a_real_upstream() {
     let local = include_str!("../../../config/local.toml");
     let list = local.lines().find(|line| line.starts_with("hmac_keys = ")).unwrap();
     assert!(Config::from_toml(local).unwrap().has_hmac_keys());
+    // What comes with copying is taken off before deliveries are held against it.
+    let quoted = list.replace("[\"", "[\"'").replace("\"]", "'\"]");
+    for list in [list, quoted.as_str()] {
+        for (text, setting) in with_connect_keys(list) {
+            let line = refused(&text);
+            assert!(
+                line.starts_with(&format!("{setting} (in site.toml): this is the key of the emulator")),
+                "{line}"
+            );
+        }
+    }
+}
+
+/// Settings with this list for everybody and for a sender, and what its first entry is called.
+fn with_connect_keys(list: &str) -> [(String, &'static str); 2] {
     let of_all = with(&format!("[connect]\n{list}"));
     let of_one = format!("{SENDER}{list}\n[store]\nseal_key = \"{SEAL_KEY}\"");
-    for (text, setting) in [(of_all, "connect.hmac_keys.0"), (of_one, "senders.system.hmac_keys.0")] {
-        let line = refused(&text);
-        assert!(
-            line.starts_with(&format!("{setting} (in site.toml): this is the key of the emulator")),
-            "{line}"
-        );
+    [(of_all, "connect.hmac_keys.0"), (of_one, "senders.system.hmac_keys.0")]
+}
+
+#[test]
+fn a_connect_key_that_could_be_guessed_is_refused_for_a_real_upstream() {
+    for (key, why) in [("fifteen-letters", "shorter than 16 characters"), ("''", "empty")] {
+        for (text, setting) in with_connect_keys(&format!("hmac_keys = [\"{key}\"]")) {
+            let line = refused(&text);
+            assert!(line.starts_with(&format!("{setting} (in site.toml): {why}; ")), "{line}");
+        }
     }
+    for (text, _) in with_connect_keys("hmac_keys = [\"sixteen--letters\"]") {
+        load(&text, &[]).unwrap();
+    }
+    let of_emulator = emulator("http://127.0.0.1:8443", "[connect]\nhmac_keys = [\"k\"]");
+    load(&of_emulator, &[]).unwrap();
 }
