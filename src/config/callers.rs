@@ -6,7 +6,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{
-    ConfigError, Oidc, Sender, SubjectRule, values,
+    ConfigError, Environment, Oidc, Sender, SubjectRule, published, values,
     values::{Origin, Rate, Setting},
 };
 
@@ -166,15 +166,24 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    pub(super) fn check(self, name: &str) -> Result<Caller, ConfigError> {
+    pub(super) fn check(self, name: &str, environment: Environment) -> Result<Caller, ConfigError> {
         let setting = format!("callers.{name}.key_hash");
         let key_hashes = match (self.key_hash, self.key_hashes) {
             (Some(_), Some(_)) => {
                 let cause = format!("given twice, also as callers.{name}.key_hashes");
                 return Err(ConfigError::new(setting, cause, "keep one of the two"));
             }
-            (Some(hash), None) => vec![hash],
-            (None, hashes) => hashes.unwrap_or_default(),
+            (Some(hash), None) => {
+                check_own(&setting, &hash, environment)?;
+                vec![hash]
+            }
+            (None, hashes) => {
+                let hashes = hashes.unwrap_or_default();
+                for (at, hash) in hashes.iter().enumerate() {
+                    check_own(&format!("callers.{name}.key_hashes.{at}"), hash, environment)?;
+                }
+                hashes
+            }
         };
         let stands_in = !self.unix_uids.is_empty() || !self.certificates.is_empty() || !self.oidc.is_empty();
         if key_hashes.is_empty() && !stands_in {
@@ -253,6 +262,16 @@ impl Caller {
         }
         Ok(())
     }
+}
+
+/// Refuses the key that everybody has, where what is called for counts (rule S4).
+fn check_own(setting: &str, hash: &KeyHash, environment: Environment) -> Result<(), ConfigError> {
+    if environment == Environment::Emulator || !published::is_api_key(hash.as_bytes()) {
+        return Ok(());
+    }
+    let cause = "this is the key of an example, which everybody has";
+    let fix = "make one with `countersign caller add NAME`";
+    Err(ConfigError::new(setting, cause, fix))
 }
 
 pub(super) fn check_known(setting: &str, kind: &str, name: &str, known: &[&str]) -> Result<(), ConfigError> {

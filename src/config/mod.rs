@@ -213,14 +213,14 @@ impl Config {
         raw.budget.check()?;
         raw.otel.check()?;
         let environment = upstream.environment();
-        let store = raw.store.check(credentials)?;
+        let store = raw.store.check(credentials, environment)?;
         let callers: Vec<String> = raw.callers.keys().cloned().collect();
         let config = Self {
             senders: each(raw.senders, |sender, name| sender.check(name, credentials))?,
             api: raw.api.check(credentials)?,
             public: raw.public.check(environment, credentials)?,
             ops: raw.ops.check(credentials)?,
-            callers: each(raw.callers, callers::Raw::check)?,
+            callers: each(raw.callers, |caller, name| caller.check(name, environment))?,
             oidc: each(raw.oidc, |issuer, name| issuer.check(name, credentials))?,
             templates: raw.templates,
             written: Written::default(),

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret as _, SecretBox, SecretString};
 use serde::Deserialize;
 
 use super::{
-    ConfigError,
+    ConfigError, Environment, published,
     secret::{Credentials, Entry, Forms},
     values,
 };
@@ -57,13 +57,18 @@ pub struct SealKey {
 }
 
 impl SealKey {
-    fn parse(setting: &str, text: &SecretString) -> Result<Self, ConfigError> {
+    fn parse(setting: &str, text: &SecretString, environment: Environment) -> Result<Self, ConfigError> {
         let wrong = || {
             let fix = "make one with: openssl rand -base64 32";
             ConfigError::new(setting, "not base64 of 32 bytes", fix)
         };
         let bytes = zeroize::Zeroizing::new(BASE64.decode(text.expose_secret()).map_err(|_| wrong())?);
         let key: [u8; 32] = bytes.as_slice().try_into().map_err(|_| wrong())?;
+        // Also a former one: what was sealed or signed with it is taken from anybody (rule S4).
+        if environment != Environment::Emulator && published::is_seal_key(&key) {
+            let fix = "make one with: openssl rand -base64 32; and start with a new store, as anybody could read this one";
+            return Err(ConfigError::new(setting, "this is the key of an example, which everybody has", fix));
+        }
         let digest = digest::digest(&digest::SHA256, &key);
         let id = digest.as_ref().first_chunk().copied().unwrap_or_default();
         let id = format!("{:08x}", u32::from_be_bytes(id));
@@ -108,7 +113,11 @@ const MOST_SEAL_KEYS: usize = 8;
 const DEFAULT_URL: &str = "sqlite://countersign.db";
 
 impl Raw {
-    pub(super) fn check(self, credentials: &Credentials) -> Result<Store, ConfigError> {
+    pub(super) fn check(
+        self,
+        credentials: &Credentials,
+        environment: Environment,
+    ) -> Result<Store, ConfigError> {
         let elsewhere = self.url_file.is_some() || self.url_credential.is_some();
         // The default is no second form: whoever gives a file need not unset it.
         let value = self.url.filter(|url| !(elsewhere && url == DEFAULT_URL));
@@ -124,7 +133,7 @@ impl Raw {
                            keep it: without it sealed data is lost";
                 return Err(ConfigError::new(setting, "missing", fix));
             }
-            (Some(key), []) => vec![SealKey::parse(setting, &key)?],
+            (Some(key), []) => vec![SealKey::parse(setting, &key, environment)?],
             (None, entries) if entries.len() > MOST_SEAL_KEYS => {
                 let cause = format!("{} keys; {MOST_SEAL_KEYS} are the most", entries.len());
                 let fix = "leave out the oldest of which the log has said that it may be taken out";
@@ -135,7 +144,7 @@ impl Raw {
                 .enumerate()
                 .map(|(index, entry)| {
                     let setting = format!("store.seal_keys.{index}");
-                    SealKey::parse(&setting, &credentials.reveal(&setting, entry)?)
+                    SealKey::parse(&setting, &credentials.reveal(&setting, entry)?, environment)
                 })
                 .collect::<Result<_, _>>()?,
             (Some(_), _) => {

@@ -13,6 +13,8 @@ use crate::{
 /// The user in `config/production.example.toml`.
 const EXAMPLE_USER: &str = "55555555-6666-4777-8888-999999999999";
 
+const SEAL_KEY: &str = "OjuYkzzbqKkGyKTs1ZNpUfXwLRp9XRTZ9X6m8Y8aZf0=";
+
 fn write(directory: &Path, name: &str, text: &str) {
     use std::os::unix::fs::PermissionsExt as _;
     let path = directory.join(name);
@@ -33,7 +35,7 @@ fn what_is_wrong_with_the_settings_is_found_without_a_network() {
              integration_key = \"5e0b1c8d-9a47-4c7e-8d21-6f3a2b900001\"\nkeys = [\"{key}\"]\n{more}\n\
              [callers.website]\nkey_hash = \"sha256:{}\"\nreturn_origins = [\"https://www.example.com\"]\n\
              [ops]\nlisten = \"127.0.0.1:0\"\n\
-             [store]\nseal_key = \"vrRZ8Ki8ZxZufoEFdCuzHpZPr9X3yjwvDKzN/j0jK30=\"\n",
+             [store]\nseal_key = \"{SEAL_KEY}\"\n",
             "1".repeat(64)
         )
     };
@@ -43,6 +45,14 @@ fn what_is_wrong_with_the_settings_is_found_without_a_network() {
         (settings("production", NOBODY, "whole.pem", ""), 1, "key_is_example", "countersign keygen"),
         (settings("demo", NOBODY, "cut.pem", ""), 1, "key_truncated", "-----BEGIN"),
         (settings("demo", EXAMPLE_USER, "whole.pem", ""), 1, "id_placeholder", "Apps and Keys"),
+        // The seal key of config/local.toml.
+        (
+            settings("demo", NOBODY, "whole.pem", "")
+                .replace(SEAL_KEY, "vrRZ8Ki8ZxZufoEFdCuzHpZPr9X3yjwvDKzN/j0jK30="),
+            64,
+            "settings_invalid",
+            "store.seal_key",
+        ),
         (settings("demo", "system@example.com", "whole.pem", ""), 64, "email_as_id", "user_id"),
         (settings("demo", "10000001", "whole.pem", ""), 64, "account_number_as_id", "Apps and Keys"),
         (settings("demo", NOBODY, "whole.pem", http), 64, "public_url_not_https", "use https"),
@@ -85,7 +95,7 @@ fn a_settings_file_with_secrets_that_others_can_read_is_pointed_at() {
     let text = "[senders.system]\nintegration_key = \"5e0b1c8d-9a47-4c7e-8d21-6f3a2b900001\"\n\
                 user_id = \"b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210001\"\nkeys = [\"key.pem\"]\n\
                 [upstream]\nenvironment = \"demo\"\n[ops]\nlisten = \"127.0.0.1:0\"\n\
-                [store]\nseal_key = \"vrRZ8Ki8ZxZufoEFdCuzHpZPr9X3yjwvDKzN/j0jK30=\"\n";
+                [store]\nseal_key = \"OjuYkzzbqKkGyKTs1ZNpUfXwLRp9XRTZ9X6m8Y8aZf0=\"\n";
     write(&directory.0, "countersign.toml", text);
     let secrets = |mode: u32| {
         std::fs::set_permissions(&settings, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -112,7 +122,7 @@ fn addresses_of_the_example_that_nobody_has_replaced_are_pointed_at() {
     let caller = "COUNTERSIGN__CALLERS__WEBSITE__KEY_HASH";
     write(&directory.0, "countersign.toml", example);
     for secret in ["private_key", "seal_key", "connect_hmac_key"] {
-        write(&directory.0, secret, "vrRZ8Ki8ZxZufoEFdCuzHpZPr9X3yjwvDKzN/j0jK30=");
+        write(&directory.0, secret, SEAL_KEY);
     }
     let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
         .args(["doctor", "--json", "--offline", "--config", "countersign.toml"])

@@ -126,7 +126,7 @@ fn the_settings_that_are_shown_can_be_used() {
     let values = [
         ("integration_key", guid),
         ("user_id", "66666666-7777-4888-8999-000000000000"),
-        ("key_hash", "sha256:06ba7d71481917b2cb060a942dd9594a58c9bb545b018799b258c9681ecfa16e"),
+        ("key_hash", "sha256:3f79bb7b435b05321651daefd374cdc681dc06faa65e374e38337b88ca046dea"),
         ("nda", guid),
         ("seal_key", SEAL_KEY),
     ];

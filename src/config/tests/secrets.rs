@@ -171,3 +171,31 @@ fn a_connect_key_that_could_be_guessed_is_refused_for_a_real_upstream() {
     let of_emulator = emulator("http://127.0.0.1:8443", "[connect]\nhmac_keys = [\"k\"]");
     load(&of_emulator, &[]).unwrap();
 }
+
+#[test]
+fn s4_the_api_key_and_the_seal_key_of_the_examples_are_refused_for_a_real_upstream() {
+    let local = include_str!("../../../config/local.toml");
+    let line = |start: &str| local.lines().find(|line| line.starts_with(start)).unwrap();
+    let (hash, seal) = (line("key_hash = "), line("seal_key = "));
+    let of = |line: &'static str| line.split_once(" = ").unwrap().1;
+    let table = [
+        (with(&format!("[callers.website]\n{hash}")), "callers.website.key_hash"),
+        (
+            with(&format!("[callers.website]\nkey_hashes = [\"sha256:{}\", {}]", "1".repeat(64), of(hash))),
+            "callers.website.key_hashes.1",
+        ),
+        (format!("{SENDER}[store]\n{seal}"), "store.seal_key"),
+        // A former one proves what browsers bring back, too.
+        (format!("{SENDER}[store]\nseal_keys = [\"{SEAL_KEY}\", {}]", of(seal)), "store.seal_keys.1"),
+    ];
+    for (text, setting) in table {
+        for environment in ["demo", "production"] {
+            let said = refused(&format!("{text}\n[upstream]\nenvironment = \"{environment}\""));
+            let start =
+                format!("{setting} (in site.toml): this is the key of an example, which everybody has; ");
+            assert!(said.starts_with(&start), "{said}");
+        }
+        let of_emulator = "[upstream]\nenvironment = \"emulator\"\noauth_url = \"http://127.0.0.1:8443\"";
+        load(&format!("{text}\n{of_emulator}"), &[]).unwrap();
+    }
+}
