@@ -102,9 +102,24 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// The body, within the limits: JSON, or nothing.
+/// The body of a call that takes documents, within the limits: JSON, or nothing.
 pub(super) async fn whole_body(request: Request, api: &Api) -> Result<Bytes, Problem> {
-    let limit = Limit { bytes: api.body_limit, what: "api.body_limit" };
+    body_within(request, api, own_limit(api)).await
+}
+
+/// As [`whole_body`], of a call that takes none. What is read of it may be a hundred times as large as the body if
+/// somebody wants it to be, and is read at once, among other callers' work: so it is one of those that need not be counted.
+pub(super) async fn small_body(request: Request, api: &Api) -> Result<Bytes, Problem> {
+    let (own, small) =
+        (own_limit(api), Limit { bytes: SMALL, what: "enough for any call without documents" });
+    body_within(request, api, if own.bytes < small.bytes { own } else { small }).await
+}
+
+fn own_limit(api: &Api) -> Limit {
+    Limit { bytes: api.body_limit, what: "api.body_limit" }
+}
+
+async fn body_within(request: Request, api: &Api, limit: Limit) -> Result<Bytes, Problem> {
     let (head, body) = request.into_parts();
     let mut reader = Reader::new(body, limit, PATIENCE, &api.clock)?;
     // One that says how long it is is refused unread; of another the first byte shows that it is there.
@@ -120,7 +135,7 @@ pub(super) async fn whole_body(request: Request, api: &Api) -> Result<Bytes, Pro
         length += piece.len();
         pieces.push(piece);
     }
-    let room = api.room.take(reader.announced.unwrap_or(api.body_limit), &api.clock).await?;
+    let room = api.room.take(reader.announced.unwrap_or(limit.bytes), &api.clock).await?;
     let mut bytes = Vec::with_capacity(reader.announced.unwrap_or(length));
     for piece in pieces {
         bytes.extend_from_slice(&piece);

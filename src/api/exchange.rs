@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request::Par
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
-    api::{Problem, bodies::whole_body, router::Api},
+    api::{Problem, bodies::small_body, router::Api},
     events::log::MAX_PAGE,
     objects::{
         Invalids,
@@ -51,18 +51,18 @@ pub(super) trait Shape: DeserializeOwned {
 
 /// A body of JSON in one form.
 pub(super) async fn typed<T: Shape>(request: Request, api: &Api) -> Result<T, Problem> {
-    read(&whole_body(request, api).await?)
+    read(&small_body(request, api).await?)
 }
 
 /// As [`typed`], of a body that may be left out: none is the same as `{}`.
 pub(super) async fn optional<T: Shape + Default>(request: Request, api: &Api) -> Result<T, Problem> {
-    let body = whole_body(request, api).await?;
+    let body = small_body(request, api).await?;
     if body.is_empty() { Ok(T::default()) } else { read(&body) }
 }
 
 /// As [`typed`], as far as it can be read, for who has more to say of it: with blanks in the places that are wrong.
 pub(super) async fn readable<T: Shape>(request: Request, api: &Api) -> Result<(T, Invalids), Problem> {
-    read_with_blanks(&whole_body(request, api).await?)
+    read_with_blanks(&small_body(request, api).await?)
 }
 
 fn read<T: Shape>(body: &[u8]) -> Result<T, Problem> {

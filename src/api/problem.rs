@@ -73,7 +73,7 @@ codes! {
     outcome_unknown 502 false "Nobody knows whether DocuSign did it",
         "Do not repeat the call: list the envelopes changed since it was sent, and repeat only if yours is not among them. POST /v1/signings does this check by itself, and ends with this code only if its sender could not look for days.";
     payload_too_large 413 false "The request is too large",
-        "Send a smaller document, or raise api.body_limit (for passed calls api.passthrough_limit) in the settings.";
+        "Send a smaller document, or raise api.body_limit (for passed calls api.passthrough_limit) in the settings. A call without documents takes 64 KiB, whatever they say.";
     phone_invalid 400 false "The phone number is not valid",
         "Send the number as E.164: a plus sign, the country code and the number, digits only.";
     polling_budget 409 true "The envelope was checked too recently",

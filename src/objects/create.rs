@@ -3,7 +3,8 @@
 //! The quick way reads the body once, borrowing from it; the base64 of a document is a slice of the body
 //! and is never copied. Only when something is wrong is the body read again as a tree, to name every
 //! fault with its place and not only the first; and what could be read is given on, with blanks in the wrong
-//! places, so that whoever judges a draft by other measures can tell theirs at the same time.
+//! places, so that whoever judges a draft by other measures can tell theirs at the same time. What holds more
+//! values than any create has is read in neither way.
 
 use std::{
     borrow::Cow,
@@ -36,6 +37,7 @@ use crate::{
         invalid::token,
         strictness::Strictness,
         text::{length_fault, line_fault},
+        values,
     },
 };
 
@@ -65,6 +67,11 @@ fn whole(read: (Option<Draft>, Invalids)) -> Result<Draft, Invalids> {
 /// it is good for nothing but to be looked at for more of them: what is wrong or missing is blank in it, and
 /// everything stands at its own place.
 pub fn read_create(body: &Bytes, templates: &TemplateNames) -> (Option<Draft>, Invalids) {
+    if values::exceed(values::MOST, body) {
+        let detail =
+            format!("the body holds more than {} values, as many as a create can have", values::MOST);
+        return (None, Invalids::one("", detail));
+    }
     read(body, templates, &Strictness::NOW)
 }
 

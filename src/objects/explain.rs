@@ -21,9 +21,14 @@ pub(crate) enum Kind {
     TextOrTexts,
 }
 
+/// Names up to here, in bytes, are told: each fault below one would repeat it. It is longer than any that is taken.
+const MAX_TOLD: usize = 1_024;
+
 /// Reads a body again as a tree and lists each place where it is not of `kind`. Answers also what is left
 /// of the body without those places, so that what is wrong with the rest can be told at the same time. Of what is no
 /// object at all nothing is left: whatever were told of its fields would be invented.
+///
+/// The tree may be a hundred times as large as the body: who calls bounds the size of the body, or the values in it.
 pub(crate) fn explain(body: &[u8], error: &serde_json::Error, kind: Kind) -> (Invalids, Vec<u8>) {
     let mut faults = Invalids::default();
     let mut rest = Vec::new();
@@ -114,7 +119,9 @@ fn walk(value: &serde_json::Value, kind: Kind, place: &mut String, faults: &mut 
         }
         (Kind::Map(item), Value::Object(entries)) => {
             for (name, value) in entries {
-                step(place, &token(name), |place| walk(value, *item, place, faults));
+                if is_told(name, place, faults) {
+                    step(place, &token(name), |place| walk(value, *item, place, faults));
+                }
             }
         }
         (Kind::TextOrTexts, Value::Object(_)) => walk(value, Kind::Map(&Kind::Text), place, faults),
@@ -131,6 +138,10 @@ fn object(
 ) {
     for (name, value) in entries {
         let Some((_, needed, kind)) = fields.iter().find(|(field, ..)| field == name) else {
+            // Looking for what was meant takes time.
+            if faults.is_full() || !is_told(name, place, faults) {
+                continue;
+            }
             let hint =
                 meant(name, fields).map_or_else(String::new, |field| format!("; did you mean {field}?"));
             faults.add(
@@ -148,6 +159,15 @@ fn object(
     for (name, ..) in fields.iter().filter(|(name, needed, _)| *needed && !entries.contains_key(*name)) {
         faults.wrong(format!("{place}/{name}"), "is missing");
     }
+}
+
+/// Whether a name can be part of a place; if not, it is wrong itself.
+fn is_told(name: &str, place: &str, faults: &mut Invalids) -> bool {
+    let is_told = name.len() <= MAX_TOLD;
+    if !is_told {
+        faults.wrong(place, format!("holds a name of more than {MAX_TOLD} bytes"));
+    }
+    is_told
 }
 
 /// Which field was meant: one of that name that has its place in a part, or one that is spelt nearly so. What is far from
@@ -223,5 +243,31 @@ mod tests {
             let unknown = faults.0.iter().find(|fault| fault.code == "unknown_field").unwrap();
             assert!(unknown.detail.ends_with(end), "{body}: {}", unknown.detail);
         }
+    }
+
+    /// A hundred faults below a name of megabytes would be an answer of hundreds of them.
+    #[test]
+    fn s5_a_name_that_is_too_long_is_told_once_and_not_repeated() {
+        let (long, longest) = ("n".repeat(MAX_TOLD + 1), "n".repeat(MAX_TOLD));
+        let below =
+            format!("{{{}}}", (0..150).map(|at| format!("\"k{at}\": 0")).collect::<Vec<_>>().join(","));
+        for (body, places) in [
+            (
+                format!(r#"{{"documents": [{{"anchors": {{"{long}": {below}}}}}]}}"#),
+                vec!["/documents/0/anchors"],
+            ),
+            (format!(r#"{{"metadata": {{"{long}": 0}}, "{long}": 0}}"#), vec!["/metadata", ""]),
+            (format!(r#"{{"metadata": {{"{longest}": 0}}}}"#), vec!["/metadata/"]),
+        ] {
+            let mut faults = Invalids::default();
+            walk(&serde_json::from_str(&body).unwrap(), CREATE, &mut String::new(), &mut faults);
+            let told = faults.0.iter().filter(|fault| fault.detail != "is missing");
+            let told: Vec<_> = told.map(|fault| fault.pointer.trim_end_matches('n')).collect();
+            assert_eq!(told, places);
+        }
+        let many = (0..150).map(|at| format!(r#""unknown_{at}": 0"#)).collect::<Vec<_>>().join(",");
+        let mut faults = Invalids::default();
+        walk(&serde_json::from_str(&format!("{{{many}}}")).unwrap(), CREATE, &mut String::new(), &mut faults);
+        assert!(faults.is_full() && faults.0.len() == 100);
     }
 }

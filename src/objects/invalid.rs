@@ -41,9 +41,14 @@ impl Invalids {
 
     /// Notes a fault.
     pub fn add(&mut self, pointer: impl Into<String>, code: &'static str, detail: impl Into<String>) {
-        if self.0.len() < MAX_LISTED {
+        if !self.is_full() {
             self.0.push(Invalid { pointer: pointer.into(), code, detail: detail.into() });
         }
+    }
+
+    /// Whether further ones would not be listed.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.0.len() >= MAX_LISTED
     }
 
     /// Notes a fault of the general kind.

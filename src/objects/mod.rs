@@ -23,6 +23,7 @@ mod strictness;
 pub(crate) mod testing;
 mod text;
 pub mod timeline;
+mod values;
 
 pub use create::{parse_accepted, parse_access_code, parse_create, read_create};
 pub use invalid::{Invalid, Invalids};

@@ -34,6 +34,45 @@ const ROOM_KIB: u64 = 12 * 1024;
 /// Where calls are passed on.
 const PASSED: &str = "/v1/senders/system/esign/envelopes";
 
+/// What is made of a body to tell what is wrong with it is far larger than the body: a call without documents has a
+/// limit of its own, and a create a number of values.
+#[tokio::test]
+async fn s5_a_wrong_body_costs_no_more_than_its_call_needs() {
+    let daemon = TestDaemon::start().await;
+    let call = async |method: Method, path: &str, body: String| {
+        let url = format!("{}{path}", daemon.api);
+        let headers = [("content-type", "application/json"), ("idempotency-key", "one")];
+        daemon.call(method, &url, Some(CALLER_KEY), &headers, body.into_bytes()).await
+    };
+    let filled = |length: usize| {
+        let (head, tail) = (r#"{"metadata":["#, "0]}");
+        let one = r#"{"":0},"#;
+        let room = length - head.len() - tail.len();
+        format!("{head}{}{}{tail}", one.repeat(room / one.len()), " ".repeat(room % one.len()))
+    };
+    for (method, path) in [
+        (Method::POST, "/v1/webhook_endpoints"),
+        (Method::POST, "/v1/senders"),
+        (Method::POST, "/v1/senders/system/check"),
+    ] {
+        let taken = call(method.clone(), path, filled(64 * 1024)).await;
+        assert_eq!(
+            (taken.status.as_u16(), &taken.body["errors"][0]["pointer"]),
+            (400, &json!("/metadata")),
+            "{path}"
+        );
+        let refused = call(method, path, filled(64 * 1024 + 1)).await;
+        assert_eq!((refused.status.as_u16(), refused.code()), (413, "payload_too_large"), "{path}");
+        assert!(refused.text.contains("65536 bytes"), "{}", refused.text);
+    }
+    for path in ["/v1/signings", "/v1/signings?dry_run=true"] {
+        let refused = call(Method::POST, path, filled(1024 * 1024)).await;
+        assert_eq!((refused.status.as_u16(), refused.code()), (400, "invalid_request"), "{path}");
+        assert_eq!(refused.body["errors"].as_array().unwrap().len(), 1, "{path}: {}", refused.text);
+        assert_eq!(refused.body["errors"][0]["pointer"], "", "{path}");
+    }
+}
+
 /// Of two large bodies' room two are held, also after their callers were told to come back; a third waits and is
 /// refused, a small one never waits, and what is held is given back.
 #[tokio::test]

@@ -162,7 +162,7 @@ const WHY: &[(&str, &str, &str)] = &[
     ),
     (
         "payload_too_large",
-        "The body is larger than api.body_limit, or larger than what DocuSign takes.",
+        "The body is larger than api.body_limit, larger than 64 KiB where the call takes no documents, or larger than what DocuSign takes.",
         "the body is larger than 50 MiB",
     ),
     (
