@@ -104,6 +104,21 @@ pub struct Provider {
     pub trace: Option<String>,
 }
 
+/// How far a call came that did not end well: what it says of the upstream, and of what may have happened there. Whatever
+/// else is asked of an error about that follows from this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The upstream answered, and did nothing.
+    Answered,
+    /// Nobody was asked: it is about us, a sender's token, what was read before, or a limit that we keep to. It says nothing
+    /// of how the eSignature API is.
+    NotAsked,
+    /// It surely did not get there.
+    NotSent,
+    /// The upstream may have acted on it.
+    Unknown,
+}
+
 /// Whether something may have happened at the upstream although the call failed (rule E2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doubt {
@@ -219,23 +234,27 @@ impl Error {
         }
     }
 
-    /// Whether something may have happened at the upstream nevertheless (rule E2).
-    pub fn doubt(&self) -> Doubt {
+    /// How far the call came.
+    pub fn reach(&self) -> Reach {
         match self {
-            Self::BadAnswer { .. } | Self::Unavailable { .. } | Self::Unknown(_) => Doubt::Yes,
+            Self::Limited { provider: Some(_), .. } | Self::Rejected(_) | Self::SendAgain => Reach::Answered,
             Self::Auth(_)
             | Self::Deadline
             | Self::Invalid(_)
-            | Self::Limited { .. }
-            | Self::NotSent(_)
+            | Self::Limited { provider: None, .. }
             | Self::OtherAccount { .. }
-            | Self::Rejected(_)
-            | Self::SendAgain
             | Self::SmsAuthUnavailable
             | Self::SmsToSender
             | Self::Uncounted
-            | Self::Unrecorded => Doubt::No,
+            | Self::Unrecorded => Reach::NotAsked,
+            Self::NotSent(_) => Reach::NotSent,
+            Self::BadAnswer { .. } | Self::Unavailable { .. } | Self::Unknown(_) => Reach::Unknown,
         }
+    }
+
+    /// Whether something may have happened at the upstream nevertheless (rule E2).
+    pub fn doubt(&self) -> Doubt {
+        if self.reach() == Reach::Unknown { Doubt::Yes } else { Doubt::No }
     }
 
     /// What the upstream said, if it answered.
@@ -298,51 +317,23 @@ impl Error {
 
     /// Whether the upstream surely was not asked, so that nothing was spent there.
     pub fn never_left(&self) -> bool {
-        matches!(
-            self,
-            Self::Auth(_)
-                | Self::Deadline
-                | Self::NotSent(_)
-                | Self::Limited { provider: None, .. }
-                | Self::OtherAccount { .. }
-                | Self::SmsToSender
-                | Self::Uncounted
-        )
-    }
-
-    /// Whether it is about us, a sender's token or a limit that we keep to: it says nothing of how the eSignature API is.
-    pub fn is_local(&self) -> bool {
-        matches!(
-            self,
-            Self::Auth(_)
-                | Self::Deadline
-                | Self::Limited { provider: None, .. }
-                | Self::OtherAccount { .. }
-                | Self::SmsToSender
-                | Self::Uncounted
-                | Self::Unrecorded
-        )
+        matches!(self.reach(), Reach::NotAsked | Reach::NotSent)
     }
 
     /// The label in metrics.
     pub(super) fn outcome(&self) -> Outcome {
-        match self {
-            Self::BadAnswer { .. } => Outcome::BadAnswer,
-            Self::Deadline
-            | Self::Invalid(_)
-            | Self::Limited { provider: None, .. }
-            | Self::OtherAccount { .. }
-            | Self::SmsToSender
-            | Self::Uncounted
-            | Self::Unrecorded => Outcome::Shed,
-            Self::Limited { .. } => Outcome::Limited,
-            Self::NotSent(_) => Outcome::NotSent,
-            Self::Auth(_) | Self::Rejected(Rejection { kind: K::Unauthorized, .. }) | Self::SendAgain => {
-                Outcome::Unauthorized
-            }
-            Self::Rejected(_) | Self::SmsAuthUnavailable => Outcome::Rejected,
-            Self::Unavailable { .. } => Outcome::Unavailable,
-            Self::Unknown(_) => Outcome::Unknown,
+        match (self, self.reach()) {
+            (
+                Self::Auth(_) | Self::Rejected(Rejection { kind: K::Unauthorized, .. }) | Self::SendAgain,
+                _,
+            ) => Outcome::Unauthorized,
+            (Self::BadAnswer { .. }, _) => Outcome::BadAnswer,
+            (Self::Limited { .. }, Reach::Answered) => Outcome::Limited,
+            (Self::Unavailable { .. }, _) => Outcome::Unavailable,
+            (_, Reach::Answered) => Outcome::Rejected,
+            (_, Reach::NotAsked) => Outcome::Shed,
+            (_, Reach::NotSent) => Outcome::NotSent,
+            (_, Reach::Unknown) => Outcome::Unknown,
         }
     }
 }
@@ -366,6 +357,34 @@ mod tests {
         let refusal = Refusal { status: StatusCode::BAD_REQUEST, code: None, is_foreign: false, trace: None };
         for error in [Error::Deadline, refusal.rejected(K::Other), Error::SmsAuthUnavailable] {
             assert_eq!(error.doubt(), Doubt::No, "{error}");
+        }
+    }
+
+    /// What was never asked costs no check, and says nothing of how the upstream is: it neither ends an outage nor counts
+    /// into one.
+    #[test]
+    fn what_nobody_was_asked_for_says_nothing_of_the_upstream() {
+        let limited =
+            |provider| Error::Limited { until: Timestamp::UNIX_EPOCH, scope: Scope::Burst, provider };
+        let ours = [
+            Error::Deadline,
+            Error::Invalid("it is larger than the upstream takes"),
+            limited(None),
+            Error::SmsAuthUnavailable,
+            Error::SmsToSender,
+            Error::Uncounted,
+            Error::Unrecorded,
+        ];
+        for error in ours {
+            assert_eq!((error.reach(), error.outcome()), (Reach::NotAsked, Outcome::Shed), "{error}");
+            assert!(error.never_left(), "{error}");
+        }
+        let told = limited(Some(Provider { status: 429, code: None, trace: None }));
+        let refusal = Refusal { status: StatusCode::BAD_REQUEST, code: None, is_foreign: false, trace: None };
+        let answered = [(told, Outcome::Limited), (refusal.rejected(K::Other), Outcome::Rejected)];
+        for (error, outcome) in answered {
+            assert_eq!((error.reach(), error.outcome()), (Reach::Answered, outcome), "{error}");
+            assert!(!error.never_left(), "{error}");
         }
     }
 }

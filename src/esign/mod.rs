@@ -47,7 +47,7 @@ pub use self::{
     envelopes::{
         Corrected, Created, EnvelopeSigner, Found, MAX_LISTED, NewCheck, NewEnvelope, Page, Since, SmsCheck,
     },
-    error::{Doubt, Error},
+    error::{Doubt, Error, Reach},
     forward::{ForwardBody, ForwardRequest, Forwarded, UploadPlace},
     recipient_views::{View, ViewRequest},
     refusal::{Rejection, RejectionKind},

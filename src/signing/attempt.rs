@@ -9,7 +9,9 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     clock::Deadline,
     domain::{AccountId, Draft, NewSigner, Signer, Signing},
-    esign::{self, Created as CreatedEnvelope, Doubt, EnvelopeSigner, NewEnvelope, RejectionKind, SmsCheck},
+    esign::{
+        self, Created as CreatedEnvelope, Doubt, EnvelopeSigner, NewEnvelope, Reach, RejectionKind, SmsCheck,
+    },
     signing::{
         AT_LEISURE, Signings,
         create::{Job, is_outage},
@@ -68,7 +70,7 @@ impl Signings {
         let envelope = self.envelope(signing, draft, &id, workflow);
         match self.parts.esign.create_envelope(acting, &envelope, deadline).await {
             Ok(created) => {
-                self.parts.breaker.answered(1);
+                self.parts.breaker.note(Reach::Answered, 1, self.parts.clock.uptime());
                 Outcome::Opened { account: acting.account.clone(), created, view: FirstView::None }
             }
             Err(error) => self.came_to(error),
@@ -77,16 +79,8 @@ impl Signings {
 
     /// What a call came to that was refused or not answered; what it says of the upstream is noted.
     fn came_to(&self, error: esign::Error) -> Outcome {
-        let is_local = error.is_local();
-        let outcome = Outcome::of(error);
-        match outcome {
-            _ if is_local => {}
-            Outcome::NotReached(_) | Outcome::Unknown(_) => {
-                self.parts.breaker.failed(self.parts.clock.uptime());
-            }
-            _ => self.parts.breaker.answered(1),
-        }
-        outcome
+        self.parts.breaker.note(error.reach(), 1, self.parts.clock.uptime());
+        Outcome::of(error)
     }
 
     /// What sends the codes, if somebody signs after one. Whatever goes wrong with it, no envelope was asked for yet.

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use crate::esign::Reach;
+
 /// Failures in a row that open the circuit.
 const TOLERATED: u32 = 5;
 /// Time between probes while it is open. Short, because an uncertain create is to be decided within
@@ -148,8 +150,18 @@ impl Breaker {
         self.state().is_behind = is_behind;
     }
 
+    /// A call about so many creates has ended, and came so far. A refusal is an answer; what nobody was asked for says
+    /// nothing.
+    pub(super) fn note(&self, reach: Reach, creates: usize, uptime: Duration) {
+        match reach {
+            Reach::Answered => self.answered(creates),
+            Reach::NotAsked => {}
+            Reach::NotSent | Reach::Unknown => self.failed(uptime),
+        }
+    }
+
     /// The upstream answered, whatever it said, about so many creates.
-    pub(super) fn answered(&self, creates: usize) {
+    fn answered(&self, creates: usize) {
         let mut state = self.state();
         state.failures = 0;
         state.is_probed = false;
@@ -158,7 +170,7 @@ impl Breaker {
     }
 
     /// The upstream did not answer.
-    pub(super) fn failed(&self, uptime: Duration) {
+    fn failed(&self, uptime: Duration) {
         let mut state = self.state();
         state.failures = state.failures.saturating_add(1);
         // What was begun before it opened may end in failures for a minute; that is no news.
@@ -230,6 +242,23 @@ mod tests {
         drop(probe);
         assert!(breaker.admit(at(6)).is_none(), "it has found out that the upstream is away");
         assert!(breaker.admit(at(7)).is_some());
+    }
+
+    #[test]
+    fn a_refusal_closes_it_and_what_nobody_was_asked_for_does_not() {
+        let breaker = open();
+        let probe = breaker.admit(at(4));
+        breaker.note(Reach::NotAsked, 1, at(4));
+        assert!(breaker.is_open());
+        drop(probe);
+        breaker.note(Reach::Answered, 1, at(5));
+        assert!(!breaker.is_open());
+        for reach in [Reach::NotSent, Reach::NotSent, Reach::NotAsked, Reach::Unknown, Reach::NotSent] {
+            breaker.note(reach, 1, at(6));
+        }
+        assert!(!breaker.is_open(), "four");
+        breaker.note(Reach::Unknown, 1, at(6));
+        assert!(breaker.is_open());
     }
 
     #[test]

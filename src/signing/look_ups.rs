@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use crate::{
     clock::{earlier, later},
     domain::{AccountId, Failure, MomentKind, SenderName, TransactionId},
-    esign::{self, Found},
+    esign::{self, Found, Reach},
     signing::{
         Error, Signings,
         breaker::Admitted,
@@ -56,7 +56,7 @@ impl Signings {
     async fn look_up(&self, sender: &SenderName, records: Vec<Record>) {
         match self.find(sender, &records).await {
             Ok((acting, found)) => {
-                self.parts.breaker.answered(records.len());
+                self.parts.breaker.note(Reach::Answered, records.len(), self.parts.clock.uptime());
                 let each = futures_util::stream::iter(records).for_each_concurrent(LAST_LOOKS, |record| {
                     let (acting, found) = (&acting, &found);
                     async move { note(self.looked_up(acting, record, found).await) }
@@ -66,12 +66,12 @@ impl Signings {
             Err(error) => {
                 tracing::warn!(sender = %sender, code = error.code(), "cannot look up uncertain creates");
                 let is_outage = is_outage(&error);
-                if is_outage && !error.is_local() {
-                    self.parts.breaker.failed(self.parts.clock.uptime());
-                }
-                // After an outage lists lag, so what was not found before it says little; one call that fails among
-                // others that are answered is no outage, and must not put decisions off for ever.
-                let is_away = self.parts.breaker.is_open();
+                // After an outage lists lag, so what was not found before it says little, also where a refusal is what
+                // ends it; one call that fails among others that are answered is no outage, and must not put decisions
+                // off for ever.
+                let was_away = self.parts.breaker.is_open();
+                self.parts.breaker.note(error.reach(), 1, self.parts.clock.uptime());
+                let is_away = was_away || self.parts.breaker.is_open();
                 for record in records {
                     if !is_outage && self.is_lapsing(&record.signing) {
                         note(self.give_up(record.signing, record.version, never_known()).await);

@@ -19,11 +19,10 @@ use crate::{
         CallerName, EnvelopeId, LinkId, LiveView, MomentKind, Signer, SignerId, SignerStatus, Signing,
         SigningId, SigningStatus, draft::MAX_LIFE,
     },
-    esign::{self, RejectionKind, ViewRequest},
+    esign::{self, Reach, RejectionKind, ViewRequest},
     objects::show::ShownView,
     signing::{
         Error, LinkState, MAX_CONFLICTS, ReturnTarget, Signings,
-        create::is_outage,
         first_view::coming_lease,
         leases::{Opener, VIEW_LIFE, fresh, is_same, may_open},
     },
@@ -132,13 +131,13 @@ impl Signings {
         }
         let deadline = self.at_leisure();
         let minted = self.lease_and_mint(record, target.signer, Opener::Click, target.link, deadline).await;
-        match &minted {
-            Err(Error::Upstream(error)) if error.is_local() => {}
-            Err(Error::Upstream(error)) if is_outage(error) => {
-                self.parts.breaker.failed(self.parts.clock.uptime());
-            }
-            Err(Error::Upstream(_)) | Ok(_) => self.parts.breaker.answered(1),
-            Err(_) => {}
+        let reach = match &minted {
+            Ok(_) => Some(Reach::Answered),
+            Err(Error::Upstream(error)) => Some(error.reach()),
+            Err(_) => None,
+        };
+        if let Some(reach) = reach {
+            self.parts.breaker.note(reach, 1, self.parts.clock.uptime());
         }
         drop(admitted);
         minted

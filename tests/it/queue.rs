@@ -19,6 +19,7 @@ use countersign::{
     clock::{Clock as _, ManualClock},
     domain::{SigningId, SigningStatus, TemplateNames},
     emulator::InMemory,
+    esign,
     http_client::{Carried, Carrier, Outcome},
     lifecycle::Spawner,
     objects::parse_create,
@@ -355,6 +356,37 @@ async fn whoever_a_person_stands_before_is_sent_first_when_the_upstream_is_back(
     let created = line.wire.created.lock().unwrap().clone();
     assert_eq!(created[0], "order-8", "{created:?}");
     assert_eq!(created.len(), 12, "{created:?}");
+}
+
+/// Whoever asks for what can never be sent while DocuSign is away may be the one who finds out how it is: they find out
+/// nothing, and those behind them still wait in line.
+#[tokio::test]
+async fn a_create_that_is_refused_without_asking_docusign_ends_no_outage() {
+    let line = Line::warm().await;
+    let without = json!({"identity_verification": false});
+    let answer = line.wire.emulator.control(Method::POST, "features", &without);
+    assert!(answer.status().is_success(), "{:?}", answer.body());
+    let coded = async |name: &str| {
+        let mut order = order(name, false);
+        order["signers"][0]["sms_auth"] = json!({"phone": "+4915112345678"});
+        line.signings.create(ask_for(name, Bytes::from(order.to_string()), FOR_EVER)).await
+    };
+    let is_refused = |created: &Result<Created, signing::Error>| {
+        matches!(created, Err(signing::Error::Upstream(esign::Error::SmsAuthUnavailable)))
+    };
+    let first = coded("coded-1").await;
+    assert!(is_refused(&first), "{first:?}: the account has no workflow, which is remembered");
+
+    line.wire.is_away.store(true, Ordering::SeqCst);
+    for number in 0..5 {
+        let queued = line.signings.create(ask(&format!("order-{number}"), FOR_EVER)).await.unwrap();
+        assert!(matches!(queued, Created::Accepted { .. }), "{queued:?}");
+    }
+    assert!(line.signings.is_upstream_away());
+    line.advance(Duration::from_secs(2));
+    let second = coded("coded-2").await;
+    assert!(is_refused(&second), "{second:?}: it was the one to try");
+    assert!(line.signings.is_upstream_away(), "nobody has answered");
 }
 
 #[tokio::test]
