@@ -41,14 +41,13 @@ pub(super) fn next_look(signing: &Signing) -> Option<Timestamp> {
 }
 
 impl Signings {
-    /// Looks once for second envelopes of a signing, and voids them.
+    /// Looks once for second envelopes of a signing, and voids them. While its sender acts in another account nobody can look,
+    /// and that is no look.
     pub(super) async fn look_for_twins(&self, signing: &Signing) -> Result<(), Error> {
-        let Some(account) = &signing.account else { return Ok(()) };
-        let acting = self.parts.esign.acting(&signing.sender).await?;
-        if acting.account != *account {
-            tracing::warn!(signing.id = %signing.id, "a second envelope cannot be looked for: the sender acts in another account");
+        if signing.account.is_none() {
             return Ok(());
         }
+        let acting = self.acting_for(signing).await?;
         let since = earlier(signing.created_at, LOOK_BACK);
         let id = signing.id.to_string();
         let found = self.parts.esign.find_by_signing(&acting, &id, since, self.at_leisure()).await?;

@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 use crate::harness::{CALLER_KEY, TestDaemon, order};
 
 const HOUR: u64 = 3_600;
+/// Another account of the user whom the sender of most tests acts as.
+const ELSEWHERE: &str = "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e002";
 
 impl TestDaemon {
     /// Moves the upstream's clock, and starts the daemon anew, which learns of it as from any answer.
@@ -32,6 +34,22 @@ async fn ending_after(daemon: &TestDaemon, sender: &str, expires_in: &str) -> Si
     let made = daemon.create("order-1", &short).await;
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
     made.id().parse().unwrap()
+}
+
+/// A daemon with a sender `acme`, which its caller may set to another account.
+async fn with_acme() -> TestDaemon {
+    let daemon = TestDaemon::builder().caller("sender_patterns = [\"system\"]\n").start().await;
+    let sender = json!({"name": "acme", "like": "system", "user_id": daemon.emulator.ready().user_id});
+    assert_eq!(daemon.post("/v1/senders", &sender).await.status, StatusCode::CREATED);
+    daemon
+}
+
+async fn set_account_of_acme(daemon: &TestDaemon, account: &Value) {
+    let url = format!("{}/v1/senders/acme", daemon.api);
+    let body = json!({ "account": account }).to_string().into_bytes();
+    let json_type = [("content-type", "application/json")];
+    let changed = daemon.call(Method::PATCH, &url, Some(CALLER_KEY), &json_type, body).await;
+    assert_eq!(changed.status, StatusCode::OK, "{}", changed.text);
 }
 
 async fn status(daemon: &TestDaemon, id: SigningId) -> String {
@@ -245,9 +263,7 @@ async fn what_nobody_can_do_any_more_is_given_up_after_a_month() {
 /// what time brings comes once the sender is set back.
 #[tokio::test]
 async fn what_is_in_an_account_that_its_sender_has_left_is_sought_nowhere_else() {
-    let daemon = TestDaemon::builder().caller("sender_patterns = [\"system\"]\n").start().await;
-    let sender = json!({"name": "acme", "like": "system", "user_id": daemon.emulator.ready().user_id});
-    assert_eq!(daemon.post("/v1/senders", &sender).await.status, StatusCode::CREATED);
+    let daemon = with_acme().await;
     let mut of_acme = order();
     of_acme["sender"] = json!("acme");
     let done = daemon.create("done", &of_acme).await;
@@ -256,14 +272,7 @@ async fn what_is_in_an_account_that_its_sender_has_left_is_sought_nowhere_else()
     assert_eq!(daemon.post(&format!("{done}/refresh"), &json!({})).await.body["status"], "completed");
     let id = ending_after(&daemon, "acme", "36h").await;
     let signer = daemon.record(id).await.signing.signers[0].id;
-    let set_account = async |account: &Value| {
-        let url = format!("{}/v1/senders/acme", daemon.api);
-        let body = json!({ "account": account }).to_string().into_bytes();
-        let json_type = [("content-type", "application/json")];
-        let changed = daemon.call(Method::PATCH, &url, Some(CALLER_KEY), &json_type, body).await;
-        assert_eq!(changed.status, StatusCode::OK, "{}", changed.text);
-    };
-    set_account(&json!("3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e002")).await;
+    set_account_of_acme(&daemon, &json!(ELSEWHERE)).await;
     daemon.forget_requests().await;
     let mut refused = Vec::new();
     for (path, body) in [
@@ -285,8 +294,37 @@ async fn what_is_in_an_account_that_its_sender_has_left_is_sought_nowhere_else()
     assert!(!asked.iter().any(|line| line.contains("/envelopes/")), "{asked:?}");
     assert_eq!(status(&daemon, id).await, "open");
 
-    set_account(&Value::Null).await;
+    set_account_of_acme(&daemon, &Value::Null).await;
     daemon.run_clock("the end", async || status(&daemon, id).await == "expired").await;
+}
+
+/// In another account nothing would be found of it, so that there is no look, and none of the three is used up.
+#[tokio::test]
+async fn a_second_envelope_is_looked_for_once_its_sender_is_back_in_its_account() {
+    let daemon = with_acme().await;
+    let mut of_acme = order();
+    of_acme["sender"] = json!("acme");
+    let made = daemon.create("order-1", &of_acme).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let id: SigningId = made.id().parse().unwrap();
+    set_account_of_acme(&daemon, &json!(ELSEWHERE)).await;
+    let now = daemon.clock.now();
+    let sent_again = now - SignedDuration::from_mins(1);
+    daemon.rewrite(id, Some(Work::at(now)), |signing| signing.repeated_at = Some(sent_again)).await;
+    daemon.forget_requests().await;
+    let tried = async || {
+        let record = daemon.record(id).await;
+        record.signing.twins_sought > 0 || record.work.is_some_and(|work| work.attempts > 0)
+    };
+    daemon.run_clock("a try", tried).await;
+    assert_eq!(daemon.record(id).await.signing.twins_sought, 0);
+    let asked = daemon.requests().await;
+    assert!(!asked.iter().any(|line| line.ends_with("/envelopes")), "{asked:?}");
+
+    set_account_of_acme(&daemon, &Value::Null).await;
+    let looked = async || daemon.record(id).await.signing.twins_sought >= 1;
+    daemon.run_clock("the look", looked).await;
+    assert!(daemon.requests().await.iter().any(|line| line.ends_with("/envelopes")));
 }
 
 /// A purge that never comes is followed for sixteen days, however often nobody could be asked meanwhile.
