@@ -18,10 +18,12 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{EnvelopeId, Moment, MomentKind, SenderName, Signing},
-    esign::{self, MAX_LISTED, Since},
+    esign::{MAX_LISTED, Since},
     places::Places,
-    signing::{AT_LEISURE, Error, Signings, ending::still_needed, follow::answered_at},
-    store::Durability,
+    signing::{
+        AT_LEISURE, Error, Signings,
+        follow::{Asked, answered_at},
+    },
 };
 
 /// Senders of which a list is asked for at the same time.
@@ -128,7 +130,9 @@ impl Signings {
         let page = self.parts.esign.list_changes(&acting, since, 0, self.at_leisure()).await?;
         for signing in &signings {
             if let Some(seen) = page.of(signing.envelope.as_ref()) {
-                self.take_answer(signing, seen, began).await?;
+                // The check of a quarter of an hour is left to those who come back.
+                let asked = Asked::Status { at: began, trace: seen.trace.clone() };
+                self.take_in(signing.id, &seen.facts(&signing.signers), Some(asked)).await?;
             }
         }
         Ok(())
@@ -142,23 +146,6 @@ impl Signings {
             !signing.tells_its_end() && answered_at(signing, now).is_none_or(|asked| asked <= event_at)
         };
         Ok(record.map(|record| record.signing).filter(is_untold))
-    }
-
-    /// Takes in what a list says of a signing that was asked for at that time.
-    async fn take_answer(
-        &self,
-        signing: &Signing,
-        seen: &esign::Seen,
-        began: Timestamp,
-    ) -> Result<(), Error> {
-        let facts = seen.facts(&signing.signers);
-        let taken = self.change_with_work(signing.id, Durability::Synced, |signing, work, now| {
-            // The check of a quarter of an hour is left to those who come back.
-            signing.remember_begun(began, MomentKind::Checked, seen.trace.clone());
-            let news = facts.iter().flat_map(|fact| signing.observe(fact, now)).collect();
-            Ok((news, still_needed(signing, work, now)))
-        });
-        taken.await.map(|_| ())
     }
 }
 
