@@ -290,10 +290,12 @@ fn refused(signing: SigningId, error: &Error) -> Clicked {
         }
         Error::Upstream(upstream) => {
             tracing::warn!(signing.id = %signing, code = upstream.code(), "no view for a click");
-            match upstream.code() {
-                _ if upstream.retryable() => Clicked::Later,
-                "not_found" => Clicked::Gone,
-                _ => Clicked::Trouble,
+            if upstream.retryable() {
+                Clicked::Later
+            } else if error.is_of_unknown_envelope() {
+                Clicked::Gone
+            } else {
+                Clicked::Trouble
             }
         }
         other => {
@@ -307,7 +309,11 @@ fn refused(signing: SigningId, error: &Error) -> Clicked {
 mod tests {
     use std::cell::RefCell;
 
+    use bytes::Bytes;
+    use http::{HeaderMap, StatusCode};
+
     use super::*;
+    use crate::esign::read_refusal;
 
     const NOW: Duration = Duration::from_secs(1_000);
 
@@ -366,6 +372,19 @@ mod tests {
         assert!(matches!(clicks.look(ada, &name, later), Some(Clicked::InLine)));
         assert!(!pursuit.is_forsaken(later));
         assert!(clicks.look(signer(), &name, later).is_none(), "another signer has no part in it");
+    }
+
+    #[test]
+    fn what_docusign_does_not_have_any_more_is_gone_and_another_refusal_is_not() {
+        let signing = SigningId::generate(Timestamp::UNIX_EPOCH);
+        let told = |status: u16| {
+            let status = StatusCode::from_u16(status).unwrap();
+            let error = read_refusal(status, &HeaderMap::new(), Bytes::from_static(b"{}"));
+            refused(signing, &Error::Upstream(error))
+        };
+        assert!(matches!(told(404), Clicked::Gone));
+        assert!(matches!(told(400), Clicked::Trouble));
+        assert!(matches!(told(503), Clicked::Later));
     }
 
     #[test]

@@ -152,6 +152,11 @@ impl Error {
         matches!(self, Self::Upstream(error) if error.rejection() == Some(RejectionKind::NotInSequence))
     }
 
+    /// Whether the upstream says that it has no such envelope (any more).
+    pub fn is_of_unknown_envelope(&self) -> bool {
+        matches!(self, Self::Upstream(error) if error.rejection() == Some(RejectionKind::EnvelopeUnknown))
+    }
+
     /// Whether the upstream may still be at what was asked for.
     pub(super) fn is_unanswered(&self) -> bool {
         matches!(self, Self::Upstream(error) if error.is_unanswered())
