@@ -32,6 +32,7 @@ pub(crate) fn signing(status: SigningStatus, signer: SignerStatus) -> Signing {
         locale: None,
         frame_ancestors: Vec::new(),
         failure: None,
+        last_try: None,
         live_view: None,
         checked_at: None,
         sequence: 3,

@@ -83,6 +83,8 @@ pub struct Signing {
     pub frame_ancestors: Vec<String>,
     /// Why it failed.
     pub failure: Option<Failure>,
+    /// What was in the way when the create was last tried, while it waits.
+    pub last_try: Option<Failure>,
     /// The view that may be open now (rule L2).
     pub live_view: Option<LiveView>,
     /// When the upstream was last asked for its status (rule B3).
@@ -445,6 +447,7 @@ impl Signing {
             return Vec::new();
         }
         self.status = SigningStatus::Open;
+        self.last_try = None;
         self.posted_at = None;
         self.missing_since = None;
         self.account = Some(account);
@@ -460,6 +463,7 @@ impl Signing {
             return Vec::new();
         }
         self.failure = Some(failure);
+        self.last_try = None;
         self.posted_at = None;
         self.end(SigningStatus::Failed, EventKind::SigningFailed)
     }

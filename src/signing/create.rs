@@ -273,6 +273,7 @@ impl Signings {
             locale: draft.locale.clone(),
             frame_ancestors: draft.frame_ancestors.clone(),
             failure: None,
+            last_try: None,
             live_view: None,
             checked_at: None,
             sequence: 0,

@@ -292,18 +292,14 @@ fn is_same_end(stored: &Signing, saved: &Signing) -> bool {
     end(stored) == end(saved)
 }
 
-/// Says in the timeline that a create waits, the first time that it does; and notes beside it why it waits now, each
-/// time. If its time runs out, that is what a caller has to know.
+/// Says in the timeline that a create waits, the first time that it does; and keeps why it waits now, each time. If its
+/// time runs out, that is what a caller has to know.
 pub(super) fn note_queued(signing: &mut Signing, now: Timestamp, error: &esign::Error) {
     if !signing.history.iter().any(|moment| moment.what == MomentKind::CreateQueued) {
         signing.remember(now, MomentKind::CreateQueued, None, error.trace().map(str::to_owned));
     }
-    let why = failure(error);
-    let note = why.provider_code.map_or_else(|| why.code.clone(), |code| format!("{} {code}", why.code));
-    if tells_why(error)
-        && let Some(queued) = signing.history.iter_mut().find(|line| line.what == MomentKind::CreateQueued)
-    {
-        queued.note = Some(note);
+    if tells_why(error) {
+        signing.last_try = Some(failure(error));
     }
 }
 
@@ -313,20 +309,27 @@ const fn tells_why(error: &esign::Error) -> bool {
 }
 
 /// The failure of a create that was never sent with success, and may not be sent any more: with what was in the way
-/// at the last try, which is the one that ended with `last` or the one that was noted before.
+/// at the last try, which is the one that ended with `last` or the one that was kept before.
 pub(super) fn too_late(signing: &Signing, last: Option<&esign::Error>) -> Failure {
     const OVER: &str = "no envelope could be made before the time of this signing was over";
-    if let Some(error) = last.filter(|error| tells_why(error)) {
-        let why = failure(error);
+    let why = last.filter(|error| tells_why(error)).map(failure).or_else(|| signing.last_try.clone());
+    if let Some(why) = why {
         return Failure { detail: format!("{OVER}; at the last try: {}", why.detail), ..why };
     }
+    match noted_by_an_earlier_version(signing) {
+        Some((code, provider_code)) => {
+            let detail = format!("{OVER}; the last try ended with {code}");
+            Failure { provider_code: provider_code.map(str::to_owned), ..Failure::ours(code, &detail) }
+        }
+        None => Failure::ours("invalid_request", &format!("{OVER}; make a new one")),
+    }
+}
+
+/// What an earlier version kept of a last try: our code, and the upstream's, as a note in the timeline.
+fn noted_by_an_earlier_version(signing: &Signing) -> Option<(&str, Option<&str>)> {
     let queued = signing.history.iter().find(|moment| moment.what == MomentKind::CreateQueued);
-    let Some(note) = queued.and_then(|queued| queued.note.as_deref()) else {
-        return Failure::ours("invalid_request", &format!("{OVER}; make a new one"));
-    };
-    let (code, provider_code) = note.split_once(' ').map_or((note, None), |(code, of)| (code, Some(of)));
-    let detail = format!("{OVER}; the last try ended with {code}");
-    Failure { provider_code: provider_code.map(str::to_owned), ..Failure::ours(code, &detail) }
+    let note = queued?.note.as_deref()?;
+    Some(note.split_once(' ').map_or((note, None), |(code, of)| (code, Some(of))))
 }
 
 /// The work on a create that waits until then. Whoever stands before it keeps their place (`front`): it is the next
@@ -357,6 +360,9 @@ pub(super) fn backoff(attempts: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, StatusCode};
+
     use super::*;
     use crate::domain::{SigningStatus, sample};
 
@@ -382,7 +388,23 @@ mod tests {
     }
 
     #[test]
-    fn what_docusign_said_at_the_last_try_is_kept_with_it() {
+    fn what_docusign_said_at_the_last_try_is_kept_with_it_whatever_the_timeline_says() {
+        let mut signing = sample::signing(SigningStatus::Creating, SignerStatus::Waiting);
+        let now = signing.created_at;
+        let body = Bytes::from_static(br#"{"errorCode": "ENVELOPE_ALLOWANCE_EXCEEDED", "message": "no"}"#);
+        let refused = esign::read_refusal(StatusCode::BAD_REQUEST, &HeaderMap::new(), body);
+        note_queued(&mut signing, now, &refused);
+        signing.history[0].note = Some("in other words".to_owned());
+        let told = too_late(&signing, None);
+        assert_eq!((told.code.as_str(), told.provider_status), ("quota_exceeded", Some(400)));
+        assert_eq!(told.provider_code.as_deref(), Some("ENVELOPE_ALLOWANCE_EXCEEDED"));
+        assert_eq!(told, too_late(&signing, Some(&refused)), "it is told as if it had just been tried");
+        signing.fail(told);
+        assert_eq!(signing.last_try, None, "it waits no more");
+    }
+
+    #[test]
+    fn what_an_earlier_version_noted_of_the_last_try_is_read() {
         let mut signing = sample::signing(SigningStatus::Creating, SignerStatus::Waiting);
         let now = signing.created_at;
         signing.remember(now, MomentKind::CreateQueued, None, None);

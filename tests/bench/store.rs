@@ -61,6 +61,7 @@ fn signing(now: Timestamp) -> Signing {
         locale: Some("de".into()),
         frame_ancestors: vec![],
         failure: None,
+        last_try: None,
         live_view: None,
         checked_at: None,
         sequence: 0,

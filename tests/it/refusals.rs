@@ -605,8 +605,8 @@ async fn b4_an_account_server_that_stalls_holds_nobody_who_does_not_wait() {
 
     let id = queued.id().parse().unwrap();
     let is_tried = async || {
-        let signing = daemon.record(id).await.signing;
-        signing.history.iter().any(|moment| moment.note.as_deref() == Some("sms_auth_unavailable"))
+        let last = daemon.record(id).await.signing.last_try;
+        last.is_some_and(|why| why.code == "sms_auth_unavailable")
     };
     daemon.run_clock_slowly("a try", is_tried).await;
     let read = daemon.get(&format!("/v1/signings/{}", queued.id())).await;

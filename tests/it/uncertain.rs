@@ -206,8 +206,7 @@ async fn e3_what_kept_a_create_until_its_time_was_over_is_told_as_the_cause() {
         order["expires_in"] = json!("1h");
         let made = daemon.queue(sender, &order).await;
         let id = made.id().parse().unwrap();
-        let is_tried =
-            async || daemon.record(id).await.signing.history.iter().any(|moment| moment.note.is_some());
+        let is_tried = async || daemon.record(id).await.signing.last_try.is_some();
         daemon.run_clock_slowly("a try", is_tried).await;
         daemon.clock.advance(Duration::from_secs(3_600));
         daemon.settle(made.id(), "failed").await;

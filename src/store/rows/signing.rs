@@ -101,6 +101,8 @@ struct State<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     failure: Option<FailureState<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_try: Option<FailureState<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     live_view: Option<LiveViewState>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     checked_at: Option<i64>,
@@ -192,6 +194,8 @@ struct Personal<'a> {
     metadata: Cow<'a, BTreeMap<String, String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     failure: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_try: Option<Cow<'a, str>>,
 }
 
 /// Method, date, and the caller's own proof.
@@ -221,12 +225,8 @@ impl<'a> From<&'a Signing> for State<'a> {
             signers: signing.signers.iter().map(SignerState::from).collect(),
             locale: cow(signing.locale.as_ref()),
             frame_ancestors: signing.frame_ancestors.as_slice().into(),
-            failure: signing.failure.as_ref().map(|failure| FailureState {
-                code: failure.code.as_str().into(),
-                provider_code: cow(failure.provider_code.as_ref()),
-                provider_status: failure.provider_status,
-                provider_trace: cow(failure.provider_trace.as_ref()),
-            }),
+            failure: signing.failure.as_ref().map(FailureState::from),
+            last_try: signing.last_try.as_ref().map(FailureState::from),
             live_view: signing.live_view.as_ref().map(|view| LiveViewState {
                 clicked: view.clicked,
                 signer: hex(view.signer.as_uuid()),
@@ -269,6 +269,17 @@ impl<'a> From<&'a Signer> for SignerState<'a> {
     }
 }
 
+impl<'a> From<&'a Failure> for FailureState<'a> {
+    fn from(failure: &'a Failure) -> Self {
+        Self {
+            code: failure.code.as_str().into(),
+            provider_code: cow(failure.provider_code.as_ref()),
+            provider_status: failure.provider_status,
+            provider_trace: cow(failure.provider_trace.as_ref()),
+        }
+    }
+}
+
 impl<'a> From<&'a Moment> for MomentState<'a> {
     fn from(moment: &'a Moment) -> Self {
         Self {
@@ -296,6 +307,7 @@ impl<'a> From<&'a Signing> for Personal<'a> {
             signers: signing.signers.iter().map(person).collect(),
             metadata: Cow::Borrowed(signing.metadata.reveal()),
             failure: signing.failure.as_ref().map(|failure| failure.detail.as_str().into()),
+            last_try: signing.last_try.as_ref().map(|last| last.detail.as_str().into()),
         }
     }
 }
@@ -326,13 +338,8 @@ impl State<'_> {
             metadata: Private::new(personal.metadata.into_owned()),
             locale: self.locale.map(Cow::into_owned),
             frame_ancestors: self.frame_ancestors.into_owned(),
-            failure: self.failure.map(|failure| Failure {
-                code: failure.code.into_owned(),
-                detail: personal.failure.unwrap_or_default().into_owned(),
-                provider_code: failure.provider_code.map(Cow::into_owned),
-                provider_status: failure.provider_status,
-                provider_trace: failure.provider_trace.map(Cow::into_owned),
-            }),
+            failure: self.failure.map(|failure| failure.into_failure(personal.failure)),
+            last_try: self.last_try.map(|last| last.into_failure(personal.last_try)),
             live_view: self.live_view.map(LiveViewState::into_view).transpose()?,
             checked_at: self.checked_at.map(timestamp).transpose()?,
             sequence: self.sequence,
@@ -392,6 +399,18 @@ impl SignerState<'_> {
                 is_checked: self.is_checked,
             },
         })
+    }
+}
+
+impl FailureState<'_> {
+    fn into_failure(self, detail: Option<Cow<'_, str>>) -> Failure {
+        Failure {
+            code: self.code.into_owned(),
+            detail: detail.unwrap_or_default().into_owned(),
+            provider_code: self.provider_code.map(Cow::into_owned),
+            provider_status: self.provider_status,
+            provider_trace: self.provider_trace.map(Cow::into_owned),
+        }
     }
 }
 

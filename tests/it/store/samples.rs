@@ -74,6 +74,7 @@ pub(crate) fn signing() -> Signing {
         locale: Some("de-AT".into()),
         frame_ancestors: vec!["https://www.example.com".into()],
         failure: None,
+        last_try: None,
         live_view: None,
         checked_at: None,
         sequence: 0,
@@ -104,6 +105,13 @@ pub(crate) fn full(mut signing: Signing) -> Signing {
         provider_code: Some("INVALID_EMAIL".into()),
         provider_status: Some(400),
         provider_trace: Some("0f2d5a4e-3a0c-4f0e-9a5e-0c7a1b2c3d4e".into()),
+    });
+    signing.last_try = Some(Failure {
+        code: "quota_exceeded".into(),
+        detail: "planted-value was one too many".into(),
+        provider_code: Some("ENVELOPE_ALLOWANCE_EXCEEDED".into()),
+        provider_status: Some(400),
+        provider_trace: Some("1f2d5a4e-3a0c-4f0e-9a5e-0c7a1b2c3d4e".into()),
     });
     signing.live_view = Some(LiveView { clicked: true, signer, minted_at: after(2), until: after(302) });
     signing.checked_at = Some(after(900));
