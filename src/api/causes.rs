@@ -158,6 +158,7 @@ impl From<signing::Error> for Problem {
                 .for_good(),
             Error::NotCompleted(status) => Self::not_completed(status),
             Error::NotEnded(status) => Self::not_ended(status),
+            Error::NotOpen(status) => Self::not_open(format!("the signing is {}", status.as_str())),
             Error::NotReady { status, signing } => Self::not_ready(status, signing),
             Error::PollingBudget { retry_at } => {
                 Self::new("polling_budget", "the status of this envelope was read within the last 15 minutes")
@@ -287,13 +288,19 @@ impl From<endpoints::Error> for Problem {
 
 /// The answers to what comes too early, each with what to wait for.
 impl Problem {
+    /// A signing whose envelope is not known to exist yet.
+    fn not_open(detail: String) -> Self {
+        Self::new("signer_not_ready", detail)
+            .fix("Wait for the event signing.opened (GET …/wait), and ask again: DocuSign has not confirmed the envelope yet.")
+    }
+
     /// A signer who cannot sign now.
     fn not_ready(signer: SignerStatus, signing: SigningStatus) -> Self {
         let detail = format!("the signer is {}, and the signing is {}", signer.as_str(), signing.as_str());
-        let problem = Self::new("signer_not_ready", detail);
         if signing != SigningStatus::Open {
-            return problem.fix("Wait for the event signing.opened (GET …/wait), and ask again: DocuSign has not confirmed the envelope yet.");
+            return Self::not_open(detail);
         }
+        let problem = Self::new("signer_not_ready", detail);
         match signer {
             SignerStatus::AuthFailed => problem
                 .fix("Lift the lock: give the signer another number (POST …/phone) or another access code (POST …/access_code), and ask again.")

@@ -83,6 +83,9 @@ pub enum Error {
     /// Only what has ended can be purged.
     #[error("the signing is {}, and has not ended", .0.as_str())]
     NotEnded(SigningStatus),
+    /// The envelope does not exist yet, as far as is known, so that it cannot be called off.
+    #[error("the signing is {}", .0.as_str())]
+    NotOpen(SigningStatus),
     /// It is not this signer's turn, or the envelope does not exist yet.
     #[error("the signer is {}", .status.as_str())]
     NotReady {

@@ -270,10 +270,8 @@ impl Signings {
         match signing.status {
             SigningStatus::Voided => return Ok(signing),
             SigningStatus::Open => {}
-            SigningStatus::Creating | SigningStatus::Uncertain => {
-                let status =
-                    signing.signers.first().map_or(crate::domain::SignerStatus::Waiting, |s| s.status);
-                return Err(Error::NotReady { status, signing: signing.status });
+            early @ (SigningStatus::Creating | SigningStatus::Uncertain) => {
+                return Err(Error::NotOpen(early));
             }
             closed => return Err(Error::Closed(closed)),
         }

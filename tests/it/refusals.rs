@@ -80,6 +80,19 @@ async fn what_comes_too_early_says_what_to_wait_for_and_what_never_comes_says_th
     says(&daemon.post(&phone, &json!({"phone": "+4915187654321"})).await, "signing_closed", false, "");
 }
 
+/// Whoever calls off what is not there yet is told of the signing, and not of a signer, of whom they have asked nothing.
+#[tokio::test]
+async fn a_void_before_there_is_an_envelope_is_told_where_the_signing_stands() {
+    let daemon = TestDaemon::start().await;
+    daemon.fault(&json!({"fault": "status", "status": 503, "method": "POST", "path": "/envelopes"})).await;
+    let path = format!("/v1/signings/{}", daemon.queue("order-1", &order()).await.id());
+    daemon.until("a doubt", async || daemon.get(&path).await.body["status"] == "uncertain").await;
+    let early = daemon.post(&format!("{path}/void"), &json!({"reason": "a test"})).await;
+    assert_eq!(early.status, StatusCode::CONFLICT, "{}", early.text);
+    says(&early, "signer_not_ready", true, "signing.opened");
+    assert_eq!(early.body["detail"], "the signing is uncertain", "{}", early.text);
+}
+
 #[tokio::test]
 async fn everything_that_is_wrong_with_a_create_is_listed_at_once() {
     let daemon = TestDaemon::start().await;
