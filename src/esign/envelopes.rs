@@ -1,6 +1,9 @@
 //! Envelopes: create, read, look up, change.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+};
 
 use bytes::Bytes;
 use http::Method;
@@ -96,23 +99,15 @@ pub struct Created {
 pub struct Found {
     /// The envelope as it was then.
     pub seen: Seen,
-    /// Its status, as the upstream words it.
-    pub status: String,
-    /// The create it came from, as the upstream gives it back.
-    pub transaction_id: Option<String>,
+    /// Whether it has not ended yet.
+    pub can_be_voided: bool,
 }
 
 impl Found {
     /// Reads one of a list; none if it has no id.
     fn read(one: wire::answers::Envelope, answer: &Answer) -> Option<Self> {
-        let (status, transaction_id) = (one.status.clone().unwrap_or_default(), one.transaction_id.clone());
-        Some(Self { seen: seen(one, answer.trace())?, status, transaction_id })
-    }
-
-    /// Whether it has not ended yet.
-    pub fn can_be_voided(&self) -> bool {
-        let ended = ["voided", "deleted", "declined", "completed"];
-        !ended.iter().any(|status| self.status.eq_ignore_ascii_case(status))
+        let can_be_voided = one.can_be_voided();
+        Some(Self { seen: seen(one, answer.trace())?, can_be_voided })
     }
 }
 
@@ -250,13 +245,14 @@ impl Client {
         result
     }
 
-    /// Looks up what creates have made, by our own ids of them, and how it stands (rule E2).
+    /// Looks up what creates have made, by our own ids of them, and how it stands (rule E2). What has made nothing, as far
+    /// as is listed, is not among them.
     pub async fn find(
         &self,
         acting: &Acting,
         transactions: &[TransactionId],
         deadline: Deadline,
-    ) -> Result<Vec<Found>, Error> {
+    ) -> Result<HashMap<TransactionId, Vec<Found>>, Error> {
         let ids: Vec<String> = transactions.iter().take(MAX_LISTED).map(ToString::to_string).collect();
         let mut url = acting.url(["envelopes"]);
         url.query_pairs_mut()
@@ -271,15 +267,14 @@ impl Client {
             transaction_id: one.transaction_id,
             ..Default::default()
         });
-        let mut found: Vec<Found> = Vec::new();
-        for one in listed.envelopes.into_iter().chain(statuses).filter_map(|one| Found::read(one, &answer)) {
+        let mut found: HashMap<TransactionId, Vec<Found>> = HashMap::new();
+        for one in listed.envelopes.into_iter().chain(statuses) {
             // Without a name it may be anybody's: a filter that was not understood lists them all.
-            let is_ours = one
-                .transaction_id
-                .as_ref()
-                .is_some_and(|id| ids.iter().any(|ours| ours.eq_ignore_ascii_case(id)));
-            if is_ours && !found.iter().any(|known| known.seen.envelope == one.seen.envelope) {
-                found.push(one);
+            let Some(ours) = one.transaction().filter(|id| transactions.contains(id)) else { continue };
+            let Some(one) = Found::read(one, &answer) else { continue };
+            let made = found.entry(ours).or_default();
+            if !made.iter().any(|known| known.seen.envelope == one.seen.envelope) {
+                made.push(one);
             }
         }
         Ok(found)

@@ -96,15 +96,7 @@ impl Signings {
     ) -> Result<(Arc<esign::Acting>, HashMap<TransactionId, Vec<Found>>), esign::Error> {
         let acting = self.parts.esign.acting(sender).await?;
         let ids: Vec<_> = records.iter().map(|record| record.signing.transaction_id).collect();
-        let mut found: HashMap<TransactionId, Vec<Found>> = HashMap::new();
-        for one in self.parts.esign.find(&acting, &ids, self.at_leisure()).await? {
-            let made_by = |id: &&TransactionId| {
-                one.transaction_id.as_deref().is_some_and(|text| text.eq_ignore_ascii_case(&id.to_string()))
-            };
-            if let Some(id) = ids.iter().find(made_by) {
-                found.entry(*id).or_default().push(one);
-            }
-        }
+        let found = self.parts.esign.find(&acting, &ids, self.at_leisure()).await?;
         Ok((acting, found))
     }
 
@@ -117,7 +109,7 @@ impl Signings {
         if record.signing.account.as_ref().is_some_and(|posted_to| *posted_to != acting.account) {
             return self.elsewhere(record, acting).await;
         }
-        if let Some(found) = found.get(&record.signing.transaction_id).filter(|found| !found.is_empty()) {
+        if let Some(found) = found.get(&record.signing.transaction_id) {
             return self.found(acting, record, found).await;
         }
         let now = self.parts.clock.now();

@@ -52,7 +52,7 @@ impl Signings {
         let id = signing.id.to_string();
         let found = self.parts.esign.find_by_signing(&acting, &id, since, self.at_leisure()).await?;
         let is_ours = |one: &Found| signing.envelope.as_ref() == Some(&one.seen.envelope);
-        for twin in found.iter().filter(|one| !is_ours(one) && one.can_be_voided()) {
+        for twin in found.iter().filter(|one| !is_ours(one) && one.can_be_voided) {
             tracing::error!(signing.id = %signing.id, envelope.id = %twin.seen.envelope, "a create that was sent twice made two envelopes: the second is voided");
             self.announce(Act::EnvelopeVoid, signing, &twin.seen.envelope.as_str()).await?;
             match self.parts.esign.void(&acting, &twin.seen.envelope, REASON, self.at_leisure()).await {

@@ -215,7 +215,7 @@ async fn one_signing_from_create_to_download() {
     assert!(url.contains("/Signing/MTRedeem/v1/") && url.ends_with("&locale=de"), "{url}");
     let found = world.client.find(&world.acting, &[new.transaction_id], soon()).await.unwrap();
     assert_eq!(found.len(), 1);
-    assert_eq!(found[0].seen.envelope, made);
+    assert_eq!(found[&new.transaction_id][0].seen.envelope, made);
     let since = SystemClock.now() - jiff::SignedDuration::from_hours(1);
     let found = world.client.find_by_signing(&world.acting, "sig_0123", since, soon()).await.unwrap();
     assert_eq!(found[0].seen.envelope, made);

@@ -99,9 +99,11 @@ async fn e2_look_ups_take_only_what_is_ours() {
             "envelopeTransactionStatuses": [{"envelopeId": MADE, "status": "sent", "transactionId": ours.to_string()}]}),
     ));
     let found = world.client.find(&acting, &[ours, other], world.deadline()).await.unwrap();
-    assert_eq!(found.iter().map(|found| found.seen.envelope.as_str()).collect::<Vec<_>>(), [MADE]);
-    assert_eq!(found[0].seen.facts, [EnvelopeFact::Sent]);
-    assert_eq!(found[0].seen.recipient("opaque-1").unwrap().fact, Some(SignerFact::Signed));
+    assert_eq!(found.keys().collect::<Vec<_>>(), [&ours]);
+    let made = &found[&ours];
+    assert_eq!(made.iter().map(|found| found.seen.envelope.as_str()).collect::<Vec<_>>(), [MADE]);
+    assert_eq!((made[0].can_be_voided, &*made[0].seen.facts), (true, &[EnvelopeFact::Sent][..]));
+    assert_eq!(made[0].seen.recipient("opaque-1").unwrap().fact, Some(SignerFact::Signed));
     let asked = format!("GET envelopes?transaction_ids={ours}%2C{other}&include=recipients");
     assert_eq!(world.arrived()[0].line, asked);
     // Where nothing but the status is told, that is known.
@@ -110,8 +112,9 @@ async fn e2_look_ups_take_only_what_is_ours() {
         &json!({"envelopeTransactionStatuses": [{"envelopeId": MADE, "status": "completed", "transactionId": ours.to_string()}]}),
     ));
     let found = world.client.find(&acting, &[ours], world.deadline()).await.unwrap();
-    assert_eq!(found[0].seen.facts, [EnvelopeFact::Completed]);
-    assert!(found[0].seen.recipients.is_empty());
+    let made = &found[&ours];
+    assert_eq!((made[0].can_be_voided, &*made[0].seen.facts), (false, &[EnvelopeFact::Completed][..]));
+    assert!(made[0].seen.recipients.is_empty());
     let third = "93be49ab-0000-4000-8000-000000000003";
     let field = |value| json!({"textCustomFields": [{"name": "countersign_id", "value": value}]});
     world.will(Reply::json(

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::domain::fact::time;
+use crate::domain::{TransactionId, fact::time};
 
 /// Text that may come as a number or a boolean; empty text is none. NUL is left out: Postgres keeps no such text.
 fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
@@ -97,6 +97,20 @@ answer!(/** What became of corrected recipients. */ Updated
 );
 answer!(/** What became of one. */ UpdatedOne texts [] lists [] parts [error_details: Problem]);
 
+impl Envelope {
+    /// Our id of the create that it came from.
+    pub(in crate::esign) fn transaction(&self) -> Option<TransactionId> {
+        let id = uuid::Uuid::try_parse(self.transaction_id.as_deref()?).ok()?;
+        Some(TransactionId::from_uuid(id))
+    }
+
+    /// Whether it has not ended yet, as far as it says.
+    pub(in crate::esign) fn can_be_voided(&self) -> bool {
+        let status = self.status.as_deref().unwrap_or_default();
+        !["voided", "deleted", "declined", "completed"].iter().any(|ended| status.eq_ignore_ascii_case(ended))
+    }
+}
+
 impl Authentication {
     /// The last check that failed for good, if any: the upstream says `Failed` (or `Fail`) when the tries are used up.
     pub(in crate::esign) fn failure(&self) -> Option<&CheckResult> {
@@ -153,6 +167,22 @@ mod tests {
         .unwrap();
         assert_eq!(envelope.envelope_id.as_deref(), Some("7"));
         assert!(envelope.status.is_none() && envelope.recipients.unwrap().signers.is_empty());
+    }
+
+    #[test]
+    fn a_create_is_known_in_any_spelling_of_its_id_and_what_has_ended_is_not_voided() {
+        let read = |text: &str| serde_json::from_str::<Envelope>(text).unwrap();
+        let id = TransactionId::generate();
+        for text in [id.to_string(), id.to_string().to_uppercase()] {
+            let told = read(&format!(r#"{{"transactionId": "{text}"}}"#)).transaction();
+            assert_eq!(told, Some(id), "{text}");
+        }
+        assert_eq!(read(r#"{"transactionId": "anybody"}"#).transaction(), None);
+        assert_eq!(read("{}").transaction(), None);
+        for (status, is_open) in [("Completed", false), ("voided", false), ("sent", true), ("", true)] {
+            let told = read(&format!(r#"{{"status": "{status}"}}"#));
+            assert_eq!(told.can_be_voided(), is_open, "{status}");
+        }
     }
 
     #[test]
