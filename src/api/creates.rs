@@ -91,7 +91,7 @@ pub(super) async fn create(
     let outcome = if caller.has_counted_creates() {
         Box::pin(create_counted(&api, &caller, ask)).await?
     } else {
-        api.signings.create(ask).await
+        api.signings.create(ask, None).await
     };
     count(&api, &outcome);
     Ok(answer(outcome.map_err(|error| with_consent_link(&api, &sender, error.into()))?))
@@ -105,7 +105,7 @@ async fn create_counted(api: &Api, caller: &Caller, mut ask: Ask) -> Result<Resu
         ask.wait = until.left(api.clock.uptime());
         match admitted {
             Admitted::New { turn, counted_at } => {
-                let outcome = api.signings.create_in_turn(ask, turn).await;
+                let outcome = api.signings.create(ask, Some(turn)).await;
                 // Another daemon was first with this very call.
                 if is_of_another(&outcome) {
                     caller.return_share(CREATE_CALLS, counted_at, api.clock.now());

@@ -103,17 +103,11 @@ pub(super) fn say(tell: Option<oneshot::Sender<Told>>, told: Told) {
 }
 
 impl Signings {
-    /// Creates a signing, or tells what an earlier call with the same key has made (rules E1 to E4).
-    pub async fn create(&self, ask: Ask) -> Result<Created, Error> {
+    /// Creates a signing, or tells what an earlier call with the same key has made (rules E1 to E4). Who has the turn at its
+    /// key hands it over: that is over once it is written down what the key makes, or that it makes nothing.
+    pub async fn create(&self, ask: Ask, turn: Option<Turn>) -> Result<Created, Error> {
         let until = Deadline::within(&*self.parts.clock, ask.wait);
-        self.create_until(ask, until, None).await
-    }
-
-    /// Creates a signing as [`create`](Self::create) does, for who has the turn at its key: that is over once it is written
-    /// down what the key makes, or that it makes nothing.
-    pub async fn create_in_turn(&self, ask: Ask, turn: Turn) -> Result<Created, Error> {
-        let until = Deadline::within(&*self.parts.clock, ask.wait);
-        self.create_until(ask, until, Some(turn)).await
+        self.create_until(ask, until, turn).await
     }
 
     /// Creates a signing as [`create`](Self::create) does, with what is left of the caller's time.
@@ -355,10 +349,8 @@ impl Signings {
         }
         drop(admitted);
     }
-}
 
-/// Waits for a create that is not in this task's hands, until it is settled or the time is up.
-impl Signings {
+    /// Waits for a create that is not in this task's hands, until it is settled or the time is up.
     pub(super) async fn until_settled(
         &self,
         id: SigningId,

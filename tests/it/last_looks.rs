@@ -108,7 +108,7 @@ async fn e2_a_doubt_whose_last_look_is_never_answered_well_ends_as_unknown() {
     for last_look in [(StatusCode::OK, "<html>"), (StatusCode::BAD_REQUEST, refusal)] {
         let bench = Bench::new(last_look).await;
         let body = Bytes::from(order("order-1", false).to_string());
-        let made = bench.signings.create(ask_for("order-1", body, Duration::ZERO)).await.unwrap();
+        let made = bench.signings.create(ask_for("order-1", body, Duration::ZERO), None).await.unwrap();
         let Created::Accepted { signing: id, .. } = made else { panic!("nobody waited") };
         let looked = || bench.wire.last_looks.load(Ordering::Relaxed);
         bench.until("a few last looks", async || looked() >= 3).await;

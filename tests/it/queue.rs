@@ -219,7 +219,7 @@ impl Line {
     }
 
     async fn accepted(&self, ask: Ask) -> SigningId {
-        match self.signings.create(ask).await.unwrap() {
+        match self.signings.create(ask, None).await.unwrap() {
             Created::Accepted { signing, .. } => signing,
             Created::Made { .. } => panic!("nobody waited"),
         }
@@ -272,7 +272,7 @@ impl Line {
         *self.wire.fate.lock().unwrap() = fate;
         let ask = ask(name, FOR_EVER);
         let (caller, key, signings) = (ask.caller.clone(), ask.key, self.signings.clone());
-        let call = tokio::spawn(async move { signings.create(ask).await });
+        let call = tokio::spawn(async move { signings.create(ask, None).await });
         let is_sent = || self.wire.created.lock().unwrap().iter().any(|sent| sent == name);
         for _ in 0..4_000 {
             if is_sent() {
@@ -369,7 +369,7 @@ async fn a_create_that_is_refused_without_asking_docusign_ends_no_outage() {
     let coded = async |name: &str| {
         let mut order = order(name, false);
         order["signers"][0]["sms_auth"] = json!({"phone": "+4915112345678"});
-        line.signings.create(ask_for(name, Bytes::from(order.to_string()), FOR_EVER)).await
+        line.signings.create(ask_for(name, Bytes::from(order.to_string()), FOR_EVER), None).await
     };
     let is_refused = |created: &Result<Created, signing::Error>| {
         matches!(created, Err(signing::Error::Upstream(esign::Error::SmsAuthUnavailable)))
@@ -379,7 +379,7 @@ async fn a_create_that_is_refused_without_asking_docusign_ends_no_outage() {
 
     line.wire.is_away.store(true, Ordering::SeqCst);
     for number in 0..5 {
-        let queued = line.signings.create(ask(&format!("order-{number}"), FOR_EVER)).await.unwrap();
+        let queued = line.signings.create(ask(&format!("order-{number}"), FOR_EVER), None).await.unwrap();
         assert!(matches!(queued, Created::Accepted { .. }), "{queued:?}");
     }
     assert!(line.signings.is_upstream_away());
@@ -412,7 +412,7 @@ async fn a_new_create_goes_behind_the_line_and_its_caller_waits_for_its_turn() {
     line.signings.round(&line.templates).await.unwrap();
     let body = Bytes::from(order("late", false).to_string());
     let late = ask_for("late", body, Duration::from_secs(60));
-    let (made, ()) = tokio::join!(line.signings.create(late), line.until_open(&ids));
+    let (made, ()) = tokio::join!(line.signings.create(late, None), line.until_open(&ids));
     assert!(matches!(made.unwrap(), Created::Made { .. }), "it was worth waiting");
     let created = line.wire.created.lock().unwrap().clone();
     let place = created.iter().position(|name| name == "late").unwrap();
@@ -492,7 +492,7 @@ async fn e4_a_create_that_was_left_is_finished_by_the_repeated_call_and_voided_w
         "nobody was promised it, so nobody is to be woken up"
     );
     // The next look by itself would come in a minute; whoever repeats the call waits for none.
-    let again = line.signings.create(ask("order-1", Duration::ZERO)).await;
+    let again = line.signings.create(ask("order-1", Duration::ZERO), None).await;
     assert!(matches!(again, Err(signing::Error::InProgress { signing, .. }) if signing == id), "{again:?}");
     line.until("the envelope", id, Duration::ZERO, is_open).await;
     let made = || -> Vec<_> {
@@ -534,7 +534,7 @@ async fn e3_a_create_that_was_left_and_is_never_found_is_forgotten_after_the_las
         "looked for a day later"
     );
     assert_eq!(line.store.unsettled().await.unwrap(), 0);
-    let made = line.signings.create(ask("order-1", FOR_EVER)).await.unwrap();
+    let made = line.signings.create(ask("order-1", FOR_EVER), None).await.unwrap();
     assert!(matches!(made, Created::Made { signing, .. } if signing != id), "the key is free");
 }
 
@@ -567,7 +567,7 @@ async fn e3_a_create_whose_record_is_gone_is_to_be_repeated_and_not_unheard_of()
     let document: Value = serde_json::from_slice(&shown.document("req_1")).unwrap();
     assert_eq!(document["retryable"], true, "{document}");
     assert_eq!(document["links"]["signing"], Value::Null, "there is nothing to read: {document}");
-    let again = line.signings.create(ask("order-1", FOR_EVER)).await;
+    let again = line.signings.create(ask("order-1", FOR_EVER), None).await;
     assert!(matches!(again, Ok(Created::Made { signing, .. }) if signing != record.signing.id), "{again:?}");
 }
 
@@ -612,7 +612,7 @@ async fn creates_of_a_sender_that_cannot_act_put_nobody_elses_into_the_line() {
         64,
         "more are due than one round takes up"
     );
-    let made = line.signings.create(ask("order-1", Duration::from_secs(60)));
+    let made = line.signings.create(ask("order-1", Duration::from_secs(60)), None);
     let made = tokio::time::timeout(Duration::from_secs(30), made).await.expect("it does not stand in line");
     assert!(matches!(made, Ok(Created::Made { .. })), "{made:?}");
 }

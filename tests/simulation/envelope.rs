@@ -454,7 +454,7 @@ impl Stage {
             // What a server does with a request whose connection is closed: it drops the handler.
             tokio::select! {
                 biased;
-                answer = signings.create(ask) => { let _ = tell.send(answer); }
+                answer = signings.create(ask, None) => { let _ = tell.send(answer); }
                 _ = gone => {}
             }
         });

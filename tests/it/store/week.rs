@@ -200,7 +200,7 @@ impl Bench {
         let mut order = order(&key, false);
         order["expires_in"] = "1d".into();
         let ask = ask_for(&key, Bytes::from(order.to_string()), Duration::ZERO);
-        match self.signings.create(ask).await.unwrap() {
+        match self.signings.create(ask, None).await.unwrap() {
             Created::Accepted { signing, .. } => signing,
             Created::Made { .. } => panic!("nobody waited"),
         }
