@@ -9,17 +9,16 @@ use crate::{
     budget::{Rule, Scope, may_check},
     clock::{Deadline, later},
     domain::{
-        CallerName, Claim, EnvelopeFact, EnvelopeId, EventKind, Fact, LastReturn, MomentKind, SenderName,
-        Signer, SignerId, Signing, SigningId, SigningStatus, signing::News,
+        CallerName, Claim, EnvelopeFact, EnvelopeId, EventKind, Fact, LastReturn, MomentKind, Signer,
+        SignerId, Signing, SigningId, SigningStatus, signing::News,
     },
     esign::{self, RejectionKind},
     signing::{
         Error, ReturnTarget, Signings,
         ending::{still_needed, with_return_check},
-        is_settled,
         leases::{LONGEST_LEASE, VIEW_LIFE},
     },
-    store::{self, Durability},
+    store::Durability,
     telemetry::chain,
 };
 
@@ -90,66 +89,14 @@ fn has_been(at: Timestamp, now: Timestamp) -> bool {
     at <= later(now, CLOCKS)
 }
 
-/// The pause between looks for what another daemon may have written down.
-const AGAIN: Duration = Duration::from_millis(100);
 /// Daemons' clocks and the upstream's, as far as it is known, differ by less.
-const CLOCKS: Duration = Duration::from_secs(60);
+pub(super) const CLOCKS: Duration = Duration::from_secs(60);
 
 impl Signings {
-    /// Whose an envelope is, of which the upstream told at `told_at` by its clock; none if it is of no signing. The
-    /// upstream tells of an envelope before we have read its answer to the create, so while creates of the senders that
-    /// it may be of are under way this waits for one of them to be written down: for as long as the caller likes.
-    ///
-    /// It waits for those alone that had been sent when it was told of, and when this was asked: what is sent later made
-    /// another envelope, and a busy sender always sends. One in doubt counts for a quarter of an hour after it was sent,
-    /// in which it is mostly looked up: what is not acknowledged is told of again.
-    pub async fn sender_of_envelope(
-        &self,
-        envelope: &EnvelopeId,
-        senders: &[SenderName],
-        told_at: Option<Timestamp>,
-    ) -> Result<Option<SenderName>, store::Error> {
-        let mut told = self.parts.hub.outbox();
-        if let Some(record) = self.parts.store.signing_by_envelope(envelope).await? {
-            return Ok(Some(record.signing.sender));
-        }
-        let sent_by = told_at.map_or(Timestamp::MAX, |at| self.surely_sent_by(at));
-        let mut making = self.parts.store.making(senders, self.parts.clock.now(), sent_by).await?;
-        loop {
-            // Read before the look, so that none is settled between the two.
-            while let Some(id) = making.last()
-                && !self.may_be_making(*id).await?
-            {
-                making.pop();
-            }
-            let record = self.parts.store.signing_by_envelope(envelope).await?;
-            if record.is_some() || making.is_empty() {
-                return Ok(record.map(|record| record.signing.sender));
-            }
-            // Another daemon's comes without a wake-up.
-            tokio::select! {
-                biased;
-                () = told.changed() => {}
-                () = self.parts.clock.sleep(AGAIN) => {}
-            }
-        }
-    }
-
-    /// By our clocks, when a create had surely been sent of whose envelope the upstream told at that time.
-    fn surely_sent_by(&self, told_at: Timestamp) -> Timestamp {
-        later(self.by_our_clock(told_at), CLOCKS)
-    }
-
     /// A time by the upstream's clock as ours has it, as far as its answers have told.
-    fn by_our_clock(&self, at: Timestamp) -> Timestamp {
+    pub(super) fn by_our_clock(&self, at: Timestamp) -> Timestamp {
         let ahead = self.parts.clock.now().duration_since(self.corrected_now());
         at.saturating_add(ahead).unwrap_or(Timestamp::MAX)
-    }
-
-    async fn may_be_making(&self, id: SigningId) -> Result<bool, store::Error> {
-        let record = self.parts.store.signing(id).await?;
-        Ok(record
-            .is_some_and(|record| !is_settled(record.signing.status) && record.signing.posted_at.is_some()))
     }
 
     /// Takes in what a Connect event said.

@@ -1,13 +1,19 @@
-//! Whose an envelope is, for callers that share an account and reach envelopes by their ids.
+//! Whose an envelope is: for callers that share an account and reach envelopes by their ids, and for events that tell of
+//! envelopes.
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::{
-    clock::Deadline,
-    domain::{AccountId, CallerName, EnvelopeId, SigningId},
-    signing::{Error, LOOK_FOR_OTHERS, Signings, is_settled},
+    clock::{Deadline, later},
+    domain::{AccountId, CallerName, EnvelopeId, SenderName, SigningId},
+    signing::{Error, Signings, follow::CLOCKS, is_settled},
+    store::{self, Record},
 };
 
+/// The pause between looks for what another daemon may have written down.
+const AGAIN: Duration = Duration::from_millis(100);
 /// The longest wait for other callers' creates.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Of so many at once, nobody waits to see all of them settled.
@@ -26,11 +32,22 @@ pub enum Whose {
     Unknown,
 }
 
+impl Whose {
+    /// Whose it is to a caller, by the record of the signing that owns it.
+    fn of(record: Option<&Record>, caller: &CallerName) -> Self {
+        match record {
+            None => Self::Nobodys,
+            Some(record) if record.signing.caller == *caller => Self::Theirs(record.signing.id),
+            Some(_) => Self::Anothers,
+        }
+    }
+}
+
 impl Signings {
     /// Whose an envelope of this account is. It exists before we have read the answer to its create, and is written
     /// down after that: so if it is of no signing, and creates of other callers were under way or in doubt when this
-    /// was asked, this waits until each of those is settled, for ten seconds at most and no longer than the deadline.
-    /// What begins later cannot have made an envelope that somebody names already.
+    /// was asked, this waits until it is written down or each of those is settled, for ten seconds at most and no longer
+    /// than the deadline. What begins later cannot have made an envelope that somebody names already.
     pub async fn whose(
         &self,
         caller: &CallerName,
@@ -45,42 +62,83 @@ impl Signings {
         }
         // Of these one may be settled by now, so it is looked up again in any case.
         let others = self.parts.store.making_for_others(caller, account, clock.now(), MOST).await?;
+        let are_all = others.len() < MOST as usize;
         let patience = deadline.left(clock.uptime()).min(PATIENCE);
-        let are_settled = tokio::select! {
+        let (found, are_settled) = tokio::select! {
             biased;
-            settled = self.settled(&others) => {
-                settled?;
-                others.len() < MOST as usize
-            }
-            () = clock.sleep(patience) => false,
-            () = self.parts.life.stopping().cancelled_owned() => false,
+            written = self.written_down(envelope, others) => (Whose::of(written?.as_ref(), caller), are_all),
+            () = clock.sleep(patience) => (self.recorded(caller, envelope).await?, false),
+            () = self.parts.life.stopping().cancelled_owned() => (self.recorded(caller, envelope).await?, false),
         };
-        match self.recorded(caller, envelope).await? {
-            Whose::Nobodys if !are_settled => Ok(Whose::Unknown),
-            found => Ok(found),
-        }
+        Ok(if found == Whose::Nobodys && !are_settled { Whose::Unknown } else { found })
     }
 
     /// Whose it is, as far as is written down.
     async fn recorded(&self, caller: &CallerName, envelope: &EnvelopeId) -> Result<Whose, Error> {
-        Ok(match self.parts.store.signing_by_envelope(envelope).await? {
-            None => Whose::Nobodys,
-            Some(record) if record.signing.caller == *caller => Whose::Theirs(record.signing.id),
-            Some(_) => Whose::Anothers,
-        })
+        let record = self.parts.store.signing_by_envelope(envelope).await?;
+        Ok(Whose::of(record.as_ref(), caller))
     }
 
-    /// Waits until none of these creates may have made an envelope that is not written down.
-    async fn settled(&self, creates: &[SigningId]) -> Result<(), Error> {
-        for id in creates {
-            let mut watcher = self.parts.hub.watch(*id);
-            while let Some(record) = self.parts.store.signing(*id).await? {
-                if is_settled(record.signing.status) || record.signing.posted_at.is_none() {
+    /// Whose an envelope is, of which the upstream told at `told_at` by its clock; none if it is of no signing. The
+    /// upstream tells of an envelope before we have read its answer to the create, so while creates of the senders that
+    /// it may be of are under way this waits for one of them to be written down: for as long as the caller likes.
+    ///
+    /// It waits for those alone that had been sent when it was told of, and when this was asked: what is sent later made
+    /// another envelope, and a busy sender always sends. One in doubt counts for a quarter of an hour after it was sent,
+    /// in which it is mostly looked up: what is not acknowledged is told of again.
+    pub async fn sender_of_envelope(
+        &self,
+        envelope: &EnvelopeId,
+        senders: &[SenderName],
+        told_at: Option<Timestamp>,
+    ) -> Result<Option<SenderName>, store::Error> {
+        if let Some(record) = self.parts.store.signing_by_envelope(envelope).await? {
+            return Ok(Some(record.signing.sender));
+        }
+        let sent_by = told_at.map_or(Timestamp::MAX, |at| self.surely_sent_by(at));
+        let making = self.parts.store.making(senders, self.parts.clock.now(), sent_by).await?;
+        Ok(self.written_down(envelope, making).await?.map(|record| record.signing.sender))
+    }
+
+    /// By our clocks, when a create had surely been sent of whose envelope the upstream told at that time.
+    fn surely_sent_by(&self, told_at: Timestamp) -> Timestamp {
+        later(self.by_our_clock(told_at), CLOCKS)
+    }
+
+    /// Waits until an envelope is written down, or none of these creates may have made it: then it is of no signing.
+    async fn written_down(
+        &self,
+        envelope: &EnvelopeId,
+        mut making: Vec<SigningId>,
+    ) -> Result<Option<Record>, store::Error> {
+        let mut told = self.parts.hub.outbox();
+        loop {
+            // Read before the look, so that none is settled between the two. The last one is watched, for it may be settled
+            // without an event.
+            let mut last = None;
+            while let Some(id) = making.last() {
+                let watcher = self.parts.hub.watch(*id);
+                if self.may_be_making(*id).await? {
+                    last = Some(watcher);
                     break;
                 }
-                watcher.changed_within(&*self.parts.clock, LOOK_FOR_OTHERS).await;
+                making.pop();
+            }
+            let record = self.parts.store.signing_by_envelope(envelope).await?;
+            let Some(mut last) = last.filter(|_| record.is_none()) else { return Ok(record) };
+            // Another daemon's comes without a wake-up.
+            tokio::select! {
+                biased;
+                () = told.changed() => {}
+                () = last.changed_within(&*self.parts.clock, AGAIN) => {}
             }
         }
-        Ok(())
+    }
+
+    /// Whether a create may have made an envelope that is not written down.
+    async fn may_be_making(&self, id: SigningId) -> Result<bool, store::Error> {
+        let record = self.parts.store.signing(id).await?;
+        Ok(record
+            .is_some_and(|record| !is_settled(record.signing.status) && record.signing.posted_at.is_some()))
     }
 }
