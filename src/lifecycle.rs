@@ -147,9 +147,17 @@ impl Lifecycle {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        self.spawn_boxed(name, Box::pin(work));
+    }
+
+    /// The same with work that its caller has boxed where it begins, or that is as small. It is large as a rule, and each
+    /// layer around it would hold it twice, as an argument and as what it waits for.
+    pub fn spawn_boxed<F>(&self, name: &'static str, work: F)
+    where
+        F: Future<Output = ()> + Send + Unpin + 'static,
+    {
         let aborting = self.aborting.clone();
-        // Boxed at once: each layer around it would hold it twice, as an argument and as what it waits for.
-        let work = traces::carry(Box::pin(work));
+        let work = traces::carry(work);
         self.spawner.spawn(self.tasks.track_future(async move {
             let work = std::panic::AssertUnwindSafe(work).catch_unwind();
             tokio::select! {
@@ -171,12 +179,25 @@ impl Lifecycle {
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
+        self.outcome_of_boxed(name, Box::pin(work))
+    }
+
+    /// The same with work that its caller has boxed, as for [`spawn_boxed`](Self::spawn_boxed).
+    pub fn outcome_of_boxed<T, F>(
+        &self,
+        name: &'static str,
+        work: F,
+    ) -> impl Future<Output = Option<T>> + use<T, F>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + Unpin + 'static,
+    {
         let (tell, told) = oneshot::channel();
-        let work = Box::pin(work);
-        self.spawn_work(name, async move {
+        let work = work.map(move |outcome| {
             // Nobody may wait for it any more.
-            let _ = tell.send(work.await);
+            let _ = tell.send(outcome);
         });
+        self.spawn_boxed(name, work);
         async { told.await.ok() }
     }
 
@@ -256,6 +277,7 @@ mod tests {
         drop(life.outcome_of("forsaken", async { done.send(()) }));
         is_done.await.unwrap();
         assert_eq!(life.outcome_of("awaited", async { 7 }).await, Some(7));
+        assert_eq!(life.outcome_of_boxed("boxed", Box::pin(async { 8 })).await, Some(8));
         let broken: Option<u8> = life.outcome_of("broken", async { panic!("on purpose") }).await;
         assert_eq!(broken, None);
         life.stop();

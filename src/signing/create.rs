@@ -91,8 +91,8 @@ pub(super) struct Job {
 pub(super) enum Told {
     /// The end of it.
     Ended(Result<Created, Error>),
-    /// Nobody knows yet whether the envelope exists.
-    Uncertain,
+    /// Nobody knows yet whether the envelope exists. The links are the job's, for whoever waits until it is known.
+    Uncertain(Vec<ShownLink>),
 }
 
 /// Tells the caller, if they have not been told yet; they may have hung up.
@@ -297,14 +297,13 @@ impl Signings {
     ) -> Result<Created, Error> {
         let id = job.signing.id;
         let view = job.draft.view;
-        let links = job.links.clone();
         let (tell, told) = oneshot::channel();
         // Boxed where it begins: it is large, and would be copied from hand to hand on its way to the runtime.
         let work = Box::pin(self.clone().run(job, acting, admitted, until, tell));
-        self.parts.life.spawn_work("create", work);
+        self.parts.life.spawn_boxed("create", work);
         match until.plus(GRACE).hold(&*self.parts.clock, told).await {
             Some(Ok(Told::Ended(result))) => result,
-            Some(Ok(Told::Uncertain)) => Box::pin(self.until_settled(id, view, links, until)).await,
+            Some(Ok(Told::Uncertain(links))) => Box::pin(self.until_settled(id, view, links, until)).await,
             // Either way the intent is on disk, and is finished.
             Some(Err(_)) => Err(self.broken_off()),
             None => {

@@ -62,7 +62,7 @@ impl Signings {
         let deadline = self.within(wait);
         let (this, caller) = (self.clone(), caller.clone());
         let purge = async move { this.ask_for_purge(&caller, id, scope, deadline).await };
-        self.aside_within(wait, "a purge", purge).await
+        self.aside_within(wait, "a purge", Box::pin(purge)).await
     }
 
     async fn ask_for_purge(

@@ -254,13 +254,13 @@ impl Signings {
     }
 
     /// Does something upstream in a task of its own, and waits for it: a caller who hangs up must not take the
-    /// answer along before it is written down.
+    /// answer along before it is written down. The work is boxed, so that who waits for it need not have room for it.
     async fn aside<T: Send + 'static>(
         &self,
         name: &'static str,
-        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+        work: impl Future<Output = Result<T, Error>> + Send + Unpin + 'static,
     ) -> Result<T, Error> {
-        let outcome = self.parts.life.outcome_of(name, work).await;
+        let outcome = self.parts.life.outcome_of_boxed(name, work).await;
         outcome.unwrap_or_else(|| Err(self.broken_off()))
     }
 
@@ -274,7 +274,7 @@ impl Signings {
         &self,
         wait: Duration,
         name: &'static str,
-        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+        work: impl Future<Output = Result<T, Error>> + Send + Unpin + 'static,
     ) -> Result<T, Error> {
         let until = Deadline::within(&*self.parts.clock, wait).plus(MOMENT);
         let done = until.hold(&*self.parts.clock, self.aside(name, work)).await;

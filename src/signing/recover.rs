@@ -276,7 +276,7 @@ impl Signings {
         match self.settle(&mut job, outcome).await {
             Told::Ended(Err(error @ Error::Store(_))) => ignore_conflict::<()>(Err(error)),
             // What DocuSign said is written down.
-            Told::Ended(_) | Told::Uncertain => Ok(()),
+            Told::Ended(_) | Told::Uncertain(_) => Ok(()),
         }
     }
 

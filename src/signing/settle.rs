@@ -55,7 +55,7 @@ impl Signings {
             Outcome::Impossible(error) => self.impossible(job, error).await,
             Outcome::NotReached(error) => self.queued(job, &error).await,
             Outcome::Unknown(error) => match self.doubted(job, &error).await {
-                Ok(()) => return Told::Uncertain,
+                Ok(()) => return Told::Uncertain(std::mem::take(&mut job.links)),
                 Err(error) => Err(error),
             },
             Outcome::Lost => Err(Error::conflict()),
@@ -63,7 +63,7 @@ impl Signings {
         match told {
             // Somebody else took it up meanwhile, and writes the end of it.
             Err(error) if error.is_conflict() => match self.hand_over(job).await {
-                Ok(()) => Told::Uncertain,
+                Ok(()) => Told::Uncertain(std::mem::take(&mut job.links)),
                 Err(error) => Told::Ended(Err(error)),
             },
             told => Told::Ended(told),

@@ -24,7 +24,7 @@ impl Signings {
         let deadline = self.within(wait);
         let (this, caller) = (self.clone(), caller.clone());
         let reset = async move { this.check_anew(&caller, id, signer, &check, deadline).await };
-        self.aside_within(wait, "a check anew", reset).await
+        self.aside_within(wait, "a check anew", Box::pin(reset)).await
     }
 
     async fn check_anew(
