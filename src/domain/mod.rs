@@ -37,7 +37,7 @@ pub use phone::Phone;
 pub use private::Private;
 pub use signing::{
     AuthenticatedBy, Claim, Failure, LastReturn, LiveView, Mode, Moment, PurgeScope, Signer, Signing,
-    Upstream,
+    Upstream, ViewKind,
 };
 pub use status::{SignerStatus, SigningStatus};
 pub use template_names::TemplateNames;

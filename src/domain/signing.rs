@@ -229,12 +229,22 @@ impl Failure {
     }
 }
 
+/// How far a view is, as far as we know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ViewKind {
+    /// It was asked for and is not here yet: another must not be made before it, which it would end.
+    Coming,
+    /// The caller was given it, and may never have used it.
+    Given,
+    /// Somebody is at it: a click on a link opened it, or its page has said that it is open.
+    InUse,
+}
+
 /// A recipient view that may be open: the lease that keeps a second click from ending it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveView {
-    /// Whether it counts as open: a click on a link opened it, and not the caller, who may never have used it; or it is not
-    /// here yet, and another must not be made before it.
-    pub clicked: bool,
+    /// How far it is.
+    pub kind: ViewKind,
     /// Whose view.
     pub signer: SignerId,
     /// When it was minted.

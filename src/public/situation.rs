@@ -144,7 +144,7 @@ mod tests {
     use jiff::SignedDuration;
 
     use super::*;
-    use crate::domain::{LiveView, sample};
+    use crate::domain::{LiveView, ViewKind, sample};
 
     fn now() -> Timestamp {
         Timestamp::from_second(1_700_000_000).unwrap()
@@ -206,11 +206,11 @@ mod tests {
         let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
         let until = now() + SignedDuration::from_secs(181);
         let signer = signing.signers[0].id;
-        let view = |clicked| Some(LiveView { clicked, signer, minted_at: now(), until });
-        signing.live_view = view(true);
+        let view = |kind| Some(LiveView { kind, signer, minted_at: now(), until });
+        signing.live_view = view(ViewKind::InUse);
         assert_eq!(of_link(&signing, &signing.signers[0], now()), Page::Elsewhere { minutes: 4 });
         assert!(matches!(of_link(&signing, &signing.signers[0], until), Page::Ready(_)));
-        signing.live_view = view(false);
+        signing.live_view = view(ViewKind::Given);
         assert!(
             matches!(of_link(&signing, &signing.signers[0], now()), Page::Ready(_)),
             "never opened, maybe"

@@ -16,7 +16,7 @@ use crate::{
     clock::{Deadline, later},
     domain::{
         AccountId, EnvelopeId, LiveView, MomentKind, Private, Signer, SignerId, SignerStatus, Signing,
-        SigningStatus,
+        SigningStatus, ViewKind,
     },
     esign::{self, Created as CreatedEnvelope},
     objects::show::ShownView,
@@ -214,13 +214,12 @@ pub(super) fn viewer(job: &Job) -> Option<&Signer> {
     job.signing.signers.iter().min_by_key(|signer| signer.order).filter(|_| job.draft.view)
 }
 
-/// The lease of a view that is asked for and not here yet, from its first moment on: no call for it takes longer. It counts
-/// as opened, because whoever had another made would be thrown out of that one when this one is made.
+/// The lease of a view that is asked for and not here yet, from its first moment on: no call for it takes longer.
 pub(super) fn coming_lease(signer: SignerId, asked_at: Timestamp) -> LiveView {
-    LiveView { clicked: true, signer, minted_at: asked_at, until: later(asked_at, AT_LEISURE) }
+    LiveView { kind: ViewKind::Coming, signer, minted_at: asked_at, until: later(asked_at, AT_LEISURE) }
 }
 
-/// The view of a signing that is asked for and not here yet: no other lease is so short.
+/// The view of a signing that is asked for and not here yet.
 pub(super) fn coming_view(signing: &Signing, now: Timestamp) -> Option<&LiveView> {
-    live_view(signing, now).filter(|view| **view == coming_lease(view.signer, view.minted_at))
+    live_view(signing, now).filter(|view| view.kind == ViewKind::Coming)
 }

@@ -10,7 +10,7 @@ use crate::{
     clock::{Deadline, later},
     domain::{
         CallerName, Claim, EnvelopeFact, EnvelopeId, EventKind, Fact, LastReturn, MomentKind, Signer,
-        SignerId, Signing, SigningId, SigningStatus, signing::News,
+        SignerId, Signing, SigningId, SigningStatus, ViewKind, signing::News,
     },
     esign::{self, RejectionKind},
     signing::{
@@ -140,7 +140,7 @@ impl Signings {
             let live = signing.live_view.as_mut();
             let live = live.filter(|view| view.signer == target.signer && view.minted_at == minted_at);
             if let Some(view) = live {
-                view.clicked = true;
+                view.kind = ViewKind::InUse;
                 // A later end than any was written by a clock that has been set back since.
                 if !(later(now, VIEW_LIFE)..=later(now, LONGEST_LEASE)).contains(&view.until) {
                     view.until = later(now, VIEW_LIFE);

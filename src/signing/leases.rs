@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::{
     clock::later,
-    domain::{LiveView, SignerId, SignerStatus, Signing, SigningStatus},
+    domain::{LiveView, SignerId, SignerStatus, Signing, SigningStatus, ViewKind},
     signing::{Error, first_view::coming_view, is_past},
 };
 
@@ -32,7 +32,8 @@ pub enum Opener {
 
 /// A view from its first moment on: for as long as it can be opened.
 pub(super) fn fresh(signer: SignerId, minted_at: Timestamp, opener: Opener) -> LiveView {
-    LiveView { clicked: opener == Opener::Click, signer, minted_at, until: later(minted_at, VIEW_LIFE) }
+    let kind = if opener == Opener::Click { ViewKind::InUse } else { ViewKind::Given };
+    LiveView { kind, signer, minted_at, until: later(minted_at, VIEW_LIFE) }
 }
 
 /// Whether two are of one view, which is known by its signer and its name; its lease may have been prolonged.
@@ -47,11 +48,11 @@ pub(super) fn live_view(signing: &Signing, now: Timestamp) -> Option<&LiveView> 
     signing.live_view.as_ref().filter(|view| view.until > now && view.until <= longest)
 }
 
-/// The view that somebody may be at now, whoever of the signers. What the caller was given may never have been opened;
-/// what was clicked, or whose own signer is in session, is.
+/// The view that somebody may be at now, whoever of the signers, or that is on its way. What the caller was given may never
+/// have been opened, unless its own signer is in session.
 pub fn view_in_use(signing: &Signing, now: Timestamp) -> Option<&LiveView> {
     let is_at_work = |signer| signing.signer(signer).is_some_and(|it| it.status == SignerStatus::InSession);
-    live_view(signing, now).filter(|view| view.clicked || is_at_work(view.signer))
+    live_view(signing, now).filter(|view| view.kind != ViewKind::Given || is_at_work(view.signer))
 }
 
 /// Whether this signer may have a view now, by our clock and by the upstream's. When the time that the caller gave is over,
@@ -133,6 +134,22 @@ mod tests {
                 "{opener:?}: it is there"
             );
         }
+    }
+
+    /// How long its lease is says nothing of it: another that is as long is no view on its way.
+    #[test]
+    fn l2_a_view_is_on_its_way_until_it_is_here_and_no_other_is() {
+        let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+        let (signer, now) = (signing.signers[0].id, signing.created_at);
+        let coming = coming_lease(signer, now);
+        signing.live_view = Some(LiveView { kind: ViewKind::InUse, ..coming });
+        assert_eq!(coming_view(&signing, now), None);
+        assert!(view_in_use(&signing, now).is_some());
+        let longer = LiveView { until: later(coming.until, Duration::from_secs(60)), ..coming };
+        signing.live_view = Some(longer.clone());
+        assert_eq!(coming_view(&signing, now), Some(&longer));
+        signing.live_view = Some(fresh(signer, now, Opener::Late));
+        assert_eq!((coming_view(&signing, now), view_in_use(&signing, now)), (None, None));
     }
 
     #[test]

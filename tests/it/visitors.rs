@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use countersign::{
     clock::Clock as _,
-    domain::{LiveView, SignerStatus},
+    domain::{LiveView, SignerStatus, ViewKind},
 };
 use http::{Method, StatusCode, header};
 use jiff::{SignedDuration, Timestamp};
@@ -955,7 +955,7 @@ async fn l2_a_lease_that_a_wrong_clock_wrote_keeps_nobody_out() {
     daemon
         .rewrite(id, work, |signing| {
             let signer = signing.signers[0].id;
-            signing.live_view = Some(LiveView { clicked: true, signer, minted_at, until });
+            signing.live_view = Some(LiveView { kind: ViewKind::InUse, signer, minted_at, until });
         })
         .await;
     assert!(!daemon.look(&link).await.text.contains("Already open"));

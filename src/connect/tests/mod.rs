@@ -22,7 +22,7 @@ use crate::{
     auth::{self, Auth, Spawner, identity::AccountServer},
     budget::{self, Budget},
     clock::{ManualClock, SharedClock},
-    domain::{EnvelopeId, LiveView, Mode, SenderName, Signing, SigningStatus},
+    domain::{EnvelopeId, LiveView, Mode, SenderName, Signing, SigningStatus, ViewKind},
     esign,
     events::{
         Hub,
@@ -250,7 +250,7 @@ async fn l2_word_that_a_signer_left_ends_the_view_that_they_had_and_no_other() {
         let fixture = fixture().await;
         let mut made = signing(2);
         let until = minted_at + SignedDuration::from_mins(5);
-        let view = LiveView { clicked: true, signer: made.signers[of].id, minted_at, until };
+        let view = LiveView { kind: ViewKind::InUse, signer: made.signers[of].id, minted_at, until };
         made.live_view = Some(view.clone());
         let from = fixture.begin(&made, Work { due_at: now(), leased_until: None, attempts: 0 }).await;
         fixture.open(&made, from).await;

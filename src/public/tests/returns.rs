@@ -4,7 +4,7 @@ use http::{Method, StatusCode, header};
 use jiff::Timestamp;
 use url::Url;
 
-use crate::domain::{LiveView, SignerStatus, SigningStatus};
+use crate::domain::{LiveView, SignerStatus, SigningStatus, ViewKind};
 use crate::public::testing::{Answer, World, change};
 
 /// Where the browser is sent, as path and parameters.
@@ -56,7 +56,7 @@ async fn trying_again_on_a_page_after_a_return_is_no_second_return() {
     world.get(&format!("{path}?event=cancel")).await;
     change(&world, |signing| {
         signing.signers[0].status = SignerStatus::InSession;
-        signing.live_view = Some(LiveView { clicked: true, signer, minted_at, until });
+        signing.live_view = Some(LiveView { kind: ViewKind::InUse, signer, minted_at, until });
     })
     .await;
     let before = world.stored().await;

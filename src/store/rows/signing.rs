@@ -13,7 +13,7 @@ use crate::{
     domain::{
         AccountId, AuthenticatedBy, CallerName, Claim, Email, EnvelopeId, Failure, LastReturn, LiveView,
         Mode, Moment, MomentKind, Private, PurgeScope, SenderName, Signer, SignerId, SignerStatus, Signing,
-        SigningId, SigningStatus, TransactionId, Upstream, draft::AUTHENTICATION_METHODS,
+        SigningId, SigningStatus, TransactionId, Upstream, ViewKind, draft::AUTHENTICATION_METHODS,
     },
     store::{
         Digest, Error, KeptAnswer, Record, Work,
@@ -167,7 +167,10 @@ struct FailureState<'a> {
 
 #[derive(Serialize, Deserialize)]
 struct LiveViewState {
+    /// Whether it is more than given: an earlier version knows no more than that, so `coming` stands beside it.
     clicked: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    coming: bool,
     signer: String,
     minted_at: i64,
     until: i64,
@@ -228,7 +231,8 @@ impl<'a> From<&'a Signing> for State<'a> {
             failure: signing.failure.as_ref().map(FailureState::from),
             last_try: signing.last_try.as_ref().map(FailureState::from),
             live_view: signing.live_view.as_ref().map(|view| LiveViewState {
-                clicked: view.clicked,
+                clicked: view.kind != ViewKind::Given,
+                coming: view.kind == ViewKind::Coming,
                 signer: hex(view.signer.as_uuid()),
                 minted_at: micros(view.minted_at),
                 until: micros(view.until),
@@ -414,10 +418,21 @@ impl FailureState<'_> {
     }
 }
 
+/// The lease of a view on its way, as older daemons write it.
+const OLD_COMING_US: i64 = 60_000_000;
+
 impl LiveViewState {
     fn into_view(self) -> Result<LiveView, Error> {
+        // Before `coming` was written, such a view was told by its lease, which no other had.
+        let was_coming = self.clicked && self.until.saturating_sub(self.minted_at) == OLD_COMING_US;
+        let kind = match (self.coming, self.clicked) {
+            (true, _) => ViewKind::Coming,
+            (false, true) if was_coming => ViewKind::Coming,
+            (false, true) => ViewKind::InUse,
+            (false, false) => ViewKind::Given,
+        };
         Ok(LiveView {
-            clicked: self.clicked,
+            kind,
             signer: SignerId::from_uuid(uuid(&self.signer)?),
             minted_at: timestamp(self.minted_at)?,
             until: timestamp(self.until)?,
@@ -472,4 +487,24 @@ fn without_nul(json: String) -> String {
 /// The personal half of a signing, sealed.
 pub(super) fn seal_personal(signing: &Signing, id: &[u8; 16], keys: &SealKeys) -> Vec<u8> {
     keys.seal_json(sealed_place(id), &Personal::from(signing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_of_an_earlier_version_is_at_least_in_use_if_it_was_clicked() {
+        for (clicked, until, kind) in [
+            (true, 300_000_000, ViewKind::InUse),
+            (true, 60_000_000, ViewKind::Coming),
+            (false, 60_000_000, ViewKind::Given),
+        ] {
+            let signer = "0".repeat(32);
+            let row = format!(r#"{{"clicked":{clicked},"signer":"{signer}","minted_at":0,"until":{until}}}"#);
+            let read: LiveViewState = serde_json::from_str(&row).unwrap();
+            assert_eq!(serde_json::to_string(&read).unwrap(), row, "nor does it see anything new");
+            assert_eq!(read.into_view().unwrap().kind, kind);
+        }
+    }
 }

@@ -8,7 +8,7 @@ use countersign::{
         AccountId, AuthenticatedBy, CallerName, Claim, DeliveryId, Email, EndpointId, EnvelopeId, Event,
         EventId, EventKind, Failure, LastReturn, LinkId, LiveView, Mode, Moment, MomentKind, Private,
         PurgeScope, SenderName, Signer, SignerId, SignerStatus, Signing, SigningId, SigningStatus,
-        TransactionId, Upstream,
+        TransactionId, Upstream, ViewKind,
     },
     store::{Change, Digest, Durability, Endpoint, Inbound, Intent, Link, Payload, Version, Work},
 };
@@ -113,7 +113,8 @@ pub(crate) fn full(mut signing: Signing) -> Signing {
         provider_status: Some(400),
         provider_trace: Some("1f2d5a4e-3a0c-4f0e-9a5e-0c7a1b2c3d4e".into()),
     });
-    signing.live_view = Some(LiveView { clicked: true, signer, minted_at: after(2), until: after(302) });
+    signing.live_view =
+        Some(LiveView { kind: ViewKind::Coming, signer, minted_at: after(2), until: after(302) });
     signing.checked_at = Some(after(900));
     signing.sequence = 7;
     let seen = Moment {
