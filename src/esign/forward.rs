@@ -241,18 +241,26 @@ fn polled(method: &Method, path: &str) -> Option<(EnvelopeId, String)> {
 }
 
 /// The envelopes that a list is asked for by their ids, each once and no more than one list takes; none if it is
-/// asked for otherwise. Names of parameters and spellings of ids are read as generously as any reader may.
+/// asked for otherwise.
 fn listed(method: &Method, path: &str, query: Option<&str>) -> Vec<EnvelopeId> {
     if method != Method::GET || path != "envelopes" {
         return Vec::new();
     }
+    let mut named = named_in_list(query);
+    named.truncate(MAX_LISTED);
+    named
+}
+
+/// The envelopes that the query of a list names by their ids, each once. Names of parameters and spellings of ids are
+/// read as generously as any reader may.
+pub fn named_in_list(query: Option<&str>) -> Vec<EnvelopeId> {
     let mut ids = BTreeSet::new();
     for (name, list) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         if name.eq_ignore_ascii_case("envelope_ids") {
             ids.extend(list.split(',').filter_map(|id| Uuid::try_parse(id.trim()).ok()));
         }
     }
-    ids.into_iter().take(MAX_LISTED).map(|id| EnvelopeId::new(id.hyphenated().to_string())).collect()
+    ids.into_iter().map(|id| EnvelopeId::new(id.hyphenated().to_string())).collect()
 }
 
 #[cfg(test)]
@@ -332,7 +340,9 @@ mod tests {
             assert_eq!(named(none), [], "{none}");
         }
         let many: Vec<_> = (0..2 * MAX_LISTED).map(|_| Uuid::new_v4().to_string()).collect();
-        assert_eq!(named(&format!("envelope_ids={}", many.join(","))).len(), MAX_LISTED);
+        let many = format!("envelope_ids={}", many.join(","));
+        assert_eq!(named(&many).len(), MAX_LISTED);
+        assert_eq!(named_in_list(Some(&many)).len(), 2 * MAX_LISTED, "whose they are is asked of all");
         let query = format!("envelope_ids={one}");
         assert_eq!(listed(&Method::POST, "envelopes", Some(&query)), []);
         assert_eq!(listed(&Method::GET, "templates", Some(&query)), []);

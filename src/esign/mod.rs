@@ -48,7 +48,7 @@ pub use self::{
         Corrected, Created, EnvelopeSigner, Found, MAX_LISTED, NewCheck, NewEnvelope, Page, Since, SmsCheck,
     },
     error::{Doubt, Error, Reach},
-    forward::{ForwardBody, ForwardRequest, Forwarded, UploadPlace},
+    forward::{ForwardBody, ForwardRequest, Forwarded, UploadPlace, named_in_list},
     recipient_views::{View, ViewRequest},
     refusal::{Rejection, RejectionKind},
     seen::{Recipient, Seen, people},

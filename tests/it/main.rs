@@ -42,6 +42,7 @@ mod made_senders;
 mod many_senders;
 mod own_keys;
 mod pairing;
+mod passed_lists;
 mod passthrough;
 mod pdf_readers;
 mod pkcs11;

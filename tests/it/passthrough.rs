@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 use crate::harness::{CALLER_KEY, Reply, STRANGER_KEY, THIRD_KEY, TempDir, TestDaemon, order};
 
-fn root(daemon: &TestDaemon) -> String {
+pub(crate) fn root(daemon: &TestDaemon) -> String {
     format!("/v1/senders/system/esign/restapi/v2.1/accounts/{}", daemon.emulator.ready().account_id)
 }
 
-fn envelope() -> Value {
+pub(crate) fn envelope() -> Value {
     json!({
         "emailSubject": "From an SDK", "status": "sent",
         "documents": [{"documentId": "1", "name": "a.txt", "fileExtension": "txt", "documentBase64": "SGVsbG8="}],
@@ -324,7 +324,7 @@ async fn a_create_in_parts_goes_through_with_its_documents_as_they_are_or_encode
 }
 
 /// A caller that shares the first one's sender.
-fn colleague() -> String {
+pub(crate) fn colleague() -> String {
     format!(
         "[callers.colleague]\nkey_hash = \"{}\"\nsenders = [\"system\"]\n\
          return_origins = [\"https://www.example.com\"]\n",
@@ -938,7 +938,7 @@ async fn a_passed_call_that_lacks_consent_says_where_to_give_it() {
 }
 
 /// What reached the upstream; the sender without consent asks for tokens by itself.
-async fn sent(daemon: &TestDaemon) -> Vec<String> {
+pub(crate) async fn sent(daemon: &TestDaemon) -> Vec<String> {
     let all = daemon.requests().await;
     all.into_iter().filter(|line| line != "POST /oauth/token").collect()
 }

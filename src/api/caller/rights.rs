@@ -92,6 +92,11 @@ impl Caller {
         self.sees_sender(sender) || !self.refuses(Right::Sender, sender.as_str())
     }
 
+    /// The same, asked by the way: nothing is counted.
+    pub(super) fn is_let_use_sender(&self, sender: &SenderName) -> bool {
+        self.sees_sender(sender) || self.rights.enforcement == Enforcement::Audit
+    }
+
     /// Whether this caller may pass calls through, which are not looked into; and such as make an envelope.
     pub(in crate::api) fn may_pass_through(&self, makes_envelope: bool) -> bool {
         let may = match self.rights.passthrough {

@@ -17,13 +17,14 @@
 //! caller's `return_origins` on this way too (L6, [`views`]). That of `POST envelopes` may name an envelope to copy, or
 //! ask for a recipient view in the same call, and passes with neither ([`creates`]).
 //!
-//! Callers that share a sender share its account, and so what lists and templates show; but the envelope of a
+//! Callers that share a sender share its account, and so what plain lists and templates show; but the envelope of a
 //! signing is reached by the caller whose signing it is, and by nobody else, from the moment that DocuSign makes it:
 //! while it may be what another caller's create has just made, nobody reaches it (`provider_unavailable`, after ten
-//! seconds). That holds for as long as the signing's record is kept, which is twice `store.retention` after its end;
-//! whoever shares a sender reaches the envelope afterwards. An envelope's id has one spelling here: DocuSign takes
-//! others, under which nobody would know whose it is. Once the time of a signing (`expires_in`) is over, nobody has a
-//! view of its envelope made here, either.
+//! seconds). Nor does a list name it, or tell more of it than that it is there and how it stands ([`lists`]). That holds
+//! for as long as the signing's record is kept, which is twice `store.retention` after its end; whoever shares a sender
+//! reaches the envelope afterwards. An envelope's id has one spelling here: DocuSign takes others, under which nobody
+//! would know whose it is. Once the time of a signing (`expires_in`) is over, nobody has a view of its envelope made
+//! here, either.
 //!
 //! | Limit | Value | What is over it |
 //! |---|---|---|
@@ -41,6 +42,7 @@
 
 mod body;
 mod creates;
+mod lists;
 mod rules;
 mod views;
 
@@ -113,6 +115,9 @@ pub(super) async fn forward(
         Some(envelope) => owned(&api, &caller, &acting.account, envelope, deadline).await?,
         None => None,
     };
+    if rules::lists_envelopes(&head.method, below) {
+        lists::check(&api, &caller, &acting.account, head.uri.query(), deadline).await?;
+    }
     let is_view = rules::is_recipient_view(below);
     if let Some(signing) = signing.filter(|_| is_view) {
         api.signings.may_still_open(&caller.name, signing).await?;

@@ -166,6 +166,11 @@ pub(super) fn makes_envelope(method: &Method, path: &str) -> bool {
     method == Method::POST && path == "envelopes"
 }
 
+/// Whether an allowed call lists envelopes.
+pub(super) fn lists_envelopes(method: &Method, path: &str) -> bool {
+    method == Method::GET && path == "envelopes"
+}
+
 impl Rule {
     fn takes(&self, path: &str, acting: Option<&Acting>) -> bool {
         let fits = |(segment, text): (&Segment, &str)| match segment {

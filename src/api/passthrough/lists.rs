@@ -1,0 +1,193 @@
+//! Lists of envelopes (`GET envelopes`), which show those of an account, whoever made them.
+//!
+//! Callers that share an account see in a list that an envelope of another caller's is there, and what DocuSign tells of
+//! each unasked: its status, dates and subject. What a query asks for besides (`include`: the recipients with their access
+//! codes and numbers, their fields, our signing's id) is what the envelope itself would tell, which does not exist for
+//! them; and what finds or sorts envelopes by their recipients answers questions about these. So where another caller
+//! has a right to the account, a list takes parameters alone that are known to tell no more. All others it takes if it
+//! names its envelopes, and each of them is the caller's own or of no signing: in the one way of writing that no reader
+//! takes for another list.
+//!
+//! Another caller's envelope does not exist under `envelope_ids` either, whatever is asked of it.
+
+use futures_util::future::try_join_all;
+use url::form_urlencoded;
+
+use super::{envelope_id, known_account, owned};
+use crate::{
+    api::{Problem, caller::Caller, router::Api},
+    clock::Deadline,
+    domain::{AccountId, SenderName},
+    esign,
+};
+
+/// Refuses a list that would tell of other callers' envelopes what these themselves do not tell this caller.
+pub(super) async fn check(
+    api: &Api,
+    caller: &Caller,
+    account: &AccountId,
+    query: Option<&str>,
+    deadline: Deadline,
+) -> Result<(), Problem> {
+    let asked = Asked::read(query.unwrap_or_default());
+    if asked.tells_more && !asked.is_by_ids && is_shared(api, caller, account) {
+        return Err(tells_more());
+    }
+    let named = esign::named_in_list(query);
+    // At once, because whose they are may have to be waited for.
+    let owners = named.iter().map(|envelope| owned(api, caller, account, envelope, deadline));
+    try_join_all(owners).await?;
+    Ok(())
+}
+
+fn tells_more() -> Problem {
+    let detail = "other callers have a right to this account, and the list would tell more of their envelopes than that \
+                  they are there: with include, search_text, continuation_token, order_by=signer_list, or a parameter \
+                  that is not known here";
+    let fix = "List without it, and read each envelope of your own by its id (GET …/envelopes/{id}?include=…); or name \
+               them in the list: envelope_ids with include, order, order_by, count and start_position alone.";
+    Problem::new("forbidden", detail).fix(fix)
+}
+
+/// Whether another caller may act in this account. Where a sender acts that was not used since the start is not known, unless
+/// its account is named by its id: it may be here.
+fn is_shared(api: &Api, caller: &Caller, account: &AccountId) -> bool {
+    let is_here = |sender: &SenderName| match known_account(api, sender) {
+        Some(known) => known == *account,
+        // One that nobody has connected acts nowhere.
+        None => !api.pairings.is_connectable(sender.as_str()),
+    };
+    let is_others = |sender: &SenderName| match api.pairings.made(sender) {
+        Some(made) => made.owner != caller.name,
+        None => api.callers.others_may_use(&caller.name, sender),
+    };
+    let mut senders = api.auth.senders().into_iter().map(SenderName::new);
+    senders.any(|sender| is_here(&sender) && is_others(&sender))
+}
+
+/// What a query asks of a list.
+#[derive(Debug)]
+struct Asked {
+    /// Whether it may tell more of an envelope than a plain list does.
+    tells_more: bool,
+    /// Whether every reader takes it for a list of the envelopes alone that it names.
+    is_by_ids: bool,
+}
+
+impl Asked {
+    fn read(query: &str) -> Self {
+        let (mut tells_more, mut is_by_ids, mut lists) = (false, true, 0);
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            tells_more |= !is_plain(&name, &value);
+            match &*name {
+                "envelope_ids" => {
+                    lists += 1;
+                    is_by_ids &= value.split(',').all(|id| envelope_id(id).is_ok());
+                }
+                "count" | "include" | "order" | "order_by" | "start_position" => {}
+                // It may widen the list, or stand in the place of the ids.
+                _ => is_by_ids = false,
+            }
+        }
+        Self { tells_more, is_by_ids: is_by_ids && lists == 1 }
+    }
+}
+
+/// Whether a parameter is known to have a list tell no more of an envelope than a plain one does. Source:
+/// Envelopes:listStatusChanges in the vendor's file (read in mid 2026); what is reserved there for the vendor is not known.
+fn is_plain(name: &str, value: &str) -> bool {
+    match name.to_ascii_lowercase().as_str() {
+        "ac_status"
+        | "count"
+        | "custom_field"
+        | "email"
+        | "envelope_ids"
+        | "exclude"
+        | "folder_ids"
+        | "folder_types"
+        | "from_date"
+        | "from_to_status"
+        | "include_purge_information"
+        | "intersecting_folder_ids"
+        | "last_queried_date"
+        | "order"
+        | "powerformids"
+        | "start_position"
+        | "status"
+        | "to_date"
+        | "transaction_ids"
+        | "user_filter"
+        | "user_id"
+        | "user_name" => true,
+        "include" => value.trim().is_empty(),
+        // By it one's own envelopes, with names that one has chosen, would find their places among the others.
+        "order_by" => !value.to_ascii_lowercase().contains("signer"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = "3c5fc6a7-5172-4e0d-9b1f-0a1b2c3d4e5f";
+
+    #[test]
+    fn only_parameters_that_are_known_to_tell_no_more_make_a_plain_list() {
+        let tells_more = |query: &str| Asked::read(query).tells_more;
+        for plain in [
+            "",
+            "from_date=2020-01-01&to_date=2020-01-02&status=completed&count=10&start_position=10&order=desc",
+            "FROM_DATE=2020-01-01&order_by=last_modified",
+            "from_date=2020-01-01&include=",
+            "transaction_ids=x&folder_types=sentitems&custom_field=order%3D1",
+        ] {
+            assert!(!tells_more(plain), "{plain}");
+        }
+        for more in [
+            "include=recipients",
+            "include=tabs&from_date=2020-01-01",
+            "Include=custom_fields",
+            "%69nclude=documents",
+            "include=&include=folders",
+            "include=what_comes_next_year",
+            "search_text=ada",
+            "continuation_token=x",
+            "order_by=signer_list",
+            "order_by=Created,Signer_List",
+            "include_recipients=true",
+            "cdse_mode=x",
+        ] {
+            assert!(tells_more(more), "{more}");
+        }
+    }
+
+    #[test]
+    fn only_ids_in_their_one_spelling_with_nothing_that_widens_the_list_are_a_list_by_ids() {
+        let is_by_ids = |query: &str| Asked::read(query).is_by_ids;
+        let other = "4c5fc6a7-5172-4e0d-9b1f-0a1b2c3d4e5f";
+        for whole in [
+            format!("envelope_ids={ONE}"),
+            format!("envelope_ids={ONE},{other}&include=recipients,tabs&count=2"),
+            format!("include=recipients&envelope_ids={}%2C{other}", ONE.to_ascii_uppercase()),
+        ] {
+            assert!(is_by_ids(&whole), "{whole}");
+        }
+        for other in [
+            String::new(),
+            "include=recipients".to_owned(),
+            "envelope_ids=".to_owned(),
+            format!("envelope_ids={ONE},"),
+            format!("envelope_ids={ONE},x"),
+            format!("envelope_ids={}", ONE.replace('-', "")),
+            format!("envelope_ids=%7B{ONE}%7D"),
+            format!("Envelope_Ids={ONE}"),
+            format!("envelope_ids={ONE}&envelope_ids={other}"),
+            format!("envelope_ids={ONE}&from_date=2020-01-01"),
+            format!("envelope_ids={ONE}&transaction_ids={other}"),
+            format!("envelope_ids={ONE}&search_text=ada"),
+        ] {
+            assert!(!is_by_ids(&other), "{other}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Lists of envelopes that are passed through, where callers share an account.
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{CALLER_KEY, Reply, THIRD_KEY, TestDaemon, key_hash, order},
+    passthrough::{colleague, envelope, root, sent},
+};
+
+/// What stands in the signing of [`coded`], beside the signer's name.
+const CODE: &str = "SecretCode77";
+/// Longer ago than any envelope.
+const ALL: &str = "from_date=2020-01-01";
+
+/// A create whose signer is told a code.
+fn coded() -> Value {
+    let mut body = order();
+    let signer = body["signers"][0].as_object_mut().unwrap();
+    signer.remove("sms_auth");
+    signer.insert("access_code".to_owned(), json!(CODE));
+    body
+}
+
+/// A list as this caller has it.
+async fn list(daemon: &TestDaemon, key: &str, query: &str) -> Reply {
+    let url = format!("{}{}/envelopes?{query}", daemon.api, root(daemon));
+    daemon.call(Method::GET, &url, Some(key), &[], Vec::new()).await
+}
+
+fn envelope_of(made: &Reply) -> String {
+    made.body["provider"]["envelope_id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_list_tells_no_more_of_another_callers_signing_than_that_it_is_there() {
+    let daemon = TestDaemon::builder().with(&colleague()).start().await;
+    let made = daemon.create("order-1", &coded()).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let theirs = envelope_of(&made);
+    let passed = daemon.post(&format!("{}/envelopes", root(&daemon)), &envelope()).await;
+    let free = passed.body["envelopeId"].as_str().unwrap();
+    daemon.forget_requests().await;
+
+    for (query, status, code) in [
+        (format!("{ALL}&include=recipients,tabs"), 403, "forbidden"),
+        (format!("{ALL}&Include=custom_fields"), 403, "forbidden"),
+        (format!("{ALL}&include=what_comes_next_year"), 403, "forbidden"),
+        (format!("{ALL}&search_text=ada@example.com"), 403, "forbidden"),
+        (format!("{ALL}&order_by=signer_list"), 403, "forbidden"),
+        (format!("envelope_ids={free}&{ALL}&include=recipients"), 403, "forbidden"),
+        (format!("Envelope_Ids={free}&include=recipients"), 403, "forbidden"),
+        (format!("envelope_ids={theirs}"), 404, "not_found"),
+        (format!("envelope_ids={free},{theirs}&include=recipients"), 404, "not_found"),
+        (format!("{ALL}&envelope_ids={}", theirs.replace('-', "").to_uppercase()), 404, "not_found"),
+    ] {
+        let refused = list(&daemon, THIRD_KEY, &query).await;
+        assert_eq!((refused.status.as_u16(), refused.code()), (status, code), "{query}: {}", refused.text);
+        assert!(refused.body["fix"].is_string(), "{}", refused.text);
+    }
+    assert_eq!(sent(&daemon).await, Vec::<String>::new());
+
+    let plain = list(&daemon, THIRD_KEY, &format!("{ALL}&count=10&order_by=created")).await;
+    assert_eq!((plain.status, &plain.body["resultSetSize"]), (StatusCode::OK, &json!("2")), "{}", plain.text);
+    for word in [CODE, "ada@example.com", "Ada Lovelace", made.id()] {
+        assert!(!plain.text.contains(word), "{word}: {}", plain.text);
+    }
+    // What is of no signing is shared, and what is one's own is not kept from oneself: nor has anybody taken its one list.
+    let shared = list(&daemon, THIRD_KEY, &format!("envelope_ids={free}&include=recipients,tabs")).await;
+    assert!(shared.status == StatusCode::OK && shared.text.contains("c-1"), "{}", shared.text);
+    let own = list(&daemon, CALLER_KEY, &format!("envelope_ids={theirs}&include=recipients")).await;
+    assert!(own.status == StatusCode::OK && own.text.contains("Ada Lovelace"), "{}", own.text);
+    let own = list(&daemon, CALLER_KEY, &format!("{ALL}&include=recipients")).await;
+    assert_eq!((own.status.as_u16(), own.code()), (403, "forbidden"), "{}", own.text);
+}
+
+#[tokio::test]
+async fn a_caller_that_shares_its_account_with_nobody_lists_whatever_it_asks_for() {
+    for (rights, status) in [
+        ("senders = []", StatusCode::OK),
+        ("senders = [\"away\"]", StatusCode::OK),
+        ("senders = [\"system\"]", StatusCode::FORBIDDEN),
+        ("senders = []\nenforcement = \"audit\"", StatusCode::FORBIDDEN),
+    ] {
+        let other = format!("[callers.other]\nkey_hash = \"{}\"\n{rights}\n", key_hash(THIRD_KEY));
+        let daemon =
+            TestDaemon::builder().public().with(&other).connectable("away", "code", "").start().await;
+        let listed = list(&daemon, CALLER_KEY, &format!("{ALL}&include=recipients&search_text=ada")).await;
+        assert_eq!(listed.status, status, "{rights}: {}", listed.text);
+    }
+}
