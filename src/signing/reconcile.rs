@@ -5,6 +5,9 @@
 //! down after a day, which is too late for people who wait. Besides, signings of which nothing was heard for
 //! a day are asked about, a hundred in one call. Both are spent as checks: when the budget runs low they wait.
 //! A sender that cannot be asked holds up none of the others.
+//!
+//! A list that a caller passes through takes the same right to ask about an envelope (rule B3), and tells us nothing. So
+//! one that names a quiet signing has us look in its place: else who lists often would keep us from ever knowing.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -12,11 +15,12 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    budget::{Rule, checks::INTERVAL},
     clock::{Now, earlier, later},
-    domain::{SenderName, Signing},
+    domain::{SenderName, Signing, SigningId, SigningStatus},
     esign::{self, MAX_LISTED, Since},
     signing::{Error, Signings, recover::by_sender},
-    store::Durability,
+    store::{Durability, Record},
     telemetry::chain,
 };
 
@@ -190,9 +194,50 @@ impl Signings {
         Ok(changed)
     }
 
-    async fn ask_about_quiet(&self) {
+    /// Looks at these signings of a caller's, which it is about to list by their envelopes, if one of them is quiet. Then that
+    /// was their one list in 15 minutes (rule B3): the caller's own is [`Error::PollingBudget`], and what it would have told
+    /// is in the signings. It goes on if the caller, who waits so long, hangs up: a look that is broken off has been had.
+    pub async fn look_before(&self, listed: &[SigningId], wait: Duration) -> Result<(), Error> {
+        let now = self.parts.clock.now();
+        let mut open = Vec::new();
+        for id in listed {
+            let record = self.parts.store.signing(*id).await?;
+            open.extend(record.filter(|record| record.signing.status == SigningStatus::Open));
+        }
+        // Those that are not quiet yet are asked about with them, or each would have another of the caller's lists refused.
+        open.sort_by_key(|record| last_asked_at(&record.signing, now));
+        open.truncate(MAX_LISTED);
+        let quiet_since = earlier(now, self.quiet_after());
+        if open.first().is_none_or(|record| last_asked_at(&record.signing, now) >= quiet_since) {
+            return Ok(());
+        }
+        let this = self.clone();
+        let look = Box::pin(async move { this.look_at_all(open).await });
+        if self.aside_within(wait, "a look before a caller's list", look).await? == 0 {
+            return Ok(());
+        }
+        self.parts.esign.budget().held_back(Rule::Polling);
+        Err(Error::PollingBudget { retry_at: later(self.parts.clock.now(), INTERVAL) })
+    }
+
+    /// Asks about signings, each sender's by its own list; answers about how many.
+    async fn look_at_all(&self, records: Vec<Record>) -> Result<usize, Error> {
+        let mut asked = 0;
+        for (sender, records) in by_sender(records) {
+            let signings: Vec<_> = records.into_iter().map(|record| record.signing).collect();
+            asked += self.ask_about(&sender, &signings).await?;
+        }
+        Ok(asked)
+    }
+
+    /// After how long without a word an open signing is asked about here.
+    fn quiet_after(&self) -> Duration {
         let has_events = self.parts.settings.events_to.as_ref().is_some_and(|to| to.general.is_some());
-        let quiet = if has_events { QUIET } else { QUIET_WITHOUT_EVENTS };
+        if has_events { QUIET } else { QUIET_WITHOUT_EVENTS }
+    }
+
+    async fn ask_about_quiet(&self) {
+        let quiet = self.quiet_after();
         let mut round = Round::default();
         for _ in 0..MAX_BATCHES {
             match self.reconcile(quiet, &mut round).await {
@@ -272,6 +317,15 @@ impl Signings {
         let after = self.take_in(signing.id, &seen.facts(&signing.signers), None).await?;
         Ok(after.sequence != signing.sequence)
     }
+}
+
+/// When the upstream was last asked about a signing by itself, or that was asked for. What is in the future was noted by a
+/// clock that has been set back since, and tells nothing.
+fn last_asked_at(signing: &Signing, now: Timestamp) -> Timestamp {
+    // `created_at` is by the upstream's clock.
+    let begun_at = signing.history.first().map_or(signing.created_at, |moment| moment.at);
+    let at = signing.checked_at.unwrap_or(begun_at);
+    if at > later(now, MARGIN) { Timestamp::MIN } else { at }
 }
 
 /// Whether a sender lacks something that no second try gives it.

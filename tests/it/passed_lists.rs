@@ -1,4 +1,6 @@
-//! Lists of envelopes that are passed through, where callers share an account.
+//! Lists of envelopes that are passed through: where callers share an account, and where nobody else tells of an end.
+
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -87,5 +89,55 @@ async fn a_caller_that_shares_its_account_with_nobody_lists_whatever_it_asks_for
             TestDaemon::builder().public().with(&other).connectable("away", "code", "").start().await;
         let listed = list(&daemon, CALLER_KEY, &format!("{ALL}&include=recipients&search_text=ada")).await;
         assert_eq!(listed.status, status, "{rights}: {}", listed.text);
+    }
+}
+
+/// Such a list takes the same right to ask about an envelope as our own look at quiet signings (rule B3).
+#[tokio::test]
+async fn f1_who_lists_its_envelope_each_quarter_of_an_hour_does_not_keep_its_end_from_being_known() {
+    // Without the public listener nobody can tell us.
+    let daemon = TestDaemon::start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let query = format!("envelope_ids={}", envelope_of(&made));
+    let signing = format!("/v1/signings/{}", made.id());
+    daemon.sign_all().await;
+    daemon.forget_requests().await;
+    // Halfway between two of our looks. After an hour the signing is quiet.
+    let half = Duration::from_secs(450);
+    daemon.pass(half, 1).await;
+    for _ in 0..4 {
+        let passed = list(&daemon, CALLER_KEY, &query).await;
+        assert_eq!(passed.status, StatusCode::OK, "{}", passed.text);
+        daemon.pass(half, 2).await;
+    }
+    let refused = list(&daemon, CALLER_KEY, &query).await;
+    assert_eq!((refused.status.as_u16(), refused.code()), (409, "polling_budget"), "{}", refused.text);
+    assert!(
+        refused.headers.contains_key("retry-after") && refused.body["fix"].is_string(),
+        "{}",
+        refused.text
+    );
+    daemon.until("completed", async || daemon.get(&signing).await.body["status"] == "completed").await;
+    let lists = sent(&daemon).await.iter().filter(|line| line.ends_with("/envelopes")).count();
+    assert_eq!(lists, 5, "the caller's four, and ours in the place of its fifth");
+    daemon.pass(half, 2).await;
+    let passed = list(&daemon, CALLER_KEY, &query).await;
+    assert_eq!(passed.status, StatusCode::OK, "it has ended: {}", passed.text);
+}
+
+#[tokio::test]
+async fn b3_our_look_in_the_place_of_a_list_is_at_all_that_it_names() {
+    let daemon = TestDaemon::start().await;
+    let first = daemon.create("order-1", &order()).await;
+    daemon.pass(Duration::from_secs(3_000), 1).await;
+    let second = daemon.create("order-2", &order()).await;
+    daemon.pass(Duration::from_secs(601), 1).await;
+    let query = format!("envelope_ids={},{}", envelope_of(&first), envelope_of(&second));
+    let refused = list(&daemon, CALLER_KEY, &query).await;
+    assert_eq!((refused.status.as_u16(), refused.code()), (409, "polling_budget"), "{}", refused.text);
+    // The first is quiet after an hour, the second after half of it and an hour: they were asked about together.
+    for made in [&first, &second] {
+        let record = daemon.record(made.id().parse().unwrap()).await;
+        assert!(record.signing.checked_at.is_some(), "{}", made.id());
     }
 }

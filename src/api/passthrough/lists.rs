@@ -8,7 +8,9 @@
 //! names its envelopes, and each of them is the caller's own or of no signing: in the one way of writing that no reader
 //! takes for another list.
 //!
-//! Another caller's envelope does not exist under `envelope_ids` either, whatever is asked of it.
+//! Another caller's envelope does not exist under `envelope_ids` either, whatever is asked of it. And if the caller's own
+//! have been quiet for long, we look at them in the place of the list, for which there is one right in 15 minutes
+//! (`polling_budget`): its answer would go to the caller alone, and the signings would never end here.
 
 use futures_util::future::try_join_all;
 use url::form_urlencoded;
@@ -18,10 +20,11 @@ use crate::{
     api::{Problem, caller::Caller, router::Api},
     clock::Deadline,
     domain::{AccountId, SenderName},
-    esign,
+    esign, signing,
 };
 
-/// Refuses a list that would tell of other callers' envelopes what these themselves do not tell this caller.
+/// Refuses a list that would tell of other callers' envelopes what these themselves do not tell this caller, or before which
+/// we had to look at its own signings.
 pub(super) async fn check(
     api: &Api,
     caller: &Caller,
@@ -36,8 +39,20 @@ pub(super) async fn check(
     let named = esign::named_in_list(query);
     // At once, because whose they are may have to be waited for.
     let owners = named.iter().map(|envelope| owned(api, caller, account, envelope, deadline));
-    try_join_all(owners).await?;
-    Ok(())
+    let own: Vec<_> = try_join_all(owners).await?.into_iter().flatten().collect();
+    let looked = api.signings.look_before(&own, deadline.left(api.clock.uptime())).await;
+    looked.map_err(|error| match error {
+        signing::Error::PollingBudget { retry_at } => looked_instead().at(retry_at),
+        error => error.into(),
+    })
+}
+
+fn looked_instead() -> Problem {
+    let detail = "nothing had been heard for long of a signing whose envelope this list names, so DocuSign was asked about \
+                  it in the place of the list, and may be asked so once in 15 minutes";
+    let fix =
+        "Read the signing (GET /v1/signings/{id}): it has what was answered. Or repeat the list at retry_at.";
+    Problem::new("polling_budget", detail).fix(fix)
 }
 
 fn tells_more() -> Problem {
