@@ -41,7 +41,7 @@ pub(super) fn open(
         }
     };
     let ends = caller.outdated().child_token();
-    let events = api.streams.open(Some(caller.name.clone()), signing, start, ends.clone());
+    let events = api.streams.open(caller.name.clone(), signing, start, ends.clone());
     let events = events.map_err(|error| {
         Problem::new("quota_exceeded", error.to_string())
             .fix("Close a stream that is not needed, if there is one, and repeat the call after the time in Retry-After: one of all events does for all signings. No setting raises this limit.")

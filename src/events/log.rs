@@ -53,7 +53,7 @@ impl Log {
         limit: u32,
     ) -> Result<Vec<Event>, Error> {
         let limit = limit.clamp(1, MAX_PAGE) + 1;
-        self.store.events(EventFilter { caller: Some(caller.clone()), signing, after, limit }).await
+        self.store.events(EventFilter { caller: caller.clone(), signing, after, limit }).await
     }
 
     /// A caller's deliveries before one, newest first: one more than `limit`.

@@ -66,7 +66,7 @@ pub struct Streams {
     hub: Hub,
     clock: SharedClock,
     life: Lifecycle,
-    places: Places<Option<CallerName>>,
+    places: Places<CallerName>,
 }
 
 /// Too many streams are open.
@@ -80,13 +80,13 @@ impl Streams {
         Self { store, hub, clock, life, places: Places::new(MAX_STREAMS, MAX_STREAMS_OF_ONE) }
     }
 
-    /// The events of a caller (of all, for operators only), of one signing if one is given. The stream ends when
-    /// `outdated` fires, and after an hour at the latest.
+    /// The events of a caller, of one signing if one is given. The stream ends when `outdated` fires, and after an hour
+    /// at the latest.
     ///
     /// An error of the store is passed on and does not end the stream; the next item comes when it heals.
     pub fn open(
         &self,
-        caller: Option<CallerName>,
+        caller: CallerName,
         signing: Option<SigningId>,
         start: Start,
         outdated: CancellationToken,
@@ -102,11 +102,11 @@ impl Streams {
 
     fn reader(
         &self,
-        caller: Option<CallerName>,
+        caller: CallerName,
         signing: Option<SigningId>,
         start: Start,
         outdated: CancellationToken,
-        place: Place<Option<CallerName>>,
+        place: Place<CallerName>,
     ) -> Reader {
         let (after, behind) = match start {
             Start::After(id) => (Some(id), None),
@@ -150,7 +150,7 @@ struct Reader {
     /// Whether it is known where to read on.
     is_placed: bool,
     is_at_end: bool,
-    _place: Place<Option<CallerName>>,
+    _place: Place<CallerName>,
 }
 
 impl Reader {
@@ -257,7 +257,7 @@ mod tests {
             start: Start,
             outdated: &CancellationToken,
         ) -> Result<BoxStream<'static, Result<Item, Error>>, TooMany> {
-            self.streams.open(Some(caller), signing, start, outdated.clone())
+            self.streams.open(caller, signing, start, outdated.clone())
         }
     }
 
@@ -340,9 +340,9 @@ mod tests {
         let mut late = event(signing, 1_001, fixture.clock.now());
         late.at -= SignedDuration::from_secs(20);
         fixture.store.add_events(vec![late]).await.unwrap();
-        let place = fixture.streams.places.take(&Some(caller())).unwrap();
+        let place = fixture.streams.places.take(&caller()).unwrap();
         let never = CancellationToken::new();
-        let mut reader = fixture.streams.reader(Some(caller()), None, Start::Now, never, place);
+        let mut reader = fixture.streams.reader(caller(), None, Start::Now, never, place);
         let new = fixture.publish(1, signing).await;
         reader.read().await.unwrap();
         assert!(reader.is_at_end, "one page, though there are six of the past");

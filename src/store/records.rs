@@ -291,10 +291,10 @@ pub struct DueDelivery {
 }
 
 /// One slice of the outbox.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct EventFilter {
-    /// Whose events; `None` for all (operators only).
-    pub caller: Option<CallerName>,
+    /// Whose events.
+    pub caller: CallerName,
     /// Only of this signing.
     pub signing: Option<SigningId>,
     /// Only those after this one.

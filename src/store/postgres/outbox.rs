@@ -67,7 +67,7 @@ pub(super) async fn events(db: &mut PgConnection, filter: &EventFilter) -> Resul
         .bind(filter.after.map(|id| bytes(id.as_uuid())))
         .bind(i64::from(filter.limit))
         .bind(filter.signing.map(|id| bytes(id.as_uuid())))
-        .bind(filter.caller.as_ref().map(CallerName::as_str))
+        .bind(filter.caller.as_str())
         .fetch_all(db)
         .await?;
     found.iter().map(event).collect()
@@ -84,7 +84,7 @@ pub(super) async fn event_before(
         .bind(at)
         .bind(1_i64)
         .bind(filter.signing.map(|id| bytes(id.as_uuid())))
-        .bind(filter.caller.as_ref().map(CallerName::as_str))
+        .bind(filter.caller.as_str())
         .fetch_optional(db)
         .await?;
     found.map(|row| Ok(EventId::from_uuid(Uuid::from_bytes(row.try_get(0)?)))).transpose()
@@ -92,19 +92,12 @@ pub(super) async fn event_before(
 
 /// Whose events a query is about, as far as they can be read: the signing is `$3`, the caller `$4`.
 fn slice(filter: &EventFilter) -> &'static str {
-    macro_rules! settled {
-        ($slice:literal) => {
-            concat!(
-                $slice,
-                " AND (tx < pg_snapshot_xmin(pg_current_snapshot()) \
-                 OR stored_at < now() - interval '10 seconds')"
-            )
-        };
-    }
-    match (&filter.signing, &filter.caller) {
-        (Some(_), _) => "signing = $3 AND ($4::text IS NULL OR caller = $4)",
-        (None, Some(_)) => settled!("$3::bytea IS NULL AND caller = $4"),
-        (None, None) => settled!("$3::bytea IS NULL AND $4::text IS NULL"),
+    match filter.signing {
+        Some(_) => "signing = $3 AND caller = $4",
+        None => {
+            "$3::bytea IS NULL AND caller = $4 AND (tx < pg_snapshot_xmin(pg_current_snapshot()) \
+             OR stored_at < now() - interval '10 seconds')"
+        }
     }
 }
 

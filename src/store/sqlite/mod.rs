@@ -318,7 +318,8 @@ mod tests {
     }
 
     pub(super) async fn count(store: &SqliteStore) -> usize {
-        let filter = EventFilter { limit: 100_000, ..EventFilter::default() };
+        let caller = CallerName::new("website");
+        let filter = EventFilter { caller, signing: None, after: None, limit: 100_000 };
         store.events(filter).await.unwrap().len()
     }
 

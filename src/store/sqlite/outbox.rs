@@ -65,10 +65,8 @@ fn narrow(sql: &mut String, values: &mut Vec<Value>, filter: &EventFilter) {
         values.push(Value::Blob(bytes(signing.as_uuid()).to_vec()));
         let _ = write!(sql, " AND signing = ?{}", values.len());
     }
-    if let Some(caller) = &filter.caller {
-        values.push(Value::Text(caller.as_str().to_owned()));
-        let _ = write!(sql, " AND caller = ?{}", values.len());
-    }
+    values.push(Value::Text(filter.caller.as_str().to_owned()));
+    let _ = write!(sql, " AND caller = ?{}", values.len());
 }
 
 /// Makes deliveries of the next events, and answers how many events that were.

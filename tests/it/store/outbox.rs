@@ -58,14 +58,16 @@ async fn events_are_read_in_order_from_any_place(fixture: Fixture) {
     other.signer = None;
     store.add_events(vec![other.clone()]).await.unwrap();
 
-    let all = EventFilter { limit: 10, ..EventFilter::default() };
-    assert_eq!(events(&store, all.clone(), 6).await, [&written[..], std::slice::from_ref(&other)].concat());
-    let mine = EventFilter { caller: Some(samples::caller()), ..all.clone() };
-    assert_eq!(store.events(mine.clone()).await.unwrap(), written);
-    let rest = EventFilter { after: Some(written[1].id), limit: 2, ..mine };
+    let (all, about) = (samples::events(10), Some(signing.id));
+    assert_eq!(events(&store, all.clone(), 5).await, written);
+    let of_another = EventFilter { caller: other.caller.clone(), ..all.clone() };
+    assert_eq!(events(&store, of_another.clone(), 1).await, [other]);
+    let rest = EventFilter { after: Some(written[1].id), limit: 2, ..all.clone() };
     assert_eq!(store.events(rest).await.unwrap(), written[2..4]);
-    let signings = EventFilter { signing: Some(signing.id), after: Some(written[3].id), ..all };
-    assert_eq!(store.events(signings).await.unwrap(), written[4..]);
+    let of_signing = EventFilter { signing: about, after: Some(written[3].id), ..all };
+    assert_eq!(store.events(of_signing).await.unwrap(), written[4..]);
+    let not_theirs = EventFilter { signing: about, ..of_another };
+    assert!(store.events(not_theirs).await.unwrap().is_empty());
 }
 
 async fn the_last_event_before_a_time_is_found(fixture: Fixture) {
@@ -83,12 +85,13 @@ async fn the_last_event_before_a_time_is_found(fixture: Fixture) {
         store.add_events(vec![event.clone()]).await.unwrap();
         written.push(event.id);
     }
-    let all = EventFilter { limit: 10, ..EventFilter::default() };
-    events(&store, all.clone(), 4).await;
-    let mine = EventFilter { caller: Some(samples::caller()), ..all.clone() };
+    let mine = samples::events(10);
+    let of_another = EventFilter { caller: CallerName::new("shop"), ..mine.clone() };
+    events(&store, mine.clone(), 3).await;
+    events(&store, of_another.clone(), 1).await;
     let of_signing = EventFilter { signing: Some(signing.id), ..mine.clone() };
     for (filter, at, expected) in [
-        (&all, 100, Some(3)),
+        (&of_another, 100, Some(3)),
         (&mine, 100, Some(2)),
         (&mine, 30, Some(1)),
         (&of_signing, 100, Some(1)),
@@ -115,15 +118,14 @@ async fn a_reader_that_follows_misses_nothing(fixture: Fixture) {
         .collect();
     let mut seen = Vec::new();
     while seen.len() < 160 {
-        let filter = EventFilter { after: seen.last().copied(), limit: 9, ..EventFilter::default() };
-        let filter = EventFilter { caller: Some(samples::caller()), ..filter };
+        let filter = EventFilter { after: seen.last().copied(), ..samples::events(9) };
         seen.extend(events(&store, filter, 1).await.into_iter().map(|event| event.id));
     }
     for writer in writers {
         writer.await.unwrap();
     }
-    let all = EventFilter { limit: 1_000, ..EventFilter::default() };
-    let all: Vec<_> = events(&store, all, 160).await.into_iter().map(|event| event.id).collect();
+    let all: Vec<_> =
+        events(&store, samples::events(1_000), 160).await.into_iter().map(|event| event.id).collect();
     assert_eq!(seen, all);
 }
 

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use countersign::{
     domain::{Event, EventId, EventKind, Private, SigningStatus},
     store::{
-        Begun, Change, Counter, Delivery, DeliveryState, Destroyed, Endpoint, Error, EventFilter, KeptAnswer,
-        Location, Payload, Retention, SharedStore,
+        Begun, Change, Counter, Delivery, DeliveryState, Destroyed, Endpoint, Error, KeptAnswer, Location,
+        Payload, Retention, SharedStore,
     },
 };
 use jiff::Timestamp;
@@ -158,7 +158,7 @@ async fn events_and_signings_go(fixture: Fixture) {
     store.receive(samples::inbound(1, None)).await.unwrap();
     store.taken_in(samples::digest(1), after(10)).await.unwrap();
 
-    let all = EventFilter { limit: 10, ..EventFilter::default() };
+    let all = samples::events(10);
     let before = Retention { events_before: after(5), ..KEEP_ALL };
     assert_eq!(store.destroy(before).await.unwrap(), Destroyed::default());
     let later = Retention { events_before: after(11), ..KEEP_ALL };

@@ -10,7 +10,9 @@ use countersign::{
         PurgeScope, SenderName, Signer, SignerId, SignerStatus, Signing, SigningId, SigningStatus,
         TransactionId, Upstream, ViewKind,
     },
-    store::{Change, Digest, Durability, Endpoint, Inbound, Intent, Link, Payload, Version, Work},
+    store::{
+        Change, Digest, Durability, Endpoint, EventFilter, Inbound, Intent, Link, Payload, Version, Work,
+    },
 };
 use jiff::Timestamp;
 
@@ -21,6 +23,11 @@ pub(crate) const START: Timestamp = Timestamp::constant(1_790_000_000, 123_456_0
 
 pub(crate) fn caller() -> CallerName {
     CallerName::new("website")
+}
+
+/// So many of the caller's events.
+pub(crate) fn events(limit: u32) -> EventFilter {
+    EventFilter { caller: caller(), signing: None, after: None, limit }
 }
 
 /// A digest that is different for each number.

@@ -5,10 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use countersign::{
     domain::{AccountId, EventKind, Private, SenderName},
-    store::{
-        Daemons, Error, EventFilter, KeptAnswer, Location, SealKeys, Sealed, SenderRecord, SharedStore,
-        Version,
-    },
+    store::{Daemons, Error, KeptAnswer, Location, SealKeys, Sealed, SenderRecord, SharedStore, Version},
 };
 
 use crate::store::{Fixture, after, events, key, on_both, samples, signings::begin};
@@ -66,7 +63,7 @@ async fn read_everything(store: &SharedStore, signing: &countersign::domain::Sig
     assert_eq!(store.endpoints(None).await.unwrap(), [samples::endpoint("hook")]);
     let kept = store.sender_records().await.unwrap().pop().unwrap();
     assert_eq!(kept.sealed, sender(0).sealed);
-    let told = events(store, EventFilter { limit: 10, ..EventFilter::default() }, 1).await;
+    let told = events(store, samples::events(10), 1).await;
     assert!(told[0].data.contains("planted-note"));
 }
 

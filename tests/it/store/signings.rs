@@ -86,7 +86,7 @@ async fn every_field_comes_back(fixture: Fixture) {
     }
     assert_eq!(store.payload(full.id).await.unwrap(), None);
     assert_eq!(store.link_by_token(another.token).await.unwrap(), Some(another));
-    let filter = EventFilter { signing: Some(full.id), limit: 10, ..EventFilter::default() };
+    let filter = EventFilter { signing: Some(full.id), ..samples::events(10) };
     assert_eq!(events(&store, filter, 1).await, [event]);
 
     // What the answer is stays when nothing is said about it; a payload may come back.
@@ -157,7 +157,7 @@ async fn a_stale_change_is_refused_whole(fixture: Fixture) {
     assert_eq!(store.signing(signing.id).await.unwrap().unwrap().signing, signing);
     assert!(store.payload(signing.id).await.unwrap().is_some());
     assert!(store.link(link.id).await.unwrap().is_none());
-    let filter = EventFilter { signing: Some(signing.id), limit: 10, ..EventFilter::default() };
+    let filter = EventFilter { signing: Some(signing.id), ..samples::events(10) };
     assert!(store.events(filter).await.unwrap().is_empty());
     assert!(matches!(store.forget(signing.id, version).await, Err(Error::Conflict)));
 }
