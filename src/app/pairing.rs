@@ -8,7 +8,10 @@ use crate::{
     config::{Config, ConfigError, ConnectForm},
     esign,
     pairing::{self, Connectable, Form, PairingTickets, Pairings, RENEW_EVERY, SYNC_EVERY},
-    telemetry::{chain, lasting_trouble::LastingTrouble},
+    telemetry::{
+        chain,
+        lasting_trouble::{LastingTrouble, Say},
+    },
 };
 
 /// Puts the pairings together; nothing is read yet.
@@ -70,16 +73,13 @@ pub(super) fn watch(parts: &Parts) {
 
 async fn sync(parts: &Parts, trouble: &LastingTrouble) {
     let synced = parts.pairings.sync().await;
-    let uptime = parts.clock.uptime();
-    match synced {
-        Ok(()) => {
-            if let Some(lasted) = trouble.works(uptime) {
-                tracing::info!(seconds = lasted.as_secs(), "it can be looked again who is connected");
-            }
+    match trouble.note(&synced, parts.clock.uptime()) {
+        Some(Say::Fails(error)) => {
+            tracing::warn!(error = %chain(error), "cannot look who is connected: trying again");
         }
-        Err(error) if trouble.fails(uptime) => {
-            tracing::warn!(error = %chain(&error), "cannot look who is connected: trying again");
+        Some(Say::Over(lasted)) => {
+            tracing::info!(seconds = lasted.as_secs(), "it can be looked again who is connected");
         }
-        Err(_) => {}
+        None => {}
     }
 }

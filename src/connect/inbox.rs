@@ -29,7 +29,12 @@ use crate::{
     lifecycle::Lifecycle,
     signing::Signings,
     store::{self, Digest, Inbound, SharedStore},
-    telemetry::{chain, lasting_trouble::LastingTrouble, log_throttle::LogThrottle, metrics::Metrics},
+    telemetry::{
+        chain,
+        lasting_trouble::{LastingTrouble, Say},
+        log_throttle::LogThrottle,
+        metrics::Metrics,
+    },
 };
 
 /// The wait for messages that another daemon has stored, or that could not be taken in.
@@ -151,11 +156,14 @@ impl Inbox {
         let (mut stuck, trouble) = (0, LastingTrouble::default());
         loop {
             let round = self.take_in(stuck).await;
-            let uptime = self.parts.clock.uptime();
-            if round.is_ok()
-                && let Some(lasted) = trouble.works(uptime)
-            {
-                tracing::info!(seconds = lasted.as_secs(), "the inbox can be read again");
+            match trouble.note(&round, self.parts.clock.uptime()) {
+                Some(Say::Fails(error)) => {
+                    tracing::warn!(error = %chain(error), "the inbox cannot be read: trying again");
+                }
+                Some(Say::Over(lasted)) => {
+                    tracing::info!(seconds = lasted.as_secs(), "the inbox can be read again");
+                }
+                None => {}
             }
             let wait = match round {
                 // There may be more behind a full batch of which something was done.
@@ -164,12 +172,7 @@ impl Inbox {
                     stuck = round.left;
                     self.until_unknown().unwrap_or(IDLE).min(IDLE)
                 }
-                Err(error) => {
-                    if trouble.fails(uptime) {
-                        tracing::warn!(error = %chain(&error), "the inbox cannot be read: trying again");
-                    }
-                    Duration::from_secs(1)
-                }
+                Err(_) => Duration::from_secs(1),
             };
             tokio::select! {
                 () = stopping.cancelled() => return,
@@ -197,26 +200,37 @@ impl Inbox {
         Ok(Round { left, is_full })
     }
 
-    /// Looks at the envelopes whose time has come, until the store does not answer: each further question may take as
-    /// long as that one, and new messages would have to wait for all of them.
+    /// Looks at the envelopes whose time has come, and says so when the store does not answer, and when it does again.
     async fn look_at_unknown(&self) {
-        let (now, mut has_looked) = (self.parts.clock.uptime(), false);
+        let now = self.parts.clock.uptime();
+        // Where none was due, the store was not asked.
+        let Some(looked) = self.look_at_due(now).await else { return };
+        match self.parts.look_trouble.note(&looked, now) {
+            Some(Say::Fails(error)) => {
+                tracing::warn!(
+                    error = %chain(error),
+                    "unknown envelopes could not be looked up: looking again later"
+                );
+            }
+            Some(Say::Over(lasted)) => {
+                tracing::info!(seconds = lasted.as_secs(), "unknown envelopes can be looked up again");
+            }
+            None => {}
+        }
+    }
+
+    /// Until the store does not answer: each further question may take as long as that one, and new messages would have
+    /// to wait for all of them. None if there was nothing to look at.
+    async fn look_at_due(&self, now: Duration) -> Option<Result<(), store::Error>> {
+        let mut looked = None;
         while let Some(look) = self.unknown(|unknown, _| unknown.take_due(now)) {
             if let Err(error) = self.look_again(&look).await {
                 self.unknown(|unknown, now| unknown.put_back(look, now));
-                if self.parts.look_trouble.fails(now) {
-                    tracing::warn!(
-                        error = %chain(&error),
-                        "unknown envelopes could not be looked up: looking again later"
-                    );
-                }
-                return;
+                return Some(Err(error));
             }
-            has_looked = true;
+            looked = Some(Ok(()));
         }
-        if has_looked && let Some(lasted) = self.parts.look_trouble.works(now) {
-            tracing::info!(seconds = lasted.as_secs(), "unknown envelopes can be looked up again");
-        }
+        looked
     }
 
     /// Takes in the messages about one envelope, as they came; answers how many could not be.

@@ -39,7 +39,7 @@ use crate::{
     lifecycle::Lifecycle,
     store::{self, Delivery, DueDelivery, SharedStore},
     telemetry::{
-        lasting_trouble::LastingTrouble,
+        lasting_trouble::{LastingTrouble, Say},
         metrics::{AttemptResult, Metrics},
     },
 };
@@ -231,21 +231,14 @@ impl Dispatcher {
     /// As [`fill`](Self::fill), and says so when the store does not answer, and when it does again.
     async fn try_to_fill(&mut self) -> bool {
         let filled = self.fill().await;
-        let uptime = self.shared.clock.uptime();
-        match filled {
-            Ok(is_more) => {
-                if let Some(lasted) = self.trouble.works(uptime) {
-                    tracing::info!(seconds = lasted.as_secs(), "webhooks go on: the store answers again");
-                }
-                is_more
+        match self.trouble.note(&filled, self.shared.clock.uptime()) {
+            Some(Say::Fails(error)) => tracing::warn!(%error, "webhooks wait: the store does not answer"),
+            Some(Say::Over(lasted)) => {
+                tracing::info!(seconds = lasted.as_secs(), "webhooks go on: the store answers again");
             }
-            Err(error) => {
-                if self.trouble.fails(uptime) {
-                    tracing::warn!(%error, "webhooks wait: the store does not answer");
-                }
-                false
-            }
+            None => {}
         }
+        filled.unwrap_or(false)
     }
 
     /// Gives back what was put off, makes deliveries of new events and claims what is due; answers whether there is more.

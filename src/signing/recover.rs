@@ -28,7 +28,10 @@ use crate::{
         views::front,
     },
     store::{Durability, Payload, Record, Version, Work},
-    telemetry::{chain, lasting_trouble::LastingTrouble},
+    telemetry::{
+        chain,
+        lasting_trouble::{LastingTrouble, Say},
+    },
 };
 
 /// How many signings one round claims; look-ups are batched by sender within it.
@@ -58,17 +61,14 @@ impl Signings {
         while !stopping.is_cancelled() {
             self.parts.documents.let_go(self.parts.clock.uptime());
             let done = self.round(&templates).await;
-            let uptime = self.parts.clock.uptime();
-            match &done {
-                Ok(_) => {
-                    if let Some(lasted) = trouble.works(uptime) {
-                        tracing::info!(seconds = lasted.as_secs(), "recovery reads the store again");
-                    }
-                }
-                Err(error) if trouble.fails(uptime) => {
+            match trouble.note(&done, self.parts.clock.uptime()) {
+                Some(Say::Fails(error)) => {
                     tracing::warn!(error = %chain(error), "recovery cannot read the store: trying again");
                 }
-                Err(_) => {}
+                Some(Say::Over(lasted)) => {
+                    tracing::info!(seconds = lasted.as_secs(), "recovery reads the store again");
+                }
+                None => {}
             }
             if done.is_ok_and(|count| count > 0) {
                 continue;

@@ -19,9 +19,26 @@ struct Since {
     next: Duration,
 }
 
+/// A line that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Say<'a, E> {
+    /// It fails, for the first time or for another minute.
+    Fails(&'a E),
+    /// It works again, after it had not for so long.
+    Over(Duration),
+}
+
 impl LastingTrouble {
+    /// How a try ended. Answers what there is to say of it.
+    pub fn note<'a, T, E>(&self, ended: &'a Result<T, E>, uptime: Duration) -> Option<Say<'a, E>> {
+        match ended {
+            Ok(_) => self.works(uptime).map(Say::Over),
+            Err(error) => self.fails(uptime).then_some(Say::Fails(error)),
+        }
+    }
+
     /// It has failed. Answers whether it is time for a line.
-    pub fn fails(&self, uptime: Duration) -> bool {
+    fn fails(&self, uptime: Duration) -> bool {
         let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = since.get_or_insert(Since { began: uptime, next: uptime });
         let is_due = uptime >= since.next;
@@ -32,7 +49,7 @@ impl LastingTrouble {
     }
 
     /// It has worked. Answers for how long it had not, if it had failed the last time.
-    pub fn works(&self, uptime: Duration) -> Option<Duration> {
+    fn works(&self, uptime: Duration) -> Option<Duration> {
         let since = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         since.map(|since| uptime.saturating_sub(since.began))
     }
@@ -54,5 +71,16 @@ mod tests {
         assert_eq!(trouble.works(Duration::from_secs(90)), Some(Duration::from_millis(89_500)));
         assert_eq!(trouble.works(Duration::from_secs(91)), None);
         assert!(fails(91_500), "it begins anew");
+    }
+
+    #[test]
+    fn a_try_says_its_error_when_a_line_is_due_and_once_that_it_is_over() {
+        let (trouble, worked, failed) = (LastingTrouble::default(), Ok::<_, &str>(7), Err::<u8, _>("away"));
+        let note = |ended, second| trouble.note(ended, Duration::from_secs(second));
+        assert_eq!(note(&worked, 0), None);
+        assert_eq!(note(&failed, 1), Some(Say::Fails(&"away")));
+        assert_eq!(note(&failed, 2), None, "that was said");
+        assert_eq!(note(&worked, 4), Some(Say::Over(Duration::from_secs(3))));
+        assert_eq!(note(&worked, 5), None);
     }
 }
