@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use crate::{
     app::{Parts, sender_events::News, sender_log::Said},
     auth::{
-        Kind, SenderStatus,
+        Error, Kind, SenderStatus,
         consent::Consent,
         key_ring::{KeyState, KeyStatus},
     },
@@ -21,8 +21,6 @@ use crate::{
     },
 };
 
-/// The code of a sender that still lacks consent, because somebody else gave theirs.
-const CONSENT_BY_OTHER: &str = "consent_by_another_user";
 /// The code of a sender one of whose keys DocuSign refuses.
 const KEY_REJECTED: &str = "key_rejected";
 /// How often the senders' state is carried over to health.
@@ -267,23 +265,21 @@ fn judge(status: &SenderStatus) -> Reason {
         ..Reason::new(part, state, detail)
     };
     match (status.consented_by_other, status.user_id) {
-        (Some(other), Some(user)) if is_missing => Reason {
-            code: Some(CONSENT_BY_OTHER),
-            detail: format!(
-                "user {other} consented, and the sender acts as user {user}: log out of DocuSign, open the \
-                 consent link again as that user, or set senders.{}.user_id to the one who consented",
-                status.name
-            ),
-            ..reason
-        },
+        (Some(consented), Some(configured)) if is_missing => {
+            // Also while something else keeps it from asking: nothing but the right user's consent mends this.
+            let error = Error::ConsentByOther { consented, configured };
+            Reason { code: Some(error.cause()), detail: format!("{error}: {}", error.fix()), ..reason }
+        }
         _ => reason,
     }
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::auth::{
         access_token::Band,
+        identity::UserId,
         signing_key::{self, Fingerprint},
     };
 
@@ -316,6 +312,23 @@ mod tests {
             misplaced: None,
             mints: crate::auth::token_cache::Mints::default(),
         }
+    }
+
+    #[test]
+    fn t11_health_says_of_consent_by_another_user_what_callers_are_told() {
+        let user = |id: &str| id.parse::<UserId>().unwrap();
+        let consented = user("7c2b8d7e-1111-2222-3333-444455556666");
+        let configured = user("7c2b8d7e-1111-2222-3333-444455557777");
+        let status = SenderStatus {
+            user_id: Some(configured),
+            consent: Consent::Missing,
+            consented_by_other: Some(consented),
+            ..idle_with(Vec::new())
+        };
+        let told = judge(&status);
+        let error = Error::ConsentByOther { consented, configured };
+        assert_eq!((told.status, told.code), (Status::NotReady, Some("consent_by_another_user")));
+        assert_eq!(told.detail, format!("{error}: {}", error.fix()));
     }
 
     #[test]

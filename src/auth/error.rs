@@ -299,8 +299,8 @@ impl Error {
                  upstream.oauth_url) on its port: DNS, the way out, the trusted certificates. An emulator has to be started."
             }
             Self::ConsentByOther { .. } => {
-                "Open the consent link signed in as the sender's own user: one e-mail address can have a user id in each \
-                 account, and consent counts for one of them; or set user_id to the user who consented."
+                "Log out of DocuSign and open the consent link as the sender's own user: one e-mail address can have a \
+                 user id in each account, and consent counts for one of them; or set user_id to the user who consented."
             }
             Self::UserIsAccount => {
                 "Set user_id to the User ID on top of the Apps and Keys page; the API Account ID below it is another thing."
