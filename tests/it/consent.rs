@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::{
-    emulated::{Emulated, wait_for},
+    emulated::Emulated,
     harness::{TestDaemon, http_client},
+    waiting::{eventually, read_ready},
 };
 
 /// The key of the caller in `config/local.toml`.
@@ -66,8 +67,7 @@ impl Served {
         let ports = [crate::ports::free_port(), crate::ports::free_port()];
         let mut served = Self { process: spawn(emulated, ports, more), ready: Value::Null, ports };
         let file = emulated.directory().join("serve.json");
-        wait_for(&file).await;
-        served.ready = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        served.ready = read_ready(&file).await;
         served
     }
 
@@ -162,9 +162,7 @@ async fn t11_consent_wait_ends_within_seconds_of_the_grant() {
         let all = emulated.control("GET", "requests", &Value::Null).await;
         all["requests"].as_array().unwrap().len()
     };
-    while asked().await == 0 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually("a request", async || asked().await > 0).await;
     assert!(waiting.try_wait().unwrap().is_none(), "it waits");
     emulated.control("POST", "consent", &json!({ "granted": true })).await;
     let ended = tokio::task::spawn_blocking(move || waiting.wait_with_output().unwrap());

@@ -4,7 +4,6 @@
 use std::{
     path::Path,
     process::{Child, Stdio},
-    time::Duration,
 };
 
 use rustix::process::{Signal, kill_process};
@@ -12,6 +11,7 @@ use rustix::process::{Signal, kill_process};
 use crate::{
     harness::{CALLER_KEY, TempDir, TestDaemon, http_client},
     process::{limit, without_privileges},
+    waiting::read_ready,
 };
 
 /// Starts the binary in a directory where its core would be written.
@@ -20,16 +20,6 @@ fn start(directory: &Path, arguments: &[&str]) -> Child {
     command.args(["-c", "ulimit -c unlimited; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_countersign")]);
     command.args(arguments).current_dir(directory).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().expect("the binary starts")
-}
-
-async fn ready(path: &Path) -> serde_json::Value {
-    for _ in 0..3_000 {
-        if let Ok(text) = std::fs::read(path) {
-            return serde_json::from_slice(&text).unwrap();
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("{} did not come", path.display());
 }
 
 /// Aborts it; answers the core, if there is one.
@@ -61,7 +51,7 @@ async fn s1_an_aborted_daemon_leaves_no_core() {
     let arguments =
         ["emulate", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--ready-file", "ready.json"];
     let emulator = start(&control.0, &arguments);
-    let emulated = ready(&control.0.join("ready.json")).await;
+    let emulated = read_ready(&control.0.join("ready.json")).await;
     assert!(shows_itself(&emulator), "the look is blind for memory");
     if let Some(core) = core_of(emulator, &control.0) {
         let planted = emulated["connect_hmac_key"].as_str().unwrap();
@@ -73,7 +63,7 @@ async fn s1_an_aborted_daemon_leaves_no_core() {
     let store = format!("sqlite://{}", directory.0.join("store.db").display());
     std::fs::write(directory.0.join("settings.toml"), around.settings_for_a_process(&store)).unwrap();
     let daemon = start(&directory.0, &["serve", "--config", "settings.toml", "--ready-file", "ready.json"]);
-    let serving = ready(&directory.0.join("ready.json")).await;
+    let serving = read_ready(&directory.0.join("ready.json")).await;
     let url = format!("{}/v1/signings", serving["api_url"].as_str().unwrap());
     let answer = http_client().get(url).bearer_auth(CALLER_KEY).send().await.unwrap();
     assert_eq!(answer.status(), 200, "the daemon has secrets in its memory");

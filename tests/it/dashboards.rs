@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::{
     harness::{TempDir, http_client},
     left_out::leave_out,
+    waiting::read_ready,
 };
 
 const DASHBOARD: &str = include_str!("../../deploy/grafana/countersign.json");
@@ -90,7 +91,7 @@ async fn every_query_of_the_dashboard_gives_something_of_a_demo_under_load() {
             .spawn()
             .unwrap(),
     );
-    let demo = appeared(&demo).await;
+    let demo = read_ready(&demo).await;
     let (prometheus, _running) = prometheus(&folder.0, demo["ops_url"].as_str().unwrap());
     hook(&demo).await;
     for round in 0..6 {
@@ -176,16 +177,6 @@ fn prometheus(folder: &Path, ops: &str) -> (String, Killed) {
         .spawn()
         .unwrap();
     (format!("http://127.0.0.1:{port}"), Killed(running))
-}
-
-async fn appeared(path: &Path) -> Value {
-    for _ in 0..3_000 {
-        if let Ok(text) = std::fs::read(path) {
-            return serde_json::from_slice(&text).unwrap();
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("{} did not come", path.display());
 }
 
 /// An endpoint that nobody answers at: attempts are what the dashboard shows.

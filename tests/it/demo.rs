@@ -3,14 +3,16 @@
 use std::{
     path::PathBuf,
     process::{Child, Command, Stdio},
-    time::Duration,
 };
 
 use countersign::http_client::{HttpClient, Options, Request};
 use serde_json::Value;
 use url::Url;
 
-use crate::{emulated::wait_for, harness::TempDir};
+use crate::{
+    harness::TempDir,
+    waiting::{eventually, read_ready},
+};
 
 /// A demo that runs until this is dropped.
 pub(crate) struct Demo {
@@ -31,14 +33,12 @@ impl Demo {
             .spawn()
             .expect("the binary starts");
         let mut demo = Self { process, directory, ready: Value::Null };
-        let arrived = async {
-            while !ready_file.exists() {
-                assert_eq!(demo.process.try_wait().unwrap(), None, "the demo ended before it was ready");
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+        let is_ready = async || {
+            assert_eq!(demo.process.try_wait().unwrap(), None, "the demo ended before it was ready");
+            ready_file.exists()
         };
-        tokio::time::timeout(Duration::from_secs(30), arrived).await.expect("the demo is ready in time");
-        demo.ready = serde_json::from_slice(&std::fs::read(&ready_file).unwrap()).unwrap();
+        eventually("the demo", is_ready).await;
+        demo.ready = read_ready(&ready_file).await;
         demo
     }
 
@@ -115,7 +115,7 @@ async fn the_end_of_the_terminal_ends_what_lives_in_one_and_leaves_nothing_behin
             .stdout(Stdio::null())
             .spawn()
             .expect("the binary starts");
-        wait_for(&ready).await;
+        read_ready(&ready).await;
         let has_state = std::fs::read_dir(&temporary).unwrap().count() > 0;
         signal(&process, rustix::process::Signal::HUP);
         assert!(process.wait().unwrap().success() && has_state, "{command:?}");

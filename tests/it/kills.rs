@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use crate::{
     harness::{TestDaemon, http_client, order},
     postgres, proof_lengths,
+    waiting::read_ready,
 };
 
 /// Creates under way at once.
@@ -173,12 +174,6 @@ pub(crate) async fn start_by(
         .stderr(Stdio::null())
         .spawn();
     let daemon = Daemon(process.unwrap());
-    for _ in 0..3_000 {
-        if let Ok(text) = std::fs::read(&ready) {
-            let ready: Value = serde_json::from_slice(&text).unwrap();
-            return (daemon, ready["api_url"].as_str().unwrap().to_owned());
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("the daemon did not start");
+    let api = read_ready(&ready).await["api_url"].as_str().unwrap().to_owned();
+    (daemon, api)
 }

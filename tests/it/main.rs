@@ -80,4 +80,4 @@ mod visitors;
 mod warm;
 mod webhooks;
 
-use support::{emulated, harness, left_out, ports, postgres, process, proof_lengths};
+use support::{emulated, harness, left_out, ports, postgres, process, proof_lengths, waiting};

@@ -36,6 +36,7 @@ use crate::{
     simulation::envelope::{ask_for, daemon, order, prepare},
     store::{Fixture, key},
     visitors::{link_of, unopened},
+    waiting::eventually,
 };
 
 /// Longer than any test: a caller who waits so long is never told "accepted".
@@ -273,15 +274,10 @@ impl Line {
         let ask = ask(name, FOR_EVER);
         let (caller, key, signings) = (ask.caller.clone(), ask.key, self.signings.clone());
         let call = tokio::spawn(async move { signings.create(ask, None).await });
-        let is_sent = || self.wire.created.lock().unwrap().iter().any(|sent| sent == name);
-        for _ in 0..4_000 {
-            if is_sent() {
-                *self.wire.fate.lock().unwrap() = Fate::Answered;
-                return (self.store.signing_by_key(&caller, key).await.unwrap().unwrap(), call);
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("{name} is not sent");
+        let is_sent = async || self.wire.created.lock().unwrap().iter().any(|sent| sent == name);
+        eventually(name, is_sent).await;
+        *self.wire.fate.lock().unwrap() = Fate::Answered;
+        (self.store.signing_by_key(&caller, key).await.unwrap().unwrap(), call)
     }
 
     /// Begins a create whose daemon says nothing of it any more, and whose caller has hung up.

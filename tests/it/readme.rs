@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 
 use crate::{
     demo::{Demo, terminate},
-    emulated::{Emulated, wait_for},
+    emulated::Emulated,
     harness::TempDir,
+    waiting::read_ready,
 };
 
 const README: &str = include_str!("../../README.md");
@@ -164,7 +165,7 @@ async fn the_emulator_starts_and_prints_what_is_promised() {
     let command = command(Kind::Emulate).replace("cargo run --release --", "exec countersign");
     let ports = "--listen 127.0.0.1:0 --control 127.0.0.1:0 --ready-file ready.json";
     let emulator = shell(&format!("{command} {ports}"), &folder.0).stdout(Stdio::piped()).spawn().unwrap();
-    wait_for(&folder.0.join("ready.json")).await;
+    read_ready(&folder.0.join("ready.json")).await;
     terminate(&emulator);
     let output = emulator.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
@@ -205,7 +206,7 @@ async fn the_settings_for_trying_things_out_believe_the_emulator_and_serve_says_
             .spawn()
             .unwrap();
         let ready = emulated.directory().join("ready.json");
-        wait_for(&ready).await;
+        read_ready(&ready).await;
         std::fs::remove_file(&ready).unwrap();
         terminate(&serve);
         let output = serve.wait_with_output().unwrap();
@@ -242,8 +243,7 @@ async fn the_way_from_key_to_the_first_call_works_as_written() {
     let serve = format!("exec {} --ready-file ready.json", command(Kind::Serve));
     let mut serve = towards(&emulated, &serve).stderr(Stdio::null()).spawn().unwrap();
     let ready = emulated.directory().join("ready.json");
-    wait_for(&ready).await;
-    let ready: Value = serde_json::from_slice(&std::fs::read(ready).unwrap()).unwrap();
+    let ready = read_ready(&ready).await;
     let mut call = shell(&command(Kind::Curl).replace(SITE, "https://www.example.com"), emulated.directory());
     call.env("COUNTERSIGN_URL", ready["api_url"].as_str().unwrap()).env("COUNTERSIGN_KEY", key);
     let answer: Value = serde_json::from_slice(&call.output().unwrap().stdout).unwrap();

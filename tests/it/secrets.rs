@@ -7,7 +7,6 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use axum::{body::Body, extract::Request, response::Response};
@@ -20,6 +19,7 @@ use crate::{
     harness::{TempDir, http_client},
     signings::{base64_of, contract},
     traces::collector,
+    waiting::read_ready,
 };
 
 /// Goes into places that may be seen: found wherever it should be, or the search is blind.
@@ -111,7 +111,7 @@ impl Run {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        let emulated = ready(&at("emulator.json")).await;
+        let emulated = read_ready(&at("emulator.json")).await;
         let added = binary().args(["caller", "add", "website", "--json"]).output().unwrap();
         let caller: Value = serde_json::from_slice(&added.stdout).unwrap();
         let (way, assertions) = way_to(emulated["oauth_url"].as_str().unwrap()).await;
@@ -131,7 +131,7 @@ impl Run {
             .stderr(std::fs::File::create(at("stderr.log")).unwrap())
             .spawn()
             .unwrap();
-        let serving = ready(&at("serve.json")).await;
+        let serving = read_ready(&at("serve.json")).await;
         let key = caller["key"].as_str().unwrap().to_owned();
         Self { emulator, daemon, directory, emulated, serving, key, assertions, traces }
     }
@@ -160,16 +160,6 @@ impl Run {
 
 fn binary() -> Command {
     Command::new(env!("CARGO_BIN_EXE_countersign"))
-}
-
-async fn ready(path: &Path) -> Value {
-    for _ in 0..3_000 {
-        if let Ok(text) = std::fs::read(path) {
-            return serde_json::from_slice(&text).unwrap();
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("{} did not come", path.display());
 }
 
 fn settings(emulated: &Value, way: &str, caller: &Value, directory: &Path) -> String {

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use crate::{
     harness::{TempDir, TestDaemon, order},
     kills::{create, start},
+    waiting::found,
 };
 
 #[tokio::test]
@@ -36,15 +37,9 @@ async fn h2_a_second_signal_ends_a_stop_that_would_wait_for_a_minute() {
     around.until("the stop", async || TcpStream::connect(&host).await.is_err()).await;
     assert!(daemon.ended().is_none(), "it waits for the create");
     kill_process(pid, Signal::TERM).unwrap();
-    let mut ended = None;
-    for _ in 0..150 {
-        ended = daemon.ended();
-        if ended.is_some() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    assert!(ended.is_some_and(|status| status.success()), "{ended:?}");
+    let ended = found("the end", async || daemon.ended());
+    let ended = tokio::time::timeout(Duration::from_secs(15), ended).await.expect("long before the deadline");
+    assert!(ended.success(), "{ended}");
     assert!(!matches!(waiting.await.unwrap(), Some((201 | 202, _))), "nothing was promised");
 }
 

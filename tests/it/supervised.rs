@@ -22,6 +22,7 @@ use crate::{
     postgres,
     process::limit,
     proof_lengths,
+    waiting::{eventually, found, read_ready},
 };
 
 struct Served {
@@ -44,26 +45,14 @@ impl Served {
     }
 
     async fn urls(&self) -> Value {
-        for _ in 0..3_000 {
-            if let Ok(text) = std::fs::read(&self.ready) {
-                return serde_json::from_slice(&text).unwrap();
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("{} did not come", self.ready.display());
+        read_ready(&self.ready).await
     }
 
     /// Ends it as a service manager would; it must end in order.
     async fn stop(&mut self) {
         terminate(&self.process);
-        for _ in 0..3_000 {
-            if let Some(status) = self.process.try_wait().unwrap() {
-                assert!(status.success(), "{status}");
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("the daemon did not end");
+        let status = found("the end of the daemon", async || self.process.try_wait().unwrap()).await;
+        assert!(status.success(), "{status}");
     }
 }
 
@@ -182,13 +171,8 @@ impl Balancer {
     }
 
     async fn until_ready(&self, slot: usize) {
-        for _ in 0..3_000 {
-            if self.backends.lock().unwrap()[slot].is_some() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("backend {slot} did not become ready");
+        let is_ready = async || self.backends.lock().unwrap()[slot].is_some();
+        eventually(&format!("backend {slot}"), is_ready).await;
     }
 }
 

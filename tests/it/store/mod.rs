@@ -15,7 +15,6 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
 };
 
 use countersign::{
@@ -24,6 +23,8 @@ use countersign::{
     store::{self, EventFilter, Location, SealKeys, Settings, SharedStore},
 };
 use jiff::Timestamp;
+
+use crate::waiting::found;
 
 /// Declares that each test runs on both stores.
 macro_rules! on_both {
@@ -146,14 +147,11 @@ pub(crate) fn key(number: u8) -> SealKeys {
 /// Reads the outbox until it has this many events: on Postgres one may be held back for a moment, while
 /// the transactions of other tests run.
 pub(crate) async fn events(store: &SharedStore, filter: EventFilter, count: usize) -> Vec<Event> {
-    for _ in 0..2_000 {
+    let enough = async || {
         let events = store.events(filter.clone()).await.unwrap();
-        if events.len() >= count {
-            return events;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("{count} events did not appear in the outbox");
+        (events.len() >= count).then_some(events)
+    };
+    found(&format!("{count} events in the outbox"), enough).await
 }
 
 /// So many seconds after the start.

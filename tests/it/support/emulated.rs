@@ -4,12 +4,13 @@
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Duration,
 };
 
 use countersign::http_client::{HttpClient, Options, Request};
 use serde_json::Value;
 use url::Url;
+
+use crate::waiting::read_ready;
 
 pub(crate) struct Emulated {
     process: Child,
@@ -37,8 +38,7 @@ impl Emulated {
             .spawn()
             .expect("the binary starts");
         let mut emulated = Self { process, directory, ready: Value::Null };
-        wait_for(&ready_file).await;
-        emulated.ready = serde_json::from_slice(&std::fs::read(&ready_file).unwrap()).unwrap();
+        emulated.ready = read_ready(&ready_file).await;
         let local = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/local.toml");
         let settings = std::fs::read_to_string(local).unwrap();
         // The file names fixed ports; tests take free ones.
@@ -84,14 +84,4 @@ impl Drop for Emulated {
         let _ = self.process.wait();
         let _ = std::fs::remove_dir_all(&self.directory);
     }
-}
-
-/// Waits until a ready file is there.
-pub(crate) async fn wait_for(path: &Path) {
-    let arrived = async {
-        while !path.exists() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), arrived).await.expect("it is ready in time");
 }

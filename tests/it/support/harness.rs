@@ -29,10 +29,7 @@ use countersign::{
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::store::samples;
-
-/// How often something is looked for, 5 ms apart: a minute, because a disk that others use may stall for seconds.
-const POLLS: u32 = 12_000;
+use crate::{store::samples, waiting::eventually};
 
 /// The key that the test caller has.
 pub(crate) const CALLER_KEY: &str = "cs_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -499,36 +496,30 @@ impl TestDaemon {
     }
 
     /// Waits for something that comes by itself; fails after a time that no machine needs, however slow its disk.
-    pub(crate) async fn until(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-        for _ in 0..POLLS {
-            if is_so().await {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("{what} did not come");
+    pub(crate) async fn until(&self, what: &str, is_so: impl AsyncFnMut() -> bool) {
+        eventually(what, is_so).await;
     }
 
     /// Lets the test's clock run, a hundred times as fast as the real one, while `until` is not so.
-    pub(crate) async fn run_clock(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-        self.run_clock_by(Duration::from_millis(500), what, &mut is_so).await;
+    pub(crate) async fn run_clock(&self, what: &str, is_so: impl AsyncFnMut() -> bool) {
+        self.run_clock_by(Duration::from_millis(500), what, is_so).await;
     }
 
     /// The same, ten times as fast as the real one: where what takes a moment more on a busy machine must not run into
     /// another time.
-    pub(crate) async fn run_clock_slowly(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-        self.run_clock_by(Duration::from_millis(50), what, &mut is_so).await;
+    pub(crate) async fn run_clock_slowly(&self, what: &str, is_so: impl AsyncFnMut() -> bool) {
+        self.run_clock_by(Duration::from_millis(50), what, is_so).await;
     }
 
-    async fn run_clock_by(&self, step: Duration, what: &str, is_so: &mut impl AsyncFnMut() -> bool) {
-        for _ in 0..POLLS {
-            if is_so().await {
-                return;
+    async fn run_clock_by(&self, step: Duration, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+        let moved_on = async || {
+            let is_so = is_so().await;
+            if !is_so {
+                self.clock.advance(step);
             }
-            self.clock.advance(step);
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("{what} did not come");
+            is_so
+        };
+        eventually(what, moved_on).await;
     }
 
     /// Lets time go on in steps, with a moment for what each sets off.

@@ -7,3 +7,4 @@ pub(crate) mod ports;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod proof_lengths;
+pub(crate) mod waiting;
