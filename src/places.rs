@@ -60,6 +60,11 @@ impl<K: Clone + Eq + Hash> Places<K> {
         }
     }
 
+    /// How many are taken.
+    pub fn taken(&self) -> usize {
+        self.lock().values().sum()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<K, usize>> {
         self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -115,5 +120,6 @@ mod tests {
         drop(first);
         let _second = second.await.unwrap();
         assert!(places.take(&"one").is_none() && places.take(&"other").is_some());
+        assert_eq!(places.taken(), 1, "the other's is given back again");
     }
 }

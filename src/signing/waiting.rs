@@ -21,6 +21,11 @@ pub const MAX_WAITING_OF_ONE: usize = MAX_WAITING / 4 * 3;
 const COME_AGAIN: Duration = Duration::from_secs(10);
 
 impl Signings {
+    /// How many wait for news at this moment. Tests need it, which must not tell the news before somebody waits.
+    pub fn waiting(&self) -> usize {
+        self.parts.waiting.taken()
+    }
+
     /// Waits until a signing has an event after `seen`, or the time is up; answers it as it is then. Who names no event
     /// waits for the next one, and not at all for one that has ended.
     pub async fn wait(

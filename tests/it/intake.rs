@@ -441,7 +441,7 @@ async fn who_waits_is_told_by_the_event_itself() {
     let wait_path = format!("{path}/wait?sequence={sequence}&timeout=20");
     let wait = daemon.get(&wait_path);
     let tell = async {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        daemon.until("the wait", async || daemon.parts().signings.waiting() == 1).await;
         let body = event("envelope-completed", &envelope);
         let digest = digest(&daemon, &body);
         push(&daemon, &url, &[("x-docusign-signature-1", &digest)], body).await
@@ -471,10 +471,12 @@ async fn who_waits_after_the_end_is_told_when_something_comes() {
     ] {
         assert_eq!(daemon.get(&at_once).await.body["sequence"], sequence, "{at_once}");
     }
+    let waiting = || daemon.parts().signings.waiting();
     let early = tokio::time::timeout(Duration::from_millis(300), daemon.get(&known)).await;
     assert!(early.is_err(), "nothing has come: {early:?}");
+    daemon.until("the end of the wait that was given up", async || waiting() == 0).await;
     let purge = async {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        daemon.until("the wait", async || waiting() == 1).await;
         tell("envelope-purge").await
     };
     let (told, status) = tokio::join!(daemon.get(&known), purge);
