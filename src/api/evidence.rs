@@ -87,7 +87,8 @@ pub(super) async fn bundle(
         files.push(("audit.jsonl".to_owned(), lines));
     }
     let about = about(&signing, events_left_out, &api);
-    let bytes = evidence::pack(about, files, &api.result_keys, |manifest| api.results.sign_bytes(manifest));
+    let bytes =
+        evidence::pack(about, files, &api.results.jwks(), |manifest| api.results.sign_bytes(manifest));
     let length = bytes.len();
     let made = Made { bytes, handed: 0, _turn: turn };
     let mut response = Response::new(Body::from_stream(stream::iter(made)));

@@ -74,9 +74,7 @@ pub struct Api {
     pub hourly_limit: u64,
     /// The largest body of a call that is passed through, in bytes.
     pub passthrough_limit: usize,
-    /// The public half of the key that signs results, and of those beside it, as a JWK set.
-    pub result_keys: Arc<str>,
-    /// The key that signs results.
+    /// The key that signs results, and the public halves of those beside it.
     pub results: Arc<ResultKey>,
     /// Creates that may still be under way at once.
     pub creates: Arc<Semaphore>,
@@ -185,7 +183,7 @@ pub fn router(api: Api) -> Router {
 
 /// What a website checks the `result` of a return URL with. Public by nature, so without a key.
 async fn result_keys(State(api): State<Arc<Api>>) -> Response {
-    ([(header::CONTENT_TYPE, "application/jwk-set+json")], api.result_keys.to_string()).into_response()
+    ([(header::CONTENT_TYPE, "application/jwk-set+json")], api.results.jwks()).into_response()
 }
 
 /// Paths of the other listeners are unknown here, too.

@@ -76,7 +76,6 @@ pub(super) fn router(
         room: api::bodies::Room::new(settings.bodies),
         passthrough_limit: settings.passed_body,
         hourly_limit: settings.hourly_calls,
-        result_keys: parts.secrets.results.jwks().into(),
         results: Arc::clone(&parts.secrets.results),
         creates: Arc::new(Semaphore::new(settings.creates_at_once)),
         bundles: Arc::new(Semaphore::new(api::BUNDLES_AT_ONCE)),
