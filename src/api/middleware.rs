@@ -107,6 +107,28 @@ pub struct Watch {
     refused: Refused,
 }
 
+/// Who asks at a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asking {
+    /// Visitors' browsers, at the public listener.
+    Browsers,
+    /// Callers, at the API.
+    Callers,
+    /// Operators and probes.
+    Operators,
+}
+
+impl Asking {
+    /// The listener's name in metrics.
+    const fn listener(self) -> &'static str {
+        match self {
+            Self::Browsers => "public",
+            Self::Callers => "api",
+            Self::Operators => "ops",
+        }
+    }
+}
+
 /// What a listener refuses that comes by way of loopback.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Refused {
@@ -126,16 +148,17 @@ impl Refused {
 impl Watch {
     /// Watches a listener with these routes.
     pub fn new(
-        listener: &'static str,
+        asking: Asking,
         routes: &[&'static str],
         metrics: Arc<Metrics>,
         tracer: Tracer,
         clock: SharedClock,
     ) -> Self {
+        let listener = asking.listener();
         let routes = routes.iter().map(|path| (*path, metrics.route(listener, path))).collect();
         let other = Arc::new(metrics.route(listener, "other"));
         // A visitor's browser has no trace that we should go on with.
-        let is_callers = listener == "api";
+        let is_callers = asking == Asking::Callers;
         let refused = Refused::default();
         Self { clock, metrics, routes: Arc::new(routes), other, tracer, is_callers, refused }
     }
@@ -279,7 +302,7 @@ mod tests {
     async fn a_line_of_a_request_holds_its_id_and_plain_values() {
         let logged = Logged::start(tracing::level_filters::LevelFilter::DEBUG, Format::Json);
         let metrics = Arc::new(Metrics::new(&[]));
-        let watching = Watch::new("api", &["/x"], metrics, Tracer::off(), Arc::new(SystemClock));
+        let watching = Watch::new(Asking::Callers, &["/x"], metrics, Tracer::off(), Arc::new(SystemClock));
         let app = Router::new().route("/x", get(async || "")).layer(from_fn_with_state(watching, watch));
         let request = Request::builder().uri("/x").header(REQUEST_ID, "order-8812").body(Body::empty());
         app.oneshot(request.unwrap()).await.unwrap();
@@ -292,9 +315,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_a_problem_with_the_id_of_the_request_and_to_a_browser_nothing() {
-        for listener in ["api", "public"] {
+        for asking in [Asking::Callers, Asking::Browsers] {
             let metrics = Arc::new(Metrics::new(&[]));
-            let watching = Watch::new(listener, &["/x"], metrics, Tracer::off(), Arc::new(SystemClock));
+            let watching = Watch::new(asking, &["/x"], metrics, Tracer::off(), Arc::new(SystemClock));
             let breaks = get(async || -> &'static str { panic!("a secret") });
             let app = Router::new().route("/x", breaks).layer(from_fn_with_state(watching, watch));
             let request = Request::builder().uri("/x").header(REQUEST_ID, "order-8812").body(Body::empty());
@@ -304,7 +327,7 @@ mod tests {
             let comes_back = response.headers().get(header::RETRY_AFTER).cloned();
             let media = response.headers().get(header::CONTENT_TYPE).cloned();
             let body = axum::body::to_bytes(response.into_body(), 4_096).await.unwrap();
-            if listener == "public" {
+            if asking == Asking::Browsers {
                 assert!(body.is_empty());
                 continue;
             }
@@ -319,9 +342,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_in_another_transfer_coding_than_chunks_is_refused_on_every_listener() {
-        for listener in ["api", "ops", "public"] {
+        for asking in [Asking::Callers, Asking::Operators, Asking::Browsers] {
             let metrics = Arc::new(Metrics::new(&[]));
-            let watching = Watch::new(listener, &["/x"], metrics, Tracer::off(), Arc::new(SystemClock));
+            let watching = Watch::new(asking, &["/x"], metrics, Tracer::off(), Arc::new(SystemClock));
             let app = Router::new().route("/x", any(async || "")).layer(from_fn_with_state(watching, watch));
             let ask = async |codings: &[&'static str]| {
                 let mut request = Request::post("/x");
@@ -332,13 +355,13 @@ mod tests {
             };
             let taken: [&[&str]; 3] = [&[], &["chunked"], &["Chunked"]];
             for taken in taken {
-                assert_eq!(ask(taken).await.status(), StatusCode::OK, "{listener}: {taken:?}");
+                assert_eq!(ask(taken).await.status(), StatusCode::OK, "{asking:?}: {taken:?}");
             }
             let coded: [&[&str]; 4] =
                 [&["gzip, chunked"], &["chunked, chunked"], &["gzip", "chunked"], &["identity"]];
             for coded in coded {
                 let response = ask(coded).await;
-                assert_eq!(response.status(), StatusCode::NOT_IMPLEMENTED, "{listener}: {coded:?}");
+                assert_eq!(response.status(), StatusCode::NOT_IMPLEMENTED, "{asking:?}: {coded:?}");
                 let body = axum::body::to_bytes(response.into_body(), 4_096).await.unwrap();
                 let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
                 assert_eq!(problem["code"], "transfer_encoding_unsupported");
@@ -349,7 +372,8 @@ mod tests {
     #[tokio::test]
     async fn e2_a_passed_call_that_broke_off_is_not_to_be_repeated() {
         let metrics = Arc::new(Metrics::new(&[]));
-        let watching = Watch::new("api", &[PASSED_ON], metrics, Tracer::off(), Arc::new(SystemClock));
+        let watching =
+            Watch::new(Asking::Callers, &[PASSED_ON], metrics, Tracer::off(), Arc::new(SystemClock));
         let breaks = any(async || -> &'static str { panic!("a secret") });
         let app = Router::new().route(PASSED_ON, breaks).layer(from_fn_with_state(watching, watch));
         for (method, is_retryable) in [(http::Method::POST, false), (http::Method::GET, true)] {

@@ -19,7 +19,7 @@ use crate::{
         bodies::Room,
         caller::Caller,
         creates, documents, events, evidence, made_senders,
-        middleware::{Refused, Watch, watch},
+        middleware::{Asking, Refused, Watch, watch},
         openapi, pairing, passthrough, senders, signings,
     },
     auth::{Auth, consent_state::ConsentStates},
@@ -174,8 +174,13 @@ routes! {
 /// The API listener.
 pub fn router(api: Api) -> Router {
     let api = Arc::new(api);
-    let watcher =
-        Watch::new("api", PATHS, Arc::clone(&api.metrics), api.tracer.clone(), Arc::clone(&api.clock));
+    let watcher = Watch::new(
+        Asking::Callers,
+        PATHS,
+        Arc::clone(&api.metrics),
+        api.tracer.clone(),
+        Arc::clone(&api.clock),
+    );
     let watcher = watcher.refusing(Refused { forwarded: !api.allow_forwarded, ..Refused::default() });
     let all = routes().fallback(nothing_here).method_not_allowed_fallback(wrong_method);
     all.layer(from_fn_with_state(watcher, watch)).with_state(api)

@@ -6,7 +6,7 @@ use axum::{Router, middleware::from_fn_with_state};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::middleware::{Refused, Watch, watch},
+    api::middleware::{Asking, Refused, Watch, watch},
     app::Parts,
     config::{Config, Environment},
     domain::SenderName,
@@ -76,6 +76,6 @@ pub(super) fn router(parts: &Parts, settings: &Settings, closing: &CancellationT
     };
     // Probes take no series from callers' routes, so none of the paths is named; and every probe would be a trace.
     let (metrics, clock) = (Arc::clone(&parts.metrics), Arc::clone(&parts.clock));
-    let watcher = Watch::new("ops", &[], metrics, Tracer::off(), clock);
+    let watcher = Watch::new(Asking::Operators, &[], metrics, Tracer::off(), clock);
     router.layer(from_fn_with_state(watcher.refusing(refused), watch))
 }

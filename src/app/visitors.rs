@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Router, middleware::from_fn_with_state};
 
 use crate::{
-    api::middleware::{Watch, watch},
+    api::middleware::{Asking, Watch, watch},
     app::Parts,
     config::{Config, ConfigError, Sender},
     public::{self, Dependencies, PATHS, Proxies, Public, Settings},
@@ -48,7 +48,7 @@ pub(super) fn router(parts: &Parts, settings: Settings, connect: Router) -> Rout
         settings,
     });
     let watcher = Watch::new(
-        "public",
+        Asking::Browsers,
         PATHS,
         Arc::clone(&parts.metrics),
         parts.tracer.clone(),
