@@ -1,10 +1,9 @@
 //! The use cases: create a signing, open a recipient view, follow it to the end, find out what is uncertain.
 //!
 //! Everything that touches one envelope goes through here, and the rules E1 to E5, L2, L3, F1, F2 and B3
-//! are kept here. It knows no vendor format, and of HTTP nothing but the status (201) that is stored beside the
-//! kept answer of a create: `api` and `public` translate to it, `esign` from it. It must never create an
-//! envelope before the intent is on disk, never create again before looking up, and never change a status on a
-//! browser's word.
+//! are kept here. It knows no vendor format, and nothing of HTTP: `api` and `public` translate to it, `esign` from
+//! it. It must never create an envelope before the intent is on disk, never create again before looking up, and never
+//! change a status on a browser's word.
 //!
 //! # Life of a create
 //!

@@ -325,7 +325,7 @@ impl Signings {
             let shown = if links.is_empty() { &fresh } else { &links };
             let body = show::signing(&signing, views, shown);
             let save = Save {
-                answer: Some(KeptAnswer { status: 201, body: Private::new(body.clone()) }),
+                answer: Some(KeptAnswer { body: Private::new(body.clone()) }),
                 links: fresh.into_iter().map(|shown| shown.link).collect(),
                 ..Save::plain(Vec::new(), record.work, Durability::Flushed)
             };

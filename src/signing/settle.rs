@@ -133,7 +133,7 @@ impl Signings {
         // Whoever was told "accepted" has seen no view, and neither has who asked for one that could not be had: the
         // next call that finds it open gets one, and that answer is the one to keep. Or it is still to come.
         let is_whole = !job.accepted && (view.is_some() || !job.draft.view);
-        let answer = is_whole.then(|| KeptAnswer { status: 201, body: Private::new(body.clone()) });
+        let answer = is_whole.then(|| KeptAnswer { body: Private::new(body.clone()) });
         let save = Save {
             // What nobody was promised is not kept with its intent, so there is nothing to look for.
             payload: if job.accepted { Payload::Drop } else { Payload::Keep },

@@ -44,8 +44,6 @@ pub struct Record {
 /// An answer kept for repeated calls (rule E3). The body is sealed at rest: it may hold a view URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptAnswer {
-    /// The HTTP status.
-    pub status: u16,
     /// The body as it was sent.
     pub body: Private<Bytes>,
 }

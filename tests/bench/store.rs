@@ -124,7 +124,7 @@ async fn create(store: &SharedStore) -> SigningId {
         from,
         events: &events,
         links: vec![],
-        answer: Some(KeptAnswer { status: 201, body: Private::new(Bytes::from_static(&[b'x'; 900])) }),
+        answer: Some(KeptAnswer { body: Private::new(Bytes::from_static(&[b'x'; 900])) }),
         payload: Payload::Drop,
         work: None,
         durability: Durability::Flushed,

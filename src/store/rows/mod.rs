@@ -106,6 +106,10 @@ pub(super) const fn sealed_place(signing: &[u8; 16]) -> Place<'_> {
     Place { table: "signings", column: "sealed", row: signing }
 }
 
+/// What stands before a kept answer: its status, which was never another than 201. Rows that are there have it, and an
+/// older daemon that shares the database reads it.
+pub(super) const ANSWER_PREFIX: [u8; 2] = 201_u16.to_be_bytes();
+
 pub(super) const fn answer_place(signing: &[u8; 16]) -> Place<'_> {
     Place { table: "signings", column: "answer", row: signing }
 }

@@ -17,7 +17,9 @@ use crate::{
     },
     store::{
         Digest, Error, KeptAnswer, Record, Work,
-        rows::{answer_place, cow, hex, malformed, micros, sealed_place, timestamp, uuid, version},
+        rows::{
+            ANSWER_PREFIX, answer_place, cow, hex, malformed, micros, sealed_place, timestamp, uuid, version,
+        },
         seal::SealKeys,
     },
 };
@@ -457,10 +459,12 @@ const fn is_none_yet(count: &u8) -> bool {
     *count == 0
 }
 
-fn open_answer(keys: &SealKeys, signing: &[u8; 16], sealed: Vec<u8>) -> Result<KeptAnswer, Error> {
+pub(super) fn open_answer(keys: &SealKeys, signing: &[u8; 16], sealed: Vec<u8>) -> Result<KeptAnswer, Error> {
     let mut plain = keys.open(answer_place(signing), sealed)?;
-    let status = plain.first_chunk().copied().map(u16::from_be_bytes).ok_or_else(|| malformed("answer"))?;
-    Ok(KeptAnswer { status, body: Private::new(plain.split_off(2)) })
+    if plain.len() < ANSWER_PREFIX.len() {
+        return Err(malformed("answer"));
+    }
+    Ok(KeptAnswer { body: Private::new(plain.split_off(ANSWER_PREFIX.len())) })
 }
 
 /// The clear half of a signing, as text.

@@ -8,7 +8,7 @@ use crate::{
     domain::{CallerName, EnvelopeId, Private, Signing},
     store::{
         Change, Digest, Intent, KeptAnswer, Link, Payload, Work,
-        rows::{EventRow, answer_place, bytes, micros, payload_place, signed, signing},
+        rows::{ANSWER_PREFIX, EventRow, answer_place, bytes, micros, payload_place, signed, signing},
         seal::SealKeys,
     },
 };
@@ -145,5 +145,21 @@ impl ChangedRow {
 }
 
 fn seal_answer(keys: &SealKeys, signing: &[u8; 16], answer: &KeptAnswer) -> Vec<u8> {
-    keys.seal(answer_place(signing), &[&answer.status.to_be_bytes(), answer.body.reveal()])
+    keys.seal(answer_place(signing), &[&ANSWER_PREFIX, answer.body.reveal()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::rows::signing::open_answer;
+
+    #[test]
+    fn an_answer_is_kept_as_older_daemons_keep_it() {
+        let (keys, id) = (SealKeys::new(&[1; 32], &[]), [7; 16]);
+        let answer = KeptAnswer { body: Private::new(Bytes::from_static(b"{}")) };
+        let sealed = seal_answer(&keys, &id, &answer);
+        assert_eq!(keys.open(answer_place(&id), sealed.clone()).unwrap(), b"\x00\xc9{}".as_slice());
+        assert_eq!(open_answer(&keys, &id, sealed).unwrap(), answer);
+        assert!(open_answer(&keys, &id, keys.seal(answer_place(&id), &[b"?"])).is_err(), "it is cut short");
+    }
 }

@@ -50,7 +50,7 @@ async fn keys_lapse(fixture: Fixture) {
     let version = begin(&store, old).await;
     begin(&store, young).await;
     let mut change = samples::change(&signing, version);
-    change.answer = Some(KeptAnswer { status: 201, body: Private::new(Bytes::from_static(b"x")) });
+    change.answer = Some(KeptAnswer { body: Private::new(Bytes::from_static(b"x")) });
     store.save(change).await.unwrap();
 
     let destroyed = store.destroy(Retention { keys_before: after(100), ..KEEP_ALL }).await.unwrap();

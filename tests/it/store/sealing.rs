@@ -43,7 +43,7 @@ async fn write_everything(store: &SharedStore) -> countersign::domain::Signing {
     let event = samples::event(Some(&signing), EventKind::SigningOpened, 1);
     let mut change = samples::change(&signing, version);
     let body = Bytes::from_static(b"{\"view\":\"https://planted-view\"}");
-    change.answer = Some(KeptAnswer { status: 201, body: Private::new(body) });
+    change.answer = Some(KeptAnswer { body: Private::new(body) });
     change.events = std::slice::from_ref(&event);
     store.save(change).await.unwrap();
     store.receive(samples::inbound(1, signing.envelope.as_ref())).await.unwrap();

@@ -65,7 +65,7 @@ async fn every_field_comes_back(fixture: Fixture) {
     assert_eq!(store.link(link.id).await.unwrap(), Some(link));
 
     let full = samples::full(first.signing.clone());
-    let answer = KeptAnswer { status: 201, body: Private::new(Bytes::from_static(b"{\"url\":1}")) };
+    let answer = KeptAnswer { body: Private::new(Bytes::from_static(b"{\"url\":1}")) };
     let another = samples::link(&full, 6);
     let event = samples::event(Some(&full), EventKind::SigningOpened, 1);
     let mut change = samples::change(&full, version);

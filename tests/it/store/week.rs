@@ -160,7 +160,7 @@ impl Bench {
         let body = Private::new(Bytes::from(vec![b'a'; 1_500]));
         let change = Change {
             events: &[event],
-            answer: Some(KeptAnswer { status: 201, body }),
+            answer: Some(KeptAnswer { body }),
             payload: Payload::Drop,
             ..samples::change(&signing, version)
         };
