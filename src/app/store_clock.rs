@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{clock::Clock, store::Store};
+use crate::{
+    clock::{Clock, later},
+    store::Store,
+};
 
 /// As far apart two clocks may be: a sixth of the shortest lease (60 s), so that of two daemons, one as much ahead
 /// as the other is behind, neither takes anything from the other while a call of at most a minute is under way.
@@ -33,7 +36,7 @@ impl Apart {
 
     fn of(asked_at: Timestamp, took: Duration, theirs: Timestamp) -> Self {
         let half = SignedDuration::try_from(took / 2).unwrap_or(SignedDuration::MAX);
-        let ours = asked_at.saturating_add(half).unwrap_or(Timestamp::MAX);
+        let ours = later(asked_at, half);
         Self { behind: theirs.duration_since(ours), error: half }
     }
 

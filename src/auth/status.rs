@@ -13,6 +13,7 @@ use super::{
     key_ring::KeyStatus,
     token_cache::{CacheStatus, Mints, Record},
 };
+use crate::clock::{earlier, later};
 
 /// How a sender stands at one moment. Times are the upstream's, as far as we know them (rule T9).
 #[derive(Debug, Clone)]
@@ -96,11 +97,10 @@ impl SenderStatus {
         keys: Vec<KeyStatus>,
         now: Timestamp,
     ) -> Self {
-        let later = |by: Duration| whole(now.saturating_add(by).unwrap_or(Timestamp::MAX));
-        let earlier = |by: Duration| now.saturating_sub(by).unwrap_or(Timestamp::MIN);
+        let later = |by: Duration| whole(later(now, by));
         let failure = cache.and_then(|cache| cache.failure.as_ref()).map(|failure| SenderFailure {
             error: Arc::clone(&failure.error),
-            since: earlier(failure.failing_for),
+            since: earlier(now, failure.failing_for),
             next_try: later(failure.next_try_in),
         });
         Self {
@@ -208,7 +208,7 @@ impl Auth {
         let misplaced = sender.misplaced.load_full().map(|it| {
             let (error, since) = &*it;
             let ago = self.inner.clock.uptime().saturating_sub(*since);
-            let since = whole(now.saturating_sub(ago).unwrap_or(Timestamp::MIN));
+            let since = whole(earlier(now, ago));
             Misplaced { error: Arc::clone(error), since }
         });
         SenderStatus { failure, misplaced, ..status }

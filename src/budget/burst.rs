@@ -8,9 +8,10 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::{Now, limits::Window};
+use crate::clock::later;
 
 /// "Resource limits": calls per 30 s.
 pub(super) const LENGTH: Duration = Duration::from_secs(30);
@@ -183,6 +184,5 @@ fn slot_start(number: i64) -> Timestamp {
 
 /// When the last call of a slot is 30 s old.
 fn slot_over(number: i64) -> Timestamp {
-    let length = SignedDuration::try_from(LENGTH).unwrap_or_default();
-    slot_start(number + 1).saturating_add(length).unwrap_or(Timestamp::MAX)
+    later(slot_start(number + 1), LENGTH)
 }

@@ -13,7 +13,11 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Now, Scope, Shed};
-use crate::{domain::EnvelopeId, store::Taking};
+use crate::{
+    clock::{earlier, later},
+    domain::EnvelopeId,
+    store::Taking,
+};
 
 /// Between two checks of one resource of one envelope.
 pub const INTERVAL: Duration = Duration::from_secs(15 * 60);
@@ -36,12 +40,7 @@ pub fn may_check(last_checked: Option<Timestamp>, now: Timestamp) -> Result<(), 
 
 /// What makes a check free in the store, where it is told by dates.
 pub(super) fn taking(now: Now) -> Taking {
-    let interval = SignedDuration::try_from(INTERVAL).unwrap_or(SignedDuration::MAX);
-    Taking {
-        now: now.date,
-        free_since: now.date.saturating_sub(interval).unwrap_or(Timestamp::MIN),
-        absurd_after: now.date.saturating_add(interval).unwrap_or(Timestamp::MAX),
-    }
+    Taking { now: now.date, free_since: earlier(now.date, INTERVAL), absurd_after: later(now.date, INTERVAL) }
 }
 
 /// The checks that this process made, whoever asked for them.

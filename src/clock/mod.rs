@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, TimestampArithmetic};
 use tokio::sync::watch;
 
 pub use deadline::{Deadline, Held};
@@ -35,12 +35,12 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 pub type SharedClock = Arc<dyn Clock>;
 
 /// A time so much later. Saturates: the end of time, where there is none.
-pub fn later(at: Timestamp, by: Duration) -> Timestamp {
+pub fn later(at: Timestamp, by: impl Into<TimestampArithmetic>) -> Timestamp {
     at.saturating_add(by).unwrap_or(Timestamp::MAX)
 }
 
 /// A time so much earlier. Saturates: the beginning of time, where there is none.
-pub fn earlier(at: Timestamp, by: Duration) -> Timestamp {
+pub fn earlier(at: Timestamp, by: impl Into<TimestampArithmetic>) -> Timestamp {
     at.saturating_sub(by).unwrap_or(Timestamp::MIN)
 }
 
@@ -69,7 +69,7 @@ impl Now {
     /// The date at which the uptime will be `at`.
     pub fn date_of(&self, at: Duration) -> Timestamp {
         let left = SignedDuration::try_from(at.saturating_sub(self.uptime)).unwrap_or(SignedDuration::ZERO);
-        self.date.saturating_add(left).unwrap_or(Timestamp::MAX)
+        later(self.date, left)
     }
 }
 
@@ -132,7 +132,7 @@ impl ManualClock {
     /// Sets the date wrong (or right) without any time passing, as a bad NTP server does.
     pub fn step(&self, by: SignedDuration) {
         let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        reading.now = reading.now.saturating_add(by).unwrap_or(Timestamp::MAX);
+        reading.now = later(reading.now, by);
     }
 
     fn reading(&self) -> Reading {
@@ -184,6 +184,9 @@ mod tests {
         for by in [Duration::from_secs(u64::MAX), Duration::from_secs(1 << 62)] {
             assert_eq!((later(epoch, by), earlier(epoch, by)), (Timestamp::MAX, Timestamp::MIN));
         }
+        let (endless, back) = (SignedDuration::MAX, SignedDuration::MIN);
+        assert_eq!((later(epoch, endless), earlier(epoch, endless)), (Timestamp::MAX, Timestamp::MIN));
+        assert_eq!((later(epoch, back), earlier(epoch, back)), (Timestamp::MIN, Timestamp::MAX));
     }
 
     #[test]

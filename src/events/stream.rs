@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::SharedClock,
+    clock::{SharedClock, earlier},
     domain::{CallerName, Event, EventId, SigningId},
     events::{Hub, hub::OutboxWatcher},
     lifecycle::Lifecycle,
@@ -193,7 +193,7 @@ impl Reader {
     /// so the last id of a page is a place to go on from.
     async fn read(&mut self) -> Result<(), Error> {
         if let Some(start) = self.not_before.filter(|_| !self.is_placed) {
-            let before = start.saturating_sub(LATE).unwrap_or(start);
+            let before = earlier(start, LATE);
             self.filter.after = self.store.event_before(self.filter.clone(), before).await?;
             self.is_placed = true;
         }

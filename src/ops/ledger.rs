@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use crate::{
     budget::ledger::Window,
-    clock::{SharedClock, start_of},
+    clock::{SharedClock, earlier, start_of},
     store::SharedStore,
 };
 
@@ -62,7 +62,7 @@ async fn show(
     let until = ledger.clock.now();
     // The hour that runs counts as one.
     let back = SignedDuration::from_hours(i64::from(hours) - 1);
-    let first = until.saturating_sub(back).unwrap_or(Timestamp::MIN);
+    let first = earlier(until, back);
     let since = start_of(first, SignedDuration::from_hours(1));
     let noted = match ledger.store.noted_calls(since, Timestamp::MAX).await {
         Ok(noted) => noted,

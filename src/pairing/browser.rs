@@ -19,6 +19,7 @@ use crate::{
         grant::{ClientProof, harmless},
         user_info::AccountChoice,
     },
+    clock::later,
     domain::{AccountId, Private, SenderName},
     store::{SenderRecord, Version},
     telemetry::chain,
@@ -302,7 +303,7 @@ impl UsedStates {
         let of_sender = self.0.values().filter(|(of, _)| of == sender).count();
         let is_first = of_sender < MAX_USED && !self.0.contains_key(state);
         if is_first {
-            let until = now.saturating_add(tickets::STATE_LIFE).unwrap_or(Timestamp::MAX);
+            let until = later(now, tickets::STATE_LIFE);
             self.0.insert(state.to_owned(), (sender.to_owned(), until));
         }
         is_first

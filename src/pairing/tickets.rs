@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     auth::consent::PkceVerifier,
+    clock::later,
     digest::sha256,
     secret_text::{KeyRing, is_random, random},
 };
@@ -106,7 +107,7 @@ impl PairingTickets {
     }
 
     pub(super) fn link(&self, of: Of<'_>, now: Timestamp) -> (String, Timestamp) {
-        let until = now.saturating_add(LINK_LIFE).unwrap_or(Timestamp::MAX);
+        let until = later(now, LINK_LIFE);
         (self.issue(Kind::Link, of, until, None), until)
     }
 
@@ -121,7 +122,7 @@ impl PairingTickets {
 
     /// A state, and the PKCE verifier whose challenge goes with it.
     pub(super) fn state(&self, of: Of<'_>, cookie: &Cookie, now: Timestamp) -> (String, PkceVerifier) {
-        let until = now.saturating_add(STATE_LIFE).unwrap_or(Timestamp::MAX);
+        let until = later(now, STATE_LIFE);
         let state = format!("{STATE_MARK}{}", self.issue(Kind::State, of, until, Some(cookie)));
         let verifier = verifier(self.keys.current(), &state, cookie);
         (state, verifier)
@@ -152,7 +153,7 @@ impl PairingTickets {
     }
 
     pub(super) fn choice(&self, of: Of<'_>, cookie: &Cookie, now: Timestamp) -> String {
-        let until = now.saturating_add(super::CHOICE_LIFE).unwrap_or(Timestamp::MAX);
+        let until = later(now, super::CHOICE_LIFE);
         self.issue(Kind::Choice, of, until, Some(cookie))
     }
 

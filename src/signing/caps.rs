@@ -2,11 +2,11 @@
 //! and before the create: one that then fails has counted, which errs on the side of the cap. Its repeats have not,
 //! though a create that was refused has left nothing but this count: a key counts once a day.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use super::{Error, Signings, Turn};
 use crate::{
-    clock::start_of,
+    clock::{later, start_of},
     domain::CallerName,
     store::{Counter, Digest},
 };
@@ -43,7 +43,7 @@ impl Signings {
         if self.parts.store.count_within(&of_caller, key, day, cap).await? {
             return Ok(());
         }
-        let until = day.saturating_add(DAY).unwrap_or(Timestamp::MAX);
+        let until = later(day, DAY);
         Err(Error::DailyCap { cap, until })
     }
 }

@@ -15,6 +15,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
+    clock::later,
     domain::{LinkId, Private},
     secret_text::KeyRing,
 };
@@ -44,7 +45,7 @@ impl Tickets {
 
     /// A ticket for one click on a link, and until when it can be used.
     pub fn issue(&self, link: LinkId, now: Timestamp) -> (Private<String>, Timestamp) {
-        let until = now.saturating_add(TICKET_LIFE).unwrap_or(Timestamp::MAX);
+        let until = later(now, TICKET_LIFE);
         let mut bytes = [0_u8; BODY + TAG];
         bytes[..8].copy_from_slice(&until.as_second().to_be_bytes());
         aws_lc_rs::rand::fill(&mut bytes[8..BODY]).expect("the system gives random bytes");

@@ -27,6 +27,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::SealKeyId;
+use crate::clock::earlier;
 
 /// How long the key of a create is known (rule E3).
 const KEYS: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -63,7 +64,7 @@ pub struct Retention {
 impl Retention {
     /// What has been kept long enough at `now`, if persons are to be forgotten after `keep`.
     pub fn at(now: Timestamp, keep: SignedDuration) -> Self {
-        let before = |age| now.saturating_sub(age).unwrap_or(Timestamp::MIN);
+        let before = |age| earlier(now, age);
         let records = keep.checked_mul(RECORDS).unwrap_or(SignedDuration::MAX);
         Self {
             keys_before: before(KEYS),

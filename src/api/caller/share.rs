@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::clock::start_of;
+use crate::clock::{later, start_of};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
@@ -30,7 +30,7 @@ impl Share {
     pub(super) fn spend(&self, calls: u64, most: u64, now: Timestamp) -> Result<(), Timestamp> {
         let mut hour = self.at(now);
         if hour.own.saturating_add(hour.others).saturating_add(calls) > most {
-            return Err(hour.start.saturating_add(HOUR).unwrap_or(Timestamp::MAX));
+            return Err(later(hour.start, HOUR));
         }
         hour.own += calls;
         Ok(())

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::{
+    clock::earlier,
     domain::{
         AccountId, CallerName, DeliveryId, EndpointId, EnvelopeId, Event, EventId, LinkId, Private,
         SenderName, Signing, SigningId,
@@ -410,7 +411,7 @@ impl Store for PostgresStore {
 
     fn note(&self, daemon: uuid::Uuid, note: Vec<u8>, life: Duration) -> Answer<'_, Vec<Vec<u8>>> {
         let now = self.clock.now();
-        let oldest = micros(now.saturating_sub(life).unwrap_or(now));
+        let oldest = micros(earlier(now, life));
         Box::pin(
             async move { with!(&self.pool, db => presence::note(db, daemon, &note, micros(now), oldest)) },
         )
