@@ -13,12 +13,6 @@ const LIFE: Duration = Duration::from_secs(300);
 /// A template, as far as a create depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
-    /// Its id.
-    pub id: String,
-    /// Its name.
-    pub name: Option<String>,
-    /// Its subject.
-    pub subject: Option<String>,
     /// Its signers.
     pub roles: Vec<Role>,
 }
@@ -28,10 +22,6 @@ pub struct Template {
 pub struct Role {
     /// The role's name.
     pub name: String,
-    /// The recipient id in the template.
-    pub recipient_id: Option<String>,
-    /// Its turn.
-    pub order: Option<u32>,
 }
 
 /// Templates that were read lately.
@@ -73,16 +63,8 @@ impl Client {
         let answer = answer.map_err(unknown_template)?;
         let read: wire::answers::Template = answer.decode()?;
         let signers = read.recipients.map(|recipients| recipients.signers).unwrap_or_default();
-        let roles = signers.into_iter().filter_map(|signer| {
-            let order = signer.routing_order.and_then(|order| order.parse().ok());
-            Some(Role { name: signer.role_name?, recipient_id: signer.recipient_id, order })
-        });
-        let template = Arc::new(Template {
-            id: read.template_id.unwrap_or_else(|| id.to_owned()),
-            name: read.name,
-            subject: read.email_subject,
-            roles: roles.collect(),
-        });
+        let roles = signers.into_iter().filter_map(|signer| Some(Role { name: signer.role_name? }));
+        let template = Arc::new(Template { roles: roles.collect() });
         let key = (acting.account.clone(), id.to_owned());
         self.templates.put(key, Arc::clone(&template), self.clock.uptime(), LIFE);
         Ok(template)

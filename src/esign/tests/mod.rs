@@ -201,7 +201,7 @@ async fn a_templates_roles_are_read_once() {
     ));
     for _ in 0..2 {
         let template = world.client.template(&acting, "t", world.deadline()).await.unwrap();
-        assert_eq!((template.roles[0].name.as_str(), template.roles[0].order), ("Client", Some(2)));
+        assert_eq!(template.roles[0].name, "Client");
     }
     world.will(Reply::error(404, "RESOURCE_NOT_FOUND"));
     let error = world.client.template(&acting, "u", world.deadline()).await.unwrap_err();

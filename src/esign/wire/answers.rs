@@ -51,7 +51,7 @@ answer!(/** The recipients of an envelope or a template. */ Recipients
     texts [] lists [signers: Recipient] parts []
 );
 answer!(/** One signer. */ Recipient
-    texts [recipient_id, client_user_id, name, email, status, routing_order, role_name]
+    texts [recipient_id, client_user_id, name, email, status, role_name]
     lists []
     parts [recipient_authentication_status: Authentication]
 );
@@ -90,7 +90,7 @@ answer!(/** One of them. */ Workflow
 );
 answer!(/** What a workflow wants to know. */ WorkflowInput texts [value_type] lists [] parts []);
 answer!(/** A template. */ Template
-    texts [template_id, name, email_subject] lists [] parts [recipients: Recipients]
+    texts [] lists [] parts [recipients: Recipients]
 );
 answer!(/** What became of corrected recipients. */ Updated
     texts [] lists [recipient_update_results: UpdatedOne] parts []
