@@ -57,11 +57,6 @@ impl Phone {
     pub fn number(&self) -> &str {
         self.number.reveal()
     }
-
-    /// The whole number with its `+`, for the store.
-    pub fn e164(&self) -> Private<String> {
-        Private::new(format!("+{}{}", self.country_code, self.number.reveal()))
-    }
 }
 
 /// The calling code that a number starts with. The list is prefix-free, so one match is the only one.
@@ -105,7 +100,6 @@ mod tests {
         ] {
             let phone = Phone::parse(text).unwrap();
             assert_eq!((phone.country_code(), phone.number()), (country, number));
-            assert_eq!(phone.e164().reveal(), text);
         }
     }
 

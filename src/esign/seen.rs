@@ -66,11 +66,6 @@ impl Seen {
             .chain(checks)
             .collect()
     }
-
-    /// The upstream's record of a signer, by the client user id.
-    pub fn recipient(&self, client_user_id: &str) -> Option<&Recipient> {
-        self.recipients.iter().find(|recipient| recipient.client_user_id.as_deref() == Some(client_user_id))
-    }
 }
 
 /// Who the embedded signers are now, as far as that is not known.

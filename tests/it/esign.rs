@@ -223,7 +223,9 @@ async fn one_signing_from_create_to_download() {
     world.signer(&person.client_user_id, "sign").await;
     let seen = world.client.envelope(&world.acting, &made, soon()).await.unwrap();
     assert_eq!(seen.facts, [EnvelopeFact::Completed]);
-    assert_eq!(seen.recipient(&person.client_user_id).unwrap().fact, Some(SignerFact::Signed));
+    let signer = &seen.recipients[0];
+    assert_eq!(signer.client_user_id.as_deref(), Some(&*person.client_user_id));
+    assert_eq!(signer.fact, Some(SignerFact::Signed));
     let listed = world.client.list_changes(&world.acting, Since::Changed(since), 0, soon()).await.unwrap();
     assert_eq!((listed.seen.len(), listed.next), (1, None));
     assert_eq!(listed.seen[0].facts, [EnvelopeFact::Completed]);

@@ -103,7 +103,8 @@ async fn e2_look_ups_take_only_what_is_ours() {
     let made = &found[&ours];
     assert_eq!(made.iter().map(|found| found.seen.envelope.as_str()).collect::<Vec<_>>(), [MADE]);
     assert_eq!((made[0].can_be_voided, &*made[0].seen.facts), (true, &[EnvelopeFact::Sent][..]));
-    assert_eq!(made[0].seen.recipient("opaque-1").unwrap().fact, Some(SignerFact::Signed));
+    let signer = &made[0].seen.recipients[0];
+    assert_eq!((signer.client_user_id.as_deref(), signer.fact), (Some("opaque-1"), Some(SignerFact::Signed)));
     let asked = format!("GET envelopes?transaction_ids={ours}%2C{other}&include=recipients");
     assert_eq!(world.arrived()[0].line, asked);
     // Where nothing but the status is told, that is known.

@@ -81,7 +81,7 @@ async fn b3_a_second_check_within_15_minutes_is_not_sent() {
     world.will(envelope_reply("delivered", "completed"));
     let seen = world.client.envelope(&acting, &envelope, world.deadline()).await.unwrap();
     assert_eq!(seen.facts, [EnvelopeFact::Delivered]);
-    let ada = seen.recipient("opaque-1").unwrap();
+    let ada = seen.recipients.iter().find(|one| one.client_user_id.as_deref() == Some("opaque-1")).unwrap();
     assert_eq!(
         (ada.recipient_id.as_str(), ada.name.reveal().as_str(), ada.fact),
         ("77", "Ada L.", Some(SignerFact::Signed))
