@@ -55,8 +55,10 @@
 //! | account and base URI of a sender | `esign::accounts` | the process, or until the upstream disagrees |
 //! | SMS workflow of an account | `esign::identity` | hours |
 //! | roles of a template | `esign::templates` | minutes |
+//! | whether an account asks its senders for a check, too | `esign::account_settings` | a minute |
 //! | a signed document, with its digest | `signing::documents`, on disk | `documents.keep`, 15 minutes |
 //! | who is connected | `pairing` | 10 s behind the store |
+//! | keys of an issuer of tokens | `oidc::keys` | `oidc.refresh`, 10 minutes; `oidc.max_age`, 24 hours, while they cannot be read |
 //! | a host's addresses | `http_client::names` | 30 s; an hour while no name server answers |
 //!
 //! # What a call costs upstream (rule B1)

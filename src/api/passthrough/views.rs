@@ -3,11 +3,11 @@
 //! each outcome that `clientURLs` names (DocuSign goes there before it looks at the return URL), and the one that the
 //! page calls while it is open (`pingUrl`). Who may frame the page (`frameAncestors`) sends nobody anywhere.
 //!
-//! The one call whose body is read. It is read whole, and what is sent on are its very bytes, so the
-//! only way around the check is a body that DocuSign reads in another way than we do. Whatever could be read
-//! in two ways is refused, therefore: another type (DocuSign takes XML too) or character set, a name that
-//! stands there twice or in another spelling (readers of its kind ignore case and take the last one), a query,
-//! an address that programs disagree about.
+//! The one call whose body is read whole ([`creates`](super::creates) looks through that of a create as it passes), and
+//! what is sent on are its very bytes, so the only way around the check is a body that DocuSign reads in another way
+//! than we do. Whatever could be read in two ways is refused, therefore: another type (DocuSign takes XML too) or
+//! character set, a name that stands there twice or in another spelling (readers of its kind ignore case and take the
+//! last one), a query, an address that programs disagree about.
 
 use std::{fmt, marker::PhantomData};
 
