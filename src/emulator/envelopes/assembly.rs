@@ -293,17 +293,46 @@ fn in_sequence(list: &Value) -> Vec<Value> {
     items
 }
 
-/// Lays recipients of an inline template over those of the server templates, by role or by id.
+/// Lays recipients over those of the templates before them. Whoever fits nobody there is added, under another id if the
+/// own one is taken: nobody takes the place, or the tabs, of somebody else by an id that happens to be the same.
 fn overlay(base: &mut Vec<Draft>, over: Vec<Draft>) {
-    for draft in over {
-        let by_role = same_role(base, &draft);
-        let id = text(&draft.fields, "recipientId");
-        let by_id = || base.iter().position(|known| id.is_some() && text(&known.fields, "recipientId") == id);
-        match by_role.or_else(by_id) {
-            Some(index) => lay_over(&mut base[index], draft),
-            None => base.push(draft),
+    let places = places(base, &over);
+    let taken: BTreeSet<String> = base.iter().filter_map(id_of).collect();
+    let mut ids: BTreeSet<String> = base.iter().chain(&over).filter_map(id_of).collect();
+    for (mut draft, place) in over.into_iter().zip(places) {
+        if let Some(index) = place {
+            lay_over(&mut base[index], draft);
+            continue;
+        }
+        if id_of(&draft).is_some_and(|id| taken.contains(&id)) {
+            let free = first_free(|id| ids.contains(id));
+            ids.insert(free.clone());
+            draft.fields.insert("recipientId".to_owned(), json!(free));
+        }
+        base.push(draft);
+    }
+}
+
+/// Whom each of these lies over: the one of its role; or, of who has no role, the one of its kind and id that nobody else
+/// lies over. A role is required "when you are working with template recipients" (SPEC: signer.roleName), so that one
+/// which the templates lack fits nobody; that an id alone does is our reading.
+fn places(base: &[Draft], over: &[Draft]) -> Vec<Option<usize>> {
+    let mut places: Vec<Option<usize>> = over.iter().map(|draft| same_role(base, draft)).collect();
+    for (index, draft) in over.iter().enumerate() {
+        let Some(id) = text(&draft.fields, "recipientId") else { continue };
+        if text(&draft.fields, "roleName").is_none() {
+            let is_meant =
+                |known: &Draft| known.kind == draft.kind && text(&known.fields, "recipientId") == Some(id);
+            let place = base.iter().position(is_meant).filter(|place| !places.contains(&Some(*place)));
+            places[index] = place;
         }
     }
+    places
+}
+
+/// The `recipientId` of a draft.
+fn id_of(draft: &Draft) -> Option<String> {
+    text(&draft.fields, "recipientId").map(str::to_owned)
 }
 
 /// Whether a recipient has this role, whatever the case of its letters.

@@ -356,3 +356,81 @@ async fn a_role_fills_every_tab_whose_label_has_what_stands_behind_the_wildcard(
         assert_eq!(filled(label).await, wanted, "{label}");
     }
 }
+
+/// A template with the roles Client and Manager, whose `recipientId`s are 1 and 2.
+const TWO_ROLES: &str = "c1a55e00-7e3d-4b1a-9f00-5e1f7e3a0002";
+
+/// What is answered to the create of a composite of this template and these recipients.
+async fn laid_over(client: &Client, template: &str, recipients: Value) -> (u16, Value) {
+    let definition = json!({ "status": "sent", "emailSubject": "C", "compositeTemplates": [{
+        "serverTemplates": [{ "sequence": "1", "templateId": template }],
+        "inlineTemplates": [{ "sequence": "2", "recipients": recipients }],
+    }] });
+    client.call("POST", "/envelopes", definition).await
+}
+
+/// Who is in a list of an envelope: id, name, and how many places there are to sign.
+async fn people(client: &Client, made: &Value, list: &str) -> Vec<(String, String, usize)> {
+    let path = format!("/envelopes/{}/recipients?include_tabs=true", made["envelopeId"].as_str().unwrap());
+    let all = client.get(&path).await[list].clone();
+    let word = |one: &Value, name: &str| one[name].as_str().unwrap().to_owned();
+    let places = |one: &Value| one["tabs"]["signHereTabs"].as_array().map_or(0, Vec::len);
+    let all = all.as_array().unwrap().iter();
+    all.map(|one| (word(one, "recipientId"), word(one, "name"), places(one))).collect()
+}
+
+fn person(id: &str, name: &str, role: Option<&str>) -> Value {
+    let mut one =
+        json!({ "recipientId": id, "name": name, "email": format!("{}@example.com", name.to_lowercase()) });
+    if let Some(role) = role {
+        one["roleName"] = json!(role);
+    }
+    one
+}
+
+fn who(all: &[(&str, &str, usize)]) -> Vec<(String, String, usize)> {
+    all.iter().map(|(id, name, places)| ((*id).to_owned(), (*name).to_owned(), *places)).collect()
+}
+
+#[tokio::test]
+async fn an_id_that_happens_to_be_the_same_gives_nobody_the_place_of_another() {
+    let client = Client::start().await;
+    let (ada, bob) = (person("11", "Ada", Some("Client")), person("12", "Bob", Some("Manager")));
+    for eve in [person("1", "Eve", Some("Extra")), person("1", "Eve", None)] {
+        let (status, made) = laid_over(&client, TWO_ROLES, json!({ "signers": [ada, bob, eve] })).await;
+        assert_eq!(status, 201, "{made}");
+        let three = who(&[("1", "Ada", 1), ("2", "Bob", 1), ("3", "Eve", 0)]);
+        assert_eq!(people(&client, &made, "signers").await, three);
+    }
+    // Who comes first in the list takes nobody's role either.
+    let crossed =
+        json!({ "signers": [person("2", "Ada", Some("Client")), person("1", "Bob", Some("Manager"))] });
+    let made = laid_over(&client, TWO_ROLES, crossed).await.1;
+    assert_eq!(people(&client, &made, "signers").await, who(&[("1", "Ada", 1), ("2", "Bob", 1)]));
+    // A copy is not a signer.
+    let template = client.emulator.ready.template_id.clone();
+    let both = json!({ "carbonCopies": [person("1", "Eve", None)], "signers": [person("5", "Ada", Some("Client"))] });
+    let made = laid_over(&client, &template, both).await.1;
+    assert_eq!(people(&client, &made, "signers").await, who(&[("1", "Ada", 1)]));
+    assert_eq!(people(&client, &made, "carbonCopies").await, who(&[("2", "Eve", 0)]));
+    // Who has no role lies over the one of the same id.
+    let made = laid_over(&client, &template, json!({ "signers": [person("1", "Ada", None)] })).await.1;
+    assert_eq!(people(&client, &made, "signers").await, who(&[("1", "Ada", 1)]));
+}
+
+#[tokio::test]
+async fn a_role_that_the_template_lacks_fills_none_of_it() {
+    let client = Client::start().await;
+    let template = client.emulator.ready.template_id.clone();
+    let (ada, bob) = (person("2", "Ada", Some("Client")), person("1", "Bob", Some("Manger")));
+    for (template, signers) in
+        [(TWO_ROLES.to_owned(), json!([bob, ada])), (template, json!([person("1", "Ada", Some("Cleint"))]))]
+    {
+        let (status, body) = laid_over(&client, &template, json!({ "signers": signers })).await;
+        assert_eq!(
+            (status, &body["errorCode"]),
+            (400, &json!("INVALID_EMAIL_ADDRESS_FOR_RECIPIENT")),
+            "{body}"
+        );
+    }
+}
