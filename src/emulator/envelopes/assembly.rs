@@ -182,8 +182,8 @@ impl Assembly {
     }
 }
 
-/// Gives each file whose id is taken another one, and takes along the tabs that lie on it, and who shall not see it.
-/// Every tab is moved once: the new id of one file may be the old id of the next.
+/// Gives each file whose id is taken another one, which what is on it follows. Every tab is moved once: the new id of one
+/// file may be the old id of the next.
 fn renumber(files: Vec<File>, taken: &[File], drafts: &mut [Draft]) -> Vec<File> {
     let mut moved = BTreeMap::new();
     let mut ids: BTreeSet<String> = taken.iter().map(|file| file.id.clone()).collect();
@@ -195,20 +195,25 @@ fn renumber(files: Vec<File>, taken: &[File], drafts: &mut [Draft]) -> Vec<File>
         moved.insert(old, id.clone());
         renumbered.push(File { id, ..file });
     }
-    let excluded =
-        drafts.iter_mut().filter_map(|draft| draft.fields.get_mut("excludedDocuments")?.as_array_mut());
-    for id in excluded.flatten() {
-        if let Some(new) = id.as_str().and_then(|old| moved.get(old)) {
-            *id = json!(new);
-        }
-    }
-    for tab in drafts.iter_mut().flat_map(|draft| &mut draft.tabs) {
-        if let Some(id) = text(&tab.fields, "documentId").and_then(|old| moved.get(old)) {
-            let id = json!(id);
-            tab.fields.insert("documentId".to_owned(), id);
-        }
-    }
+    follow(drafts, |old| moved.get(old).map(String::as_str));
     renumbered
+}
+
+/// Takes along to the new ids of documents the tabs that lie on them, and who shall not see them.
+fn follow<'a>(drafts: &mut [Draft], new_id: impl Fn(&str) -> Option<&'a str>) {
+    for draft in drafts {
+        let excluded = draft.fields.get_mut("excludedDocuments").and_then(Value::as_array_mut);
+        for id in excluded.into_iter().flatten() {
+            if let Some(new) = id.as_str().and_then(&new_id) {
+                *id = json!(new);
+            }
+        }
+        for tab in &mut draft.tabs {
+            if let Some(new) = text(&tab.fields, "documentId").and_then(&new_id) {
+                tab.fields.insert("documentId".to_owned(), json!(new));
+            }
+        }
+    }
 }
 
 /// The first number that is not taken; definitions are far smaller than the range.
@@ -263,10 +268,18 @@ fn from_composite(
             template_of(world, account, server["templateId"].as_str().unwrap_or_default())?.clone();
         part.take_template(world, &template, scope);
     }
+    // A composite's own document takes the place of its templates' documents, whose tabs are then on it.
+    let own = composite["document"].as_object();
+    if let Some(document) = own {
+        let file = file_from(world.guid(), document, binaries, scope, 0)?;
+        follow(&mut part.recipients, |_| Some(file.id.as_str()));
+        part.documents = vec![file];
+    }
     for inline in in_sequence(&composite["inlineTemplates"]) {
         let mut over = recipients::drafts(&inline["recipients"], scope)?;
         let mut files = Vec::new();
-        for document in inline["documents"].as_array().into_iter().flatten().filter_map(Value::as_object) {
+        let documents = inline["documents"].as_array().filter(|_| own.is_none());
+        for document in documents.into_iter().flatten().filter_map(Value::as_object) {
             let index = part.documents.len() + files.len();
             files.push(file_from(world.guid(), document, binaries, scope, index)?);
         }
@@ -277,10 +290,6 @@ fn from_composite(
         if let Some(envelope) = inline["envelope"].as_object() {
             part.take_inline(envelope)?;
         }
-    }
-    // A composite's own document takes the place of its templates' documents.
-    if let Some(document) = composite["document"].as_object() {
-        part.documents = vec![file_from(world.guid(), document, binaries, scope, 0)?];
     }
     Ok(part)
 }

@@ -434,3 +434,40 @@ async fn a_role_that_the_template_lacks_fills_none_of_it() {
         );
     }
 }
+
+#[tokio::test]
+async fn the_tabs_of_a_template_lie_on_the_document_that_takes_the_place_of_its_own() {
+    let client = Client::start().await;
+    let mut tabs = signs_at("1", &[10]);
+    let radio = json!({ "value": "yes", "pageNumber": "1", "xPosition": "20", "yPosition": "60" });
+    tabs["radioGroupTabs"] = json!([{ "documentId": "1", "groupName": "g", "radios": [radio] }]);
+    let seller = json!({ "recipientId": "1", "roleName": "Seller", "tabs": tabs });
+    let reader = json!({ "recipientId": "2", "roleName": "Reader", "excludedDocuments": ["1"] });
+    let template = json!({ "name": "T", "emailSubject": "T", "documents": [document("The template's")],
+        "recipients": { "signers": [seller], "carbonCopies": [reader] } });
+    let template = client.call("POST", "/templates", template).await.1["templateId"].clone();
+    for ids in [vec!["1", "2"], vec!["2", "1"], vec!["2"]] {
+        let composite = |(place, id): (usize, &&str)| {
+            let mut recipients = json!({ "signers": [person("1", ["Ada", "Bob"][place], Some("Seller"))] });
+            recipients["carbonCopies"] = json!([person("2", "Carol", Some("Reader"))]);
+            json!({
+                "document": numbered(id, &format!("Own {id}"), &json!({})),
+                "serverTemplates": [{ "sequence": "1", "templateId": template }],
+                "inlineTemplates": [{ "sequence": "2", "recipients": recipients, "documents": [document("Passed over")] }],
+            })
+        };
+        let composites: Vec<Value> = ids.iter().enumerate().map(composite).collect();
+        let definition = json!({ "status": "sent", "emailSubject": "C", "compositeTemplates": composites });
+        let path = format!("/envelopes/{}", client.create(definition).await);
+        let listed = client.get(&format!("{path}/documents")).await["envelopeDocuments"].clone();
+        assert_eq!(listed.as_array().unwrap().len(), ids.len() + 1, "with the certificate: {listed}");
+        let read = client.get(&format!("{path}?include=tabs")).await["recipients"].clone();
+        for (signer, id) in read["signers"].as_array().unwrap().iter().zip(&ids) {
+            for list in ["signHereTabs", "radioGroupTabs"] {
+                let all = signer["tabs"][list].as_array().unwrap();
+                assert_eq!((all.len(), &all[0]["documentId"]), (1, &json!(id)), "{list}: {signer}");
+            }
+        }
+        assert_eq!(read["carbonCopies"][0]["excludedDocuments"], json!([ids[0]]), "{read}");
+    }
+}
