@@ -268,23 +268,21 @@ fn from_composite(
             template_of(world, account, server["templateId"].as_str().unwrap_or_default())?.clone();
         part.take_template(world, &template, scope);
     }
-    // A composite's own document takes the place of its templates' documents, whose tabs are then on it.
-    let own = composite["document"].as_object();
-    if let Some(document) = own {
+    // A composite's own document takes the place of its templates' documents, whose tabs are then on it (DEV blog on
+    // composite templates, II).
+    if let Some(document) = composite["document"].as_object() {
         let file = file_from(world.guid(), document, binaries, scope, 0)?;
         follow(&mut part.recipients, |_| Some(file.id.as_str()));
         part.documents = vec![file];
     }
     for inline in in_sequence(&composite["inlineTemplates"]) {
-        let mut over = recipients::drafts(&inline["recipients"], scope)?;
-        let mut files = Vec::new();
-        let documents = inline["documents"].as_array().filter(|_| own.is_none());
+        let over = recipients::drafts(&inline["recipients"], scope)?;
+        // The first that has documents brings them: those of the others are passed over (the same blog, I).
+        let documents = inline["documents"].as_array().filter(|_| part.documents.is_empty());
         for document in documents.into_iter().flatten().filter_map(Value::as_object) {
-            let index = part.documents.len() + files.len();
-            files.push(file_from(world.guid(), document, binaries, scope, index)?);
+            let file = file_from(world.guid(), document, binaries, scope, part.documents.len())?;
+            part.documents.push(file);
         }
-        let files = renumber(files, &part.documents, &mut over);
-        part.documents.extend(files);
         overlay(&mut part.recipients, over);
         part.custom_fields.extend(inline.get("customFields").cloned());
         if let Some(envelope) = inline["envelope"].as_object() {

@@ -471,3 +471,21 @@ async fn the_tabs_of_a_template_lie_on_the_document_that_takes_the_place_of_its_
         assert_eq!(read["carbonCopies"][0]["excludedDocuments"], json!([ids[0]]), "{read}");
     }
 }
+
+#[tokio::test]
+async fn the_first_template_of_a_composite_that_has_documents_brings_them() {
+    let client = Client::start().await;
+    let inline = |name: &str, sequence: &str| json!({ "sequence": sequence, "documents": [numbered("1", "A page", &json!({ "name": name }))] });
+    let ada = json!({ "sequence": "1", "recipients": { "signers": [person("1", "Ada", Some("Client"))] } });
+    let server = json!([{ "sequence": "1", "templateId": client.emulator.ready.template_id }]);
+    for (server, first) in [(server, "NDA.pdf"), (json!([]), "First.pdf")] {
+        let inlines = json!([ada, inline("First.pdf", "2"), inline("Second.pdf", "3")]);
+        let id = client
+            .create(json!({ "status": "sent", "emailSubject": "C", "compositeTemplates": [
+                { "serverTemplates": server, "inlineTemplates": inlines },
+            ] }))
+            .await;
+        let listed = client.get(&format!("/envelopes/{id}/documents")).await["envelopeDocuments"].clone();
+        assert_eq!((listed.as_array().unwrap().len(), &listed[0]["name"]), (2, &json!(first)), "{listed}");
+    }
+}
