@@ -361,6 +361,7 @@ fn lay_over(base: &mut Draft, mut over: Draft) {
     // Whoever is named takes the place of who was there; embedded recipients are reached by their address all the same.
     let is_remote = [&base.fields, &over.fields].iter().all(|one| text(one, EMBEDDING).is_none());
     over.fields.retain(|name, _| recipients::is_open(&base.fields, name));
+    recipients::leave_check(&mut base.fields, &over.fields);
     if is_remote && text(&over.fields, "name").is_some() {
         reach::leave_address(&mut base.fields, &over.fields);
     }

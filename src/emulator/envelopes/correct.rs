@@ -15,7 +15,7 @@ use super::{
         refuse, text,
     },
     placing, progress, reach,
-    recipients::{Draft, MAX_RECIPIENTS, build, drafts, is_open},
+    recipients::{Draft, MAX_RECIPIENTS, build, drafts, is_open, leave_check},
     render, tabs,
 };
 use crate::emulator::{
@@ -195,7 +195,9 @@ pub(super) fn correct_one(
     let touches_check = CHECK_FIELDS.iter().any(|field| draft.fields.contains_key(*field));
     let mut fields = if is_moved { fields_as(&old, draft.kind) } else { render::fields_of(&old) };
     let said = draft.fields.into_iter().filter(|(name, value)| !reach::is_default_again(&old, name, value));
-    fields.extend(said.filter(|(name, _)| is_draft || CORRECTABLE.contains(&name.as_str())));
+    let said: Fields = said.filter(|(name, _)| is_draft || CORRECTABLE.contains(&name.as_str())).collect();
+    leave_check(&mut fields, &said);
+    fields.extend(said);
     let new = build(world, account, sender, Draft { kind: draft.kind, fields, tabs: fresh })?;
     let is_same_person = old.email.eq_ignore_ascii_case(&new.email);
     let is_renamed = old.name != new.name;

@@ -57,6 +57,18 @@ pub(super) fn is_open(recipient: &Fields, name: &str) -> bool {
     !is_true(recipient, tabs::LOCKED) || OPEN.contains(&name)
 }
 
+/// The members that ask for an identity check in the older form.
+const OLDER_CHECK: [&str; 3] = ["idCheckConfigurationName", "phoneAuthentication", "smsAuthentication"];
+
+/// Takes from a recipient the form of an identity check whose place the other form takes in what is laid over it.
+pub(super) fn leave_check(known: &mut Fields, said: &Fields) {
+    if refused::said(said, "identityVerification").is_some() {
+        known.retain(|name, _| !OLDER_CHECK.contains(&name.as_str()));
+    } else if text(said, "idCheckConfigurationName").is_some() {
+        known.remove("identityVerification");
+    }
+}
+
 /// Reads a `recipients` object.
 pub(in crate::emulator) fn drafts(recipients: &Value, scope: usize) -> Result<Vec<Draft>, Refusal> {
     let Some(lists) = recipients.as_object() else { return Ok(Vec::new()) };

@@ -292,9 +292,6 @@ pub(super) fn make(
     create::enter(world, envelope, true, call.now)
 }
 
-/// The members that ask for an identity check in the older form.
-const OLDER_CHECK: [&str; 3] = ["idCheckConfigurationName", "phoneAuthentication", "smsAuthentication"];
-
 /// Puts a person of a copy in the place of one of the source.
 fn name_person(draft: &mut Draft, one: &Fields) {
     let said = one.iter().filter(|(name, value)| {
@@ -303,12 +300,7 @@ fn name_person(draft: &mut Draft, one: &Fields) {
             && says_something(value)
     });
     let said: Fields = said.map(|(name, value)| (name.clone(), value.clone())).collect();
-    // One form of an identity check takes the place of the other.
-    if said.contains_key("identityVerification") {
-        draft.fields.retain(|name, _| !OLDER_CHECK.contains(&name.as_str()));
-    } else if said.contains_key("idCheckConfigurationName") {
-        draft.fields.remove("identityVerification");
-    }
+    recipients::leave_check(&mut draft.fields, &said);
     reach::leave_address(&mut draft.fields, &said);
     draft.fields.extend(said);
     for (label, value) in tabs_of(one) {

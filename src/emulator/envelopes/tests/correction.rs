@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::testing::{Client, definition, refused_with, signer, view_of, with_phone};
+use super::testing::{Client, definition, document, refused_with, signer, view_of, with_phone};
 
 fn together(id: &str, name: &str) -> Value {
     let mut signer = signer(id, name, "/sn1/");
@@ -393,4 +393,51 @@ async fn one_who_is_sent_in_another_list_becomes_of_that_kind() {
     let bob = &read["recipients"]["carbonCopies"][0];
     assert_eq!((&read["status"], &bob["status"]), (&json!("completed"), &json!("completed")), "{read}");
     assert_eq!((&bob["name"], bob.get("hostName")), (&json!("Bob"), None), "{bob}");
+}
+
+/// The signer with a check by SMS in the older form.
+fn with_older_check(mut signer: Value, number: &str) -> Value {
+    signer["idCheckConfigurationName"] = json!("SMS Auth $");
+    signer["smsAuthentication"] = json!({ "senderProvidedNumbers": [number] });
+    signer
+}
+
+#[tokio::test]
+async fn one_form_of_an_identity_check_takes_the_place_of_the_other() {
+    let client = Client::start().await;
+    let older: (&str, &[&str]) = ("+4915122222222", &["identityVerification"]);
+    let modern: (&str, &[&str]) = ("+4915112345678", &["idCheckConfigurationName", "smsAuthentication"]);
+    let ada = signer("1", "Ada", "/sn1/");
+    let (by_modern, by_older) = (with_phone(ada.clone()), with_older_check(ada, "+4915133333333"));
+    let id = json!({ "recipientId": "1" });
+    let named =
+        json!({ "recipientId": "1", "roleName": "Client", "name": "Ada", "email": "ada@example.com" });
+    for (first, (to, gone)) in [(by_modern, older), (by_older, modern)] {
+        let check = |one: &Value| {
+            if to == older.0 { with_older_check(one.clone(), to) } else { with_phone(one.clone()) }
+        };
+        let corrected = client.create(definition(std::slice::from_ref(&first))).await;
+        let path = format!("/envelopes/{corrected}/recipients");
+        let (_, body) = client.call("PUT", &path, json!({ "signers": [check(&id)] })).await;
+        assert_eq!(refused_with(&body), None, "{body}");
+
+        let mut role = first;
+        role["roleName"] = json!("Client");
+        let template = json!({ "name": "T", "emailSubject": "T", "documents": [document("Sign /sn1/")],
+            "recipients": { "signers": [role] } });
+        let template = client.call("POST", "/templates", template).await.1["templateId"].clone();
+        let composed = client
+            .create(json!({ "status": "sent", "emailSubject": "C", "compositeTemplates": [{
+                "serverTemplates": [{ "sequence": "1", "templateId": template }],
+                "inlineTemplates": [{ "sequence": "2", "recipients": { "signers": [check(&named)] } }],
+            }] }))
+            .await;
+        for id in [corrected, composed] {
+            client.act(&id, "1", "open", json!({})).await;
+            let sent = client.emulator.control("GET", "outbox", Value::Null).await["messages"].clone();
+            assert_eq!(sent.as_array().unwrap().last().unwrap()["to"], to, "{sent}");
+            let ada = client.get(&format!("/envelopes/{id}/recipients")).await["signers"][0].clone();
+            assert!(gone.iter().all(|name| ada.get(*name).is_none()), "{ada}");
+        }
+    }
 }
