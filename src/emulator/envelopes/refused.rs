@@ -4,11 +4,13 @@
 //! it. Kinds of recipients that are not played are refused in [`super::recipients`], conditional recipients in
 //! [`super::workflow`].
 //!
-//! Source: SPEC: envelope, signer, formulaTab, by the members named here; `extensionData` by the SDKs (Text, Radio).
+//! Source: SPEC: envelope, signer, formulaTab, draw, signerAttachment, view, by the members named here; `extensionData` by
+//! the SDKs (Text, Radio).
 
 use serde_json::Value;
 
 use super::{
+    filling::is_true,
     model::{Fields, Refusal, objects, refuse, text},
     tabs::DraftTab,
 };
@@ -63,10 +65,30 @@ pub(super) fn in_tabs(tabs: &[DraftTab]) -> Result<(), Refusal> {
         ("paymentDetails", "payments, and gateways for them,"),
     ];
     for tab in tabs {
+        not_owed(tab)?;
         none_of(&tab.fields, &members)?;
         objects(tab.fields.get("radios")).try_for_each(|radio| none_of(radio, &members))?;
     }
     Ok(())
+}
+
+/// Refuses a tab at which its signer has to do what the ceremony does not play: it would let that signer pass. A file is
+/// to be attached unless the tab is `optional`; a change of one tells by its `tabId` that it is no new one, and leaves that.
+fn not_owed(tab: &DraftTab) -> Result<(), Refusal> {
+    let is_on = |name: &str| is_true(&tab.fields, name);
+    let is_new = || text(&tab.fields, "tabId").is_none();
+    let optional = text(&tab.fields, "optional");
+    let what = match tab.list.as_str() {
+        "drawTabs" if is_on("required") => "drawings that a signer must make (required drawTabs)",
+        "signerAttachmentTabs" if !is_on("optional") && (optional.is_some() || is_new()) => {
+            "files that a signer must attach (signerAttachmentTabs that are not optional)"
+        }
+        "viewTabs" if is_on("required") || is_on("requiredRead") => {
+            "documents that a signer must view (required viewTabs)"
+        }
+        _ => return Ok(()),
+    };
+    Err(lacking(what))
 }
 
 /// Refuses this as an account without it would.

@@ -160,6 +160,50 @@ async fn a_field_of_an_extension_app_is_refused_and_says_so() {
 }
 
 #[tokio::test]
+async fn what_a_signer_would_have_to_do_and_cannot_here_is_refused() {
+    let client = Client::start().await;
+    for (list, switches, is_owed) in [
+        ("drawTabs", json!({ "required": "true" }), true),
+        ("drawTabs", json!({ "required": "false" }), false),
+        ("signerAttachmentTabs", json!({}), true),
+        ("signerAttachmentTabs", json!({ "optional": "false" }), true),
+        ("signerAttachmentTabs", json!({ "optional": "true" }), false),
+        ("viewTabs", json!({ "required": "true" }), true),
+        ("viewTabs", json!({ "requiredRead": "true" }), true),
+        ("viewTabs", json!({}), false),
+    ] {
+        let mut tab = place();
+        tab.as_object_mut().unwrap().extend(switches.as_object().unwrap().clone());
+        let tabs = json!({ list: [tab] });
+        let mut whole = definition(&[signer("1", "Ada", "/sn1/")]);
+        whole["recipients"]["signers"][0]["tabs"] = tabs.clone();
+        let (status, body, all) = called(&client, "sent", "POST", &tabs).await;
+        if is_owed {
+            assert_eq!(client.refusal(whole).await, "PLAN_ITEM_NOT_ENABLED", "{tabs}");
+            assert_eq!(
+                (status, &body["errorCode"]),
+                (400, &json!("PLAN_ITEM_NOT_ENABLED")),
+                "{tabs}: {body}"
+            );
+            assert!(body["message"].as_str().unwrap().contains(list), "{body}");
+            continue;
+        }
+        assert_eq!((status, &all[list]), (201, &body[list]), "{tabs}: {body}");
+        let id = client.create(whole).await;
+        // A change of it says no more than what it changes, or makes it one that is owed.
+        let path = format!("/envelopes/{id}/recipients/1/tabs");
+        let tab = client.get(&path).await[list][0]["tabId"].clone();
+        let moved = json!({ list: [{ "tabId": tab, "xPosition": "210" }] });
+        assert_eq!(client.call("PUT", &path, moved).await.0, 200, "{tabs}");
+        let owed = json!({ list: [{ "tabId": tab, "required": "true", "optional": "false" }] });
+        let (status, body) = client.call("PUT", &path, owed).await;
+        assert_eq!((status, &body["errorCode"]), (400, &json!("PLAN_ITEM_NOT_ENABLED")), "{tabs}: {body}");
+        client.act(&id, "1", "sign", json!({})).await;
+        assert_eq!(client.get(&format!("/envelopes/{id}")).await["status"], "completed");
+    }
+}
+
+#[tokio::test]
 async fn the_locale_of_a_field_is_kept_with_its_long_form_of_currencies() {
     let client = Client::start().await;
     let locale = json!({ "cultureName": "en-US", "currencyCode": "usd", "useLongCurrencyFormat": "true" });
