@@ -27,7 +27,7 @@ pub(super) fn answer(call: &Call) -> Answer {
         return Answer::error(
             StatusCode::NOT_IMPLEMENTED,
             "NOT_EMULATED",
-            "DocuSign has this call and this emulator does not: see the gaps in deploy/faults/EMULATED.md.",
+            "DocuSign has this call and this emulator does not: deploy/faults/EMULATED.md lists it under its gaps.",
         );
     }
     if methods.is_empty() {

@@ -84,6 +84,8 @@ fn routed() -> BTreeSet<String> {
 #[test]
 fn every_word_of_the_routers_is_in_a_path_of_the_page() {
     let (page, routed) = (page(), routed());
+    // What is listed as missing does not tell what is there.
+    let page = page.split("### Calls that are answered with 501").next().unwrap();
     assert!(routed.len() > 30 && routed.contains("audit_events"), "{routed:?}");
     let missing: Vec<_> = routed.iter().filter(|word| !page.contains(&format!("/{word}"))).collect();
     assert!(missing.is_empty(), "not in deploy/faults/EMULATED.md: {missing:?}");
