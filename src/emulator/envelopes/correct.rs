@@ -331,31 +331,32 @@ fn shown(envelope: &Envelope, some: &[&Recipient]) -> Value {
 pub(super) fn delete(world: &mut World, call: &Call, id: &str, one: Option<&str>) -> Outcome {
     let envelope = &world.envelopes.envelopes[id];
     refuse_final(envelope.status)?;
-    let ids: Vec<String> = if let Some(one) = one {
-        vec![one.to_owned()]
+    let named: Vec<Option<String>> = if let Some(one) = one {
+        vec![Some(one.to_owned())]
     } else {
         let given = drafts(&body(call, Body::Recipients)?, 0)?;
-        given.iter().filter_map(|draft| text(&draft.fields, "recipientId").map(str::to_owned)).collect()
+        given.iter().map(|draft| text(&draft.fields, "recipientId").map(str::to_owned)).collect()
     };
-    for recipient in &ids {
-        match envelope.recipients.iter().find(|known| known.id == *recipient) {
-            None => return Err(no_such_recipient()),
-            Some(known) if known.is_done() => {
-                return Err(refuse("RECIPIENT_UPDATE_FAILED", NOT_CORRECTABLE));
-            }
-            // "The sender may not remove the recipient" (SPEC: signer.templateRequired).
-            Some(known) if is_true(&known.given, tabs::REQUIRED) => {
-                return Err(refuse("RECIPIENT_UPDATE_FAILED", KEPT_BY_ITS_TEMPLATE));
-            }
-            Some(_) => {}
+    let mut guids = Vec::new();
+    for named in named {
+        let known = &envelope.recipients[envelope.place_of(&named.ok_or_else(no_such_recipient)?)?];
+        if known.is_done() {
+            return Err(refuse("RECIPIENT_UPDATE_FAILED", NOT_CORRECTABLE));
         }
+        // "The sender may not remove the recipient" (SPEC: signer.templateRequired).
+        if is_true(&known.given, tabs::REQUIRED) {
+            return Err(refuse("RECIPIENT_UPDATE_FAILED", KEPT_BY_ITS_TEMPLATE));
+        }
+        guids.push(known.guid.clone());
     }
     let envelope = envelope_mut(world, id);
     let all = std::mem::take(&mut envelope.recipients);
-    let (gone, left): (Vec<_>, Vec<_>) = all.into_iter().partition(|known| ids.contains(&known.id));
+    let (gone, left): (Vec<_>, Vec<_>) = all.into_iter().partition(|known| guids.contains(&known.guid));
     envelope.recipients = left;
     envelope.modified = call.now;
-    progress::activate(world, id, call.now);
+    if envelope.status.is_open() {
+        after_correction(world, call, id, !gone.is_empty(), false);
+    }
     let mut answer = shown(&world.envelopes.envelopes[id], &gone.iter().collect::<Vec<_>>());
     for kind in Kind::ALL {
         for one in answer[kind.list()].as_array_mut().into_iter().flatten() {

@@ -441,7 +441,7 @@ async fn retried(client: &Client, receiver: &TcpListener) -> (String, Vec<u8>) {
 }
 
 /// One HTTP request, answered with 200.
-async fn accept(receiver: &TcpListener) -> (String, Vec<u8>) {
+pub(super) async fn accept(receiver: &TcpListener) -> (String, Vec<u8>) {
     answer(receiver, 200).await
 }
 

@@ -1,8 +1,12 @@
 //! What a correction may not leave behind: an envelope that a create would have refused.
 
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
-use super::testing::{Client, definition, document, refused_with, signer, view_of, with_phone};
+use super::{
+    connect::accept,
+    testing::{Client, definition, document, refused_with, signer, view_of, with_phone},
+};
 
 fn together(id: &str, name: &str) -> Value {
     let mut signer = signer(id, name, "/sn1/");
@@ -440,4 +444,45 @@ async fn one_form_of_an_identity_check_takes_the_place_of_the_other() {
             assert!(gone.iter().all(|name| ada.get(*name).is_none()), "{ada}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_deletion_of_what_was_sent_is_told_as_a_correction() {
+    let client = Client::start().await;
+    let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut sent = definition(&[together("1", "Ada"), together("2", "Bob"), together("3", "Eve")]);
+    sent["eventNotification"] = json!({
+        "url": format!("http://{}/in", receiver.local_addr().unwrap()), "events": ["envelope-corrected"],
+    });
+    let id = client.create(sent).await;
+    let path = format!("/envelopes/{id}/recipients");
+    let corrected = async || {
+        let all = client.get(&format!("/envelopes/{id}/audit_events")).await;
+        let fields = all["auditEvents"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .flat_map(|one| one["eventFields"].as_array().unwrap());
+        fields.filter(|field| field["name"] == "Action" && field["value"] == "Corrected").count()
+    };
+    // By its GUID, too, as its tabs are reached.
+    for (place, named) in [client.guid(&id, "1").await, "2".to_owned()].iter().enumerate() {
+        let (status, gone) = client.call("DELETE", &format!("{path}/{named}"), Value::Null).await;
+        assert_eq!((status, gone["signers"].as_array().unwrap().len()), (200, 1), "{gone}");
+        assert_eq!(corrected().await, place + 1);
+        let event: Value = serde_json::from_slice(&accept(&receiver).await.1).unwrap();
+        assert_eq!(
+            (&event["event"], &event["data"]["envelopeId"]),
+            (&json!("envelope-corrected"), &json!(id))
+        );
+    }
+    // Who is not named by an id is nobody, and then nobody goes.
+    let eve = client.guid(&id, "3").await;
+    for nobody in [json!({ "name": "Eve" }), json!({ "recipientIdGuid": eve }), json!({ "recipientId": "9" })]
+    {
+        let both = json!({ "signers": [{ "recipientId": "3" }, nobody] });
+        let (status, body) = client.call("DELETE", &path, both).await;
+        assert_eq!((status, &body["errorCode"]), (400, &json!("INVALID_RECIPIENT_ID")), "{nobody}: {body}");
+    }
+    assert_eq!((client.get(&path).await["recipientCount"].clone(), corrected().await), (json!("1"), 2));
 }
