@@ -211,13 +211,14 @@ pub(super) fn replace_by_id(fields: &mut Fields, given: &Value) {
     }
 }
 
-/// Adds custom fields, each with a `fieldId`; one of the same name is replaced.
+/// Adds custom fields, each with a `fieldId`; one of the same name that is there is replaced.
 pub(in crate::emulator) fn merge_custom_fields(
     world: &mut World,
     into: &mut Fields,
     given: &Value,
 ) -> Result<(), Refusal> {
     for list in ["textCustomFields", "listCustomFields"] {
+        refuse_repeated(given.get(list))?;
         let mut all = into.get(list).and_then(Value::as_array).cloned().unwrap_or_default();
         for field in objects(given.get(list)) {
             let mut field = field.clone();
@@ -238,16 +239,24 @@ pub(in crate::emulator) fn merge_custom_fields(
 /// an add replaces the one of the same name there.
 pub(super) fn check_custom_fields(fields: &Fields) -> Result<(), Refusal> {
     for list in fields.values() {
-        let mut names = BTreeSet::new();
+        refuse_repeated(Some(list))?;
         for field in objects(Some(list)) {
-            let name = text(field, "name").ok_or_else(|| invalid("Every custom field needs a name."))?;
-            if !names.insert(name) {
-                return Err(invalid("Every custom field of an envelope needs a name of its own."));
+            if text(field, "name").is_none() {
+                return Err(invalid("Every custom field needs a name."));
             }
             lengths::of_custom_field(field)?;
         }
     }
     Ok(())
+}
+
+/// Refuses two custom fields of one name in a list.
+fn refuse_repeated(list: Option<&Value>) -> Result<(), Refusal> {
+    let mut names = BTreeSet::new();
+    if objects(list).filter_map(|field| text(field, "name")).all(|name| names.insert(name)) {
+        return Ok(());
+    }
+    Err(invalid("Every custom field of an envelope needs a name of its own."))
 }
 
 /// `PUT …/notification`.

@@ -213,6 +213,32 @@ async fn custom_fields_are_changed_by_their_id_and_keep_names_of_their_own() {
 }
 
 #[tokio::test]
+async fn two_custom_fields_of_one_name_in_one_body_are_refused() {
+    let client = Client::start().await;
+    let path = format!("/envelopes/{}", draft(&client).await);
+    let before = client.get(&format!("{path}/custom_fields")).await;
+    let field = |value: &str| json!({ "name": "c", "value": value });
+    for list in ["textCustomFields", "listCustomFields"] {
+        let twice = json!({ list: [field("1"), field("2")] });
+        let inside = json!({ "emailSubject": "C", "name": "T", "customFields": twice });
+        for (method, path, body) in [
+            ("POST", format!("{path}/custom_fields"), twice),
+            ("PUT", path.clone(), json!({ "customFields": inside["customFields"] })),
+            ("POST", "/envelopes".to_owned(), inside.clone()),
+            ("POST", "/templates".to_owned(), inside.clone()),
+        ] {
+            let (status, body) = client.call(method, &path, body).await;
+            let code = json!("INVALID_REQUEST_PARAMETER");
+            assert_eq!((status, &body["errorCode"]), (400, &code), "{method} {path}: {body}");
+        }
+    }
+    assert_eq!(client.get(&format!("{path}/custom_fields")).await, before);
+    // One that is there is replaced, as before.
+    let known = json!({ "textCustomFields": [{ "name": "a", "value": "new" }] });
+    assert_eq!(client.call("POST", &format!("{path}/custom_fields"), known).await.0, 201);
+}
+
+#[tokio::test]
 async fn tabs_of_a_recipient_that_is_not_there_are_not_deleted() {
     let client = Client::start().await;
     let id = draft(&client).await;
