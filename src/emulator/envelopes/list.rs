@@ -46,9 +46,14 @@ fn row(world: &World, call: &Call, envelope: &Envelope, include: Include) -> Val
 
 /// `GET /envelopes`.
 pub(super) fn list(world: &mut World, call: &Call) -> Outcome {
-    let ids = call.query("envelope_ids").map(comma_separated);
-    let transactions = call.query("transaction_ids").map(comma_separated);
+    let ids = said(call, "envelope_ids").map(comma_separated);
+    let transactions = said(call, "transaction_ids").map(comma_separated);
     found(world, call, ids, transactions, ORDER)
+}
+
+/// A parameter that says something: an empty one narrows nothing.
+fn said<'a>(call: &'a Call, name: &str) -> Option<&'a str> {
+    call.query(name).filter(|value| !value.is_empty())
 }
 
 /// `PUT /envelopes/status`: the same with the ids in the body.
@@ -58,7 +63,7 @@ pub(super) fn by_body(world: &mut World, call: &Call) -> Outcome {
         let list = given[name].as_array()?;
         Some(list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
     };
-    let choose = |parameter: &str, field: &str| match call.query(parameter) {
+    let choose = |parameter: &str, field: &str| match said(call, parameter) {
         Some("request_body") => given_ids(field),
         Some(list) => Some(comma_separated(list)),
         None => None,
@@ -76,9 +81,8 @@ pub(super) fn found(
     by: &str,
 ) -> Outcome {
     let filter = filter::read(world, call, ids, transactions)?;
-    let given = |name: &str| call.query(name).filter(|value| !value.is_empty());
-    let by = By::read(given("order_by").unwrap_or(by))?;
-    let is_ascending = match given("order").unwrap_or("desc").to_ascii_lowercase().as_str() {
+    let by = By::read(said(call, "order_by").unwrap_or(by))?;
+    let is_ascending = match said(call, "order").unwrap_or("desc").to_ascii_lowercase().as_str() {
         "asc" => true,
         "desc" => false,
         _ => return Err(invalid("Query parameter 'order' is asc or desc.")),

@@ -259,6 +259,19 @@ async fn lists_find_by_transaction_and_custom_field_and_need_a_narrowing() {
 }
 
 #[tokio::test]
+async fn empty_lists_of_ids_narrow_nothing() {
+    let client = Client::start().await;
+    client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
+    let empty = "envelope_ids=&transaction_ids=";
+    assert_eq!(count(&client, &format!("from_date=2020-01-01&{empty}")).await, "1");
+    for (method, path) in [("GET", "/envelopes"), ("PUT", "/envelopes/status")] {
+        let (status, body) = client.call(method, &format!("{path}?{empty}"), json!({})).await;
+        let code = json!("INVALID_REQUEST_PARAMETER");
+        assert_eq!((status, &body["errorCode"]), (400, &code), "{method}: nothing narrows it: {body}");
+    }
+}
+
+#[tokio::test]
 async fn an_order_or_a_page_that_cannot_be_is_refused_though_nothing_is_found() {
     let client = Client::start().await;
     for query in ["order_by=bogus", "order=foo", "count=0", "count=few", "start_position=-1"] {
