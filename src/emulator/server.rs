@@ -138,6 +138,9 @@ impl Server {
 
     async fn control(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let (parts, body) = request.into_parts();
+        if let Some(refusal) = control::callers::refusal(&parts) {
+            return Ok(whole(mark(refusal, self.time.now())));
+        }
         let Ok(Some(body)) = read(body, MAX_CONTROL_BODY).await else {
             let problem = "the body is over 1 MiB, or did not arrive whole";
             return Ok(whole(Answer::control_error(StatusCode::PAYLOAD_TOO_LARGE, problem)));

@@ -2,8 +2,10 @@
 //! vendor paths stay purely the vendor's.
 //!
 //! JSON in and out; unknown fields are refused by name, because a misspelt knob that does nothing
-//! would make a test pass for the wrong reason. `GET /_test` lists the calls.
+//! would make a test pass for the wrong reason. `GET /_test` lists the calls. Web pages of other machines are refused
+//! ([`callers`]).
 
+pub(super) mod callers;
 mod knobs;
 mod people;
 
