@@ -128,7 +128,7 @@ impl KeyRings {
 /// How a key stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyState {
-    /// It earned the last token.
+    /// It earned the last token, and was not refused since.
     Active,
     /// There is no readable key in its place.
     Broken,
@@ -243,11 +243,12 @@ impl KeyRing {
         let ring = self.lock();
         let of_slot = |slot: &Slot| {
             let held = slot.held().find(|held| ring.active.is_some_and(|active| held.is(active)))?;
-            // It is in nobody's list, so nobody is told whether it is refused since.
-            let held = Held { rejections: 0, retry_at: None, ..held.clone() };
-            Some(LastResort { place: Arc::clone(&slot.place), held })
+            Some(LastResort { place: Arc::clone(&slot.place), held: held.clone() })
         };
-        ring.slots.iter().find_map(of_slot).or_else(|| ring.last_resort.clone())
+        let found = ring.slots.iter().find_map(of_slot).or_else(|| ring.last_resort.clone())?;
+        // In the next list it stands nowhere, so nobody is told there that it was refused before.
+        let held = Held { rejections: 0, retry_at: None, ..found.held };
+        Some(LastResort { held, ..found })
     }
 
     /// This key earned a token: a candidate takes over its slot now, and not before.
@@ -269,18 +270,19 @@ impl KeyRing {
         if is_ours {
             ring.last_resort = None;
         } else if let Some(last) = ring.last_resort.as_mut().filter(|last| last.held.is(key)) {
-            last.held.last_success = Some(now);
+            (last.held.last_success, last.held.rejections, last.held.retry_at) = (Some(now), 0, None);
         }
     }
 
     /// The account server does not accept this key.
     pub fn rejected(&self, key: Fingerprint) {
         let now = self.clock.uptime();
-        for slot in &mut self.lock().slots {
-            for held in slot.candidate.iter_mut().chain(&mut slot.current) {
-                if held.is(key) {
-                    held.reject(now);
-                }
+        let mut ring = self.lock();
+        let Ring { slots, last_resort, .. } = &mut *ring;
+        let in_slots = slots.iter_mut().flat_map(|slot| slot.candidate.iter_mut().chain(&mut slot.current));
+        for held in in_slots.chain(last_resort.iter_mut().map(|last| &mut last.held)) {
+            if held.is(key) {
+                held.reject(now);
             }
         }
     }
@@ -431,10 +433,11 @@ impl Held {
         defect: Option<Arc<signing_key::Error>>,
         active: Option<Fingerprint>,
     ) -> KeyStatus {
-        let state = if active == Some(self.signer.fingerprint()) {
-            KeyState::Active
-        } else if self.rejections > 0 {
+        // It may be refused by now although no other has earned a token since.
+        let state = if self.rejections > 0 {
             KeyState::Rejected
+        } else if active == Some(self.signer.fingerprint()) {
+            KeyState::Active
         } else if self.last_success.is_some() {
             KeyState::Standby
         } else {

@@ -90,6 +90,54 @@ async fn t10_a_list_of_other_keys_leaves_the_one_that_works_until_one_of_them_do
     assert_eq!(daemon.key_states(), [KeyState::Active], "and no longer");
     daemon.server.keys.lock().unwrap().clear();
     assert_eq!(prove().await.unwrap_err().code(), "key_rejected");
+    assert_eq!(daemon.key_states(), [KeyState::Rejected]);
+}
+
+#[tokio::test]
+async fn t10_a_key_that_is_refused_after_it_earned_a_token_is_told_as_rejected_until_it_earns_another() {
+    let daemon = Daemon::start(0).await;
+    let keys = [fresh_key(), fresh_key()];
+    daemon.server.keys.lock().unwrap().push(keys[1].clone());
+    daemon.register(keys.iter().map(|pem| inline(pem)).collect()).await;
+    daemon.auth.token("system").await.unwrap();
+    assert_eq!(daemon.key_states(), [KeyState::Rejected, KeyState::Active]);
+    let prove = async || {
+        daemon.pass(5);
+        daemon.meanwhile(daemon.auth.prove("system")).await
+    };
+    // Its public half is taken out of the app.
+    daemon.server.keys.lock().unwrap().clear();
+    assert_eq!(prove().await.unwrap_err().code(), "key_rejected");
+    assert_eq!(daemon.key_states(), [KeyState::Rejected, KeyState::Rejected], "neither can be used");
+    daemon.server.keys.lock().unwrap().push(keys[1].clone());
+    prove().await.unwrap();
+    assert_eq!(daemon.key_states(), [KeyState::Rejected, KeyState::Active]);
+}
+
+#[tokio::test]
+async fn t10_a_last_resort_that_is_refused_is_told_as_rejected_too_and_not_in_the_next_list() {
+    let daemon = Daemon::start(0).await;
+    daemon.register_one_key().await;
+    daemon.auth.token("system").await.unwrap();
+    let take_up = async |pem: &str| {
+        let fresh = daemon.auth.read_keys(vec![(Arc::from("system"), vec![inline(pem)])]).await.unwrap();
+        daemon.auth.take_up(fresh);
+    };
+    let prove = async || {
+        daemon.pass(5);
+        daemon.meanwhile(daemon.auth.prove("system")).await
+    };
+    take_up(&fresh_key()).await;
+    prove().await.unwrap();
+    assert_eq!(daemon.key_states(), [KeyState::Rejected, KeyState::Active]);
+    let known = std::mem::take(&mut *daemon.server.keys.lock().unwrap());
+    assert_eq!(prove().await.unwrap_err().code(), "key_rejected");
+    assert_eq!(daemon.key_states(), [KeyState::Rejected, KeyState::Rejected]);
+    take_up(&fresh_key()).await;
+    assert_eq!(daemon.key_states(), [KeyState::Unproven, KeyState::Standby]);
+    *daemon.server.keys.lock().unwrap() = known;
+    prove().await.unwrap();
+    assert_eq!(daemon.key_states(), [KeyState::Rejected, KeyState::Active]);
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ label_values! {
 
     /// How a private key stands: the words of `GET /v1/senders`.
     pub enum KeyState {
-        /// It signs.
+        /// It signs, and was not refused since.
         Active = "active",
         /// It cannot be read.
         Broken = "broken",
