@@ -34,6 +34,7 @@ use crate::{
     events::{
         Endpoints, Hub, Webhooks,
         lanes::{self, Hold, Key, LEASE_MARGIN, Lanes},
+        oldest_pending::OldestPending,
         webhooks::{Ended, settle},
     },
     lifecycle::Lifecycle,
@@ -46,8 +47,8 @@ use crate::{
 
 /// The wait for other daemons' events, and for what is due again.
 const TICK: Duration = Duration::from_secs(1);
-/// How often the age of the oldest pending delivery is looked up.
-const GAUGE_EVERY: Duration = Duration::from_secs(15);
+/// How often it is looked up since when the oldest pending delivery waits: what begins to wait is told so much later.
+const GAUGE_EVERY: Duration = Duration::from_secs(5);
 /// Events fanned out in one transaction.
 const FAN_OUT: u32 = 500;
 /// Deliveries claimed in one transaction.
@@ -134,6 +135,7 @@ pub struct Dispatcher {
     under_way: HashMap<EndpointId, u32>,
     /// What keeps the store from being asked.
     trouble: LastingTrouble,
+    oldest: OldestPending,
     replies: (mpsc::UnboundedSender<Reply>, mpsc::UnboundedReceiver<Reply>),
 }
 
@@ -158,6 +160,7 @@ struct Shared {
 impl Dispatcher {
     /// A dispatcher over a store.
     pub fn new(given: Dependencies, limits: Limits) -> Self {
+        let oldest = OldestPending::in_metrics(&given.metrics, Arc::clone(&given.clock));
         Self {
             shared: Shared {
                 store: given.store,
@@ -178,6 +181,7 @@ impl Dispatcher {
             behind: HashSet::new(),
             under_way: HashMap::new(),
             trouble: LastingTrouble::default(),
+            oldest,
             replies: mpsc::unbounded_channel(),
         }
     }
@@ -197,7 +201,7 @@ impl Dispatcher {
             }
             if now.uptime >= next_gauge {
                 next_gauge = now.uptime.saturating_add(GAUGE_EVERY);
-                self.measure().await;
+                self.oldest.look_up(&self.shared.store).await;
             }
             if is_wanted {
                 is_more = self.try_to_fill().await;
@@ -319,12 +323,6 @@ impl Dispatcher {
             self.under_way.remove(&endpoint);
         }
         (left == 0 && self.behind.remove(&endpoint)) || self.lanes.has_put_off()
-    }
-
-    async fn measure(&self) {
-        let Ok(oldest) = self.shared.store.oldest_pending_delivery().await else { return };
-        let age = oldest.map_or(0.0, |at| self.shared.clock.now().duration_since(at).as_secs_f64());
-        self.shared.metrics.webhook_oldest_pending(age.max(0.0));
     }
 
     /// Ends the leases of what has not begun, so that nobody waits for them.

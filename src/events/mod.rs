@@ -27,6 +27,7 @@ pub mod endpoints;
 pub mod hub;
 mod lanes;
 pub mod log;
+mod oldest_pending;
 pub mod stream;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -164,6 +164,29 @@ async fn a_failed_attempt_is_repeated_with_the_same_id_before_later_events_of_th
     assert!(receiver.is_done());
 }
 
+#[tokio::test]
+async fn how_long_the_oldest_event_has_been_waiting_is_told_soon_and_goes_on_from_scrape_to_scrape() {
+    let (fixture, mut receiver) = (fixture().await, Receiver::silent(&[]).await);
+    fixture.endpoint(&receiver.url, true).await;
+    let age = || {
+        let text = fixture.metrics.render();
+        let line =
+            text.lines().find_map(|line| line.strip_prefix("countersign_webhook_oldest_pending_seconds "));
+        line.unwrap().to_owned()
+    };
+    assert_eq!(age(), "0");
+    let ids = fixture.publish(signing(), 1..=1).await;
+    receiver.next().await;
+    fixture.clock.advance(Duration::from_secs(5));
+    eventually(async || age() == "5").await;
+    fixture.clock.advance(Duration::from_secs(2));
+    assert_eq!(age(), "7", "by the time of the scrape, not of the last look");
+    receiver.speak();
+    fixture.until(ids[0], |delivery| delivery.state == DeliveryState::Delivered).await;
+    fixture.clock.advance(Duration::from_secs(5));
+    eventually(async || age() == "0").await;
+}
+
 /// A receiver that fails now and then takes what else there is as fast as ever.
 #[tokio::test]
 async fn what_waits_for_a_second_attempt_takes_no_place_of_its_endpoint() {
