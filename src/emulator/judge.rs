@@ -84,6 +84,8 @@ pub(super) struct Observed<'a> {
     pub(super) method: &'a Method,
     /// What was answered, or would have been.
     pub(super) status: StatusCode,
+    /// Whether the client got that, whole: a refusal that it was not told of is not held against it.
+    pub(super) is_delivered: bool,
     /// Whether a fault answered, and nothing was done: what was not made or read is not held against the client.
     pub(super) is_faked: bool,
     /// The client's own id for a create.
@@ -156,7 +158,7 @@ impl Judge {
     /// Looks at one answered request.
     pub(super) fn observe(&mut self, seen: &Observed<'_>) {
         for (budget, spent_until) in &seen.budgets {
-            self.watch_limit(budget, *spent_until, seen.entry);
+            self.watch_limit(budget, spent_until.filter(|_| seen.is_delivered), seen.entry);
         }
         self.watch_tokens(seen);
         if seen.status.is_success() && !seen.is_faked {
@@ -195,6 +197,14 @@ impl Judge {
         self.mints.remove(who);
     }
 
+    /// Notes that the answer to a request did not arrive: a token that was in it is none to the client, so that minting
+    /// another one is right.
+    pub(super) fn lost(&mut self, number: u64) {
+        for mints in self.mints.values_mut() {
+            mints.retain(|mint| mint.entry.number != number);
+        }
+    }
+
     fn watch_limit(&mut self, budget: &str, spent_until: Option<Timestamp>, entry: &Entry) {
         let earlier = self.limited.get(budget).filter(|(until, _)| entry.at < *until).cloned();
         if let Some((_, refused)) = earlier
@@ -220,7 +230,7 @@ impl Judge {
                 // The subject must not repeat the token.
                 self.broke(Rule::DeadTokenReused, &seen.entry.path, &[&first, seen.entry]);
             }
-        } else {
+        } else if seen.is_delivered {
             self.refused_tokens.insert(bearer.to_owned(), seen.entry.clone());
         }
     }
@@ -291,6 +301,7 @@ mod tests {
             bearer: Some("t"),
             method,
             status: StatusCode::OK,
+            is_delivered: true,
             is_faked: false,
             transaction: None,
         }

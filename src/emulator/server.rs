@@ -272,7 +272,7 @@ impl Plan {
 /// One whole step: what time did, the handler, the log, the judge.
 fn handle(world: &mut World, mut call: Call, plan: &Plan, is_whole: bool) -> Answer {
     world.tick(call.now);
-    let mut notes = Notes::default();
+    let mut notes = Notes { is_delivered: plan.fate == Fate::Answers, ..Notes::default() };
     if plan.token_dies
         && let Some(token) = oauth::bearer(&call)
     {
@@ -302,6 +302,9 @@ fn handle(world: &mut World, mut call: Call, plan: &Plan, is_whole: bool) -> Ans
         world.requests.answered(call.number, answer.status.as_u16());
     }
     observe(world, &call, answer.status, &notes);
+    if !notes.is_delivered {
+        world.judge.lost(call.number);
+    }
     answer
 }
 
@@ -312,6 +315,8 @@ struct Notes {
     account_spent_until: Option<Timestamp>,
     /// So did the envelope's.
     envelope_spent_until: Option<Timestamp>,
+    /// The client gets the answer, whole.
+    is_delivered: bool,
     /// A fault answered instead of a handler.
     is_faked: bool,
 }
@@ -339,6 +344,7 @@ fn observe(world: &mut World, call: &Call, status: StatusCode, notes: &Notes) {
         bearer: oauth::bearer(call),
         method: &call.method,
         status,
+        is_delivered: notes.is_delivered,
         is_faked: notes.is_faked,
         transaction,
     });

@@ -1,6 +1,7 @@
 //! The emulator over real sockets, one file a subject.
 
 mod consent;
+mod judge;
 mod pages;
 mod platform;
 mod resets;
