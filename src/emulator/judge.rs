@@ -149,7 +149,8 @@ impl Judge {
         let breach = self.breaches.entry((rule, subject.to_owned())).or_default();
         breach.count += 1;
         for entry in shown_by {
-            if breach.requests.len() < PROOF && breach.requests.last() != Some(*entry) {
+            let is_shown = breach.requests.iter().any(|shown| shown.number == entry.number);
+            if breach.requests.len() < PROOF && !is_shown {
                 breach.requests.push((*entry).clone());
             }
         }
@@ -195,6 +196,11 @@ impl Judge {
     /// Notes that tokens of this owner died early: minting again is right.
     pub(super) fn died(&mut self, who: &str) {
         self.mints.remove(who);
+    }
+
+    /// Notes that all budgets are full: calling on is right.
+    pub(super) fn refilled(&mut self) {
+        self.limited.clear();
     }
 
     /// Notes that the answer to a request did not arrive: a token that was in it is none to the client, so that minting
@@ -344,6 +350,18 @@ mod tests {
         call(&mut judge, 4, 100, None);
         call(&mut judge, 5, 102, None);
         assert_eq!(rules(&judge), [(Rule::LimitIgnored, 1, 2)]);
+    }
+
+    #[test]
+    fn what_shows_a_breach_shows_each_request_once() {
+        let mut judge = Judge::default();
+        let until = Timestamp::from_second(3_600).unwrap();
+        for number in 0..40 {
+            let entry = entry(number, i64::try_from(number).unwrap() * 2);
+            let budgets = vec![("a".to_owned(), Some(until))];
+            judge.observe(&Observed { budgets, ..seen(&entry, &Method::GET, ENVELOPES) });
+        }
+        assert_eq!(rules(&judge), [(Rule::LimitIgnored, 39, 40)]);
     }
 
     #[test]

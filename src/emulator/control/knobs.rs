@@ -54,6 +54,7 @@ pub(super) fn set_limits(world: &mut World, call: &Call) -> Result<Answer, Strin
     limits.envelope_writes = new.envelope_writes.unwrap_or(limits.envelope_writes);
     limits.status = status.unwrap_or(limits.status);
     limits.refill();
+    world.judge.refilled();
     Ok(self::limits(world))
 }
 

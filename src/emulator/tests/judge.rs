@@ -73,6 +73,17 @@ async fn a_limit_error_that_did_not_arrive_is_not_held_against_the_client() {
 }
 
 #[tokio::test]
+async fn calling_on_is_right_once_new_limits_have_filled_the_budget() {
+    let client = Client::start().await;
+    client.limit(1).await;
+    assert_eq!([client.get().await, client.get().await], [200, 400]);
+    client.limit(1_000).await;
+    client.pass();
+    assert_eq!(client.get().await, 200);
+    assert!(client.rules().await.is_empty());
+}
+
+#[tokio::test]
 async fn the_death_of_a_token_that_was_not_told_is_not_held_against_the_client() {
     let client = Client::start().await;
     client.emulator.control("POST", "tokens/revoke", json!({})).await;
