@@ -1,7 +1,8 @@
 //! Signers for tests: they open the ceremony, pass every check, and act, in one call.
 //!
 //! They take the same steps through the same state as the pages do; what a page would refuse (not
-//! this signer's turn, a closed envelope, a locked recipient) is refused here with a reason.
+//! this signer's turn, a closed envelope, a locked recipient, an answer that a field does not take) is refused here with
+//! a reason, and then nothing has happened.
 
 use std::collections::BTreeSet;
 
@@ -62,14 +63,12 @@ pub(in crate::emulator) fn act(world: &mut World, call: &Call, id: &str, action:
             "the actions are open, sign, decline, finish_later, fail_otp",
         );
     }
-    let mut session = match seat(world, call, id) {
-        Ok(session) => session,
+    let part = match prepare(world, id, action, &given) {
+        Ok(part) => part,
         Err(refusal) => return refusal,
     };
-    let event = match perform(world, call, &mut session, action, &given) {
-        Ok(event) => event,
-        Err(detail) => return Answer::control_error(StatusCode::CONFLICT, detail),
-    };
+    let session = seat(world, call, &part);
+    let event = perform(world, call, &session, action, &given, part.answered);
     let Some((envelope, recipient)) = people(world, &session) else {
         return Answer::control_error(StatusCode::NOT_FOUND, "the envelope is gone");
     };
@@ -86,36 +85,59 @@ pub(in crate::emulator) fn act(world: &mut World, call: &Call, id: &str, action:
     }))
 }
 
-/// Opens the ceremony as with a valid view: the newest one that was made, which is then spent.
-fn seat(world: &mut World, call: &Call, id: &str) -> Result<Session, Answer> {
-    let found = world.envelopes.envelopes.values().find(|envelope| envelope.recipient(id).is_some());
-    let Some(envelope) = found else {
+/// What a scripted signer acts on.
+struct Part {
+    envelope: String,
+    recipient: String,
+    /// Its tabs with its answers, if it signs.
+    answered: Option<Vec<Tab>>,
+}
+
+/// Refuses what cannot be done, before anything is: then the view stays unspent, and whoever is at work is left alone.
+fn prepare(world: &World, id: &str, action: &str, given: &Value) -> Result<Part, Answer> {
+    let found = world.envelopes.envelopes.values().find_map(|envelope| {
+        let recipient = envelope.recipient(id)?;
+        Some((envelope, recipient))
+    });
+    let Some((envelope, recipient)) = found else {
         return Err(Answer::control_error(StatusCode::NOT_FOUND, "no recipient has this recipientIdGuid"));
     };
-    let conflict = |detail: String| Err(Answer::control_error(StatusCode::CONFLICT, &detail));
-    let Some(recipient) = envelope.recipient(id) else { return conflict("the recipient is gone".to_owned()) };
+    let conflict = |detail: &str| Answer::control_error(StatusCode::CONFLICT, detail);
     if !envelope.status.is_open() {
-        return conflict(format!("the envelope is {}", envelope.status.name()));
+        return Err(conflict(&format!("the envelope is {}", envelope.status.name())));
     }
     if !recipient.status.is_in_turn() {
-        return conflict(format!(
-            "it is not this signer's turn: the recipient is {}",
-            recipient.status.name()
-        ));
+        let status = recipient.status.name();
+        return Err(conflict(&format!("it is not this signer's turn: the recipient is {status}")));
     }
     if let Some(event) = lock_of(recipient) {
-        return conflict(format!("the recipient is locked ({}) until the sender corrects it", event.name()));
+        let event = event.name();
+        return Err(conflict(&format!("the recipient is locked ({event}) until the sender corrects it")));
     }
-    let envelope_id = envelope.id.clone();
+    if action == "fail_otp" && recipient.phone.is_none() {
+        return Err(conflict("this signer has no phone check to fail"));
+    }
+    let mut answered = None;
+    if action == "sign" {
+        let mut tabs = recipient.tabs.clone();
+        fill_in(&mut tabs, given).map_err(conflict)?;
+        answered = Some(tabs);
+    }
+    Ok(Part { envelope: envelope.id.clone(), recipient: recipient.guid.clone(), answered })
+}
+
+/// Opens the ceremony as with a valid view: the newest one that was made, which is then spent.
+fn seat(world: &mut World, call: &Call, part: &Part) -> Session {
+    let id = part.recipient.as_str();
     world.envelopes.sessions.change(id, |session| session.end(Ending::ThrownOut));
     let last = world.envelopes.views.of(id).next_back().map(|view| view.guid.clone());
     let session = last.and_then(|guid| world.envelopes.views.get_mut(&guid)).map(|view| {
         view.is_used = true;
         Session::new(view, "en", call.now)
     });
-    Ok(session.unwrap_or_else(|| Session {
-        envelope: envelope_id,
-        recipient: id.to_owned(),
+    session.unwrap_or_else(|| Session {
+        envelope: part.envelope.clone(),
+        recipient: part.recipient.clone(),
         request: call.number,
         return_url: String::new(),
         client_urls: Fields::new(),
@@ -127,20 +149,21 @@ fn seat(world: &mut World, call: &Call, id: &str) -> Result<Session, Answer> {
         has_phone: false,
         code: None,
         has_opened: false,
-    }))
+    })
 }
 
 /// Does it; answers what the browser would come back with, if it leaves.
 fn perform(
     world: &mut World,
     call: &Call,
-    session: &mut Session,
+    session: &Session,
     action: &str,
     given: &Value,
-) -> Result<Option<Event>, &'static str> {
+    answered: Option<Vec<Tab>>,
+) -> Option<Event> {
     let now = call.now;
-    let (envelope, recipient) = (session.envelope.clone(), session.recipient.clone());
-    let Some((_, person)) = people(world, session) else { return Err("the envelope is gone") };
+    let (envelope, recipient) = (session.envelope.as_str(), session.recipient.as_str());
+    let (_, person) = people(world, session)?;
     let (name, kind, has_phone) = (person.name.clone(), person.kind, person.phone.is_some());
     let is_read_only = kind == Kind::CertifiedDelivery;
     if person.access_code.is_some()
@@ -152,44 +175,41 @@ fn perform(
         send_code(world, "", session, 0, now);
     }
     if action == "fail_otp" {
-        if !has_phone {
-            return Err("this signer has no phone check to fail");
-        }
         for _ in 0..ATTEMPTS {
             pass_phone(world, session, false, now);
         }
-        return Ok(Some(Event::IdCheckFailed));
+        return Some(Event::IdCheckFailed);
     }
     pass_phone(world, session, true, now);
-    progress::open(world, &envelope, &recipient, now);
+    progress::open(world, envelope, recipient, now);
     let adopted = given["name"].as_str().unwrap_or(&name).to_owned();
     match action {
-        "open" => Ok(None),
+        "open" => None,
         "decline" => {
             let reason = given["reason"].as_str().unwrap_or("declined by a scripted signer");
-            progress::decline(world, &envelope, &recipient, reason, now);
-            Ok(Some(Event::Decline))
+            progress::decline(world, envelope, recipient, reason, now);
+            Some(Event::Decline)
         }
         "finish_later" => {
             if adopted != name {
                 adopt(world, session, &adopted, now);
             }
-            progress::finish_later(world, &envelope, &recipient, now);
-            Ok(Some(Event::Cancel))
+            progress::finish_later(world, envelope, recipient, now);
+            Some(Event::Cancel)
         }
         _ => {
-            fill_in(world, session, given)?;
-            progress::sign(world, &envelope, &recipient, &adopted, now);
-            Ok(Some(if is_read_only { Event::ViewingComplete } else { Event::SigningComplete }))
+            if let (Some(tabs), Some(recipient)) = (answered, recipient_mut(world, session)) {
+                recipient.tabs = tabs;
+            }
+            progress::sign(world, envelope, recipient, &adopted, now);
+            Some(if is_read_only { Event::ViewingComplete } else { Event::SigningComplete })
         }
     }
 }
 
 /// Fills the fields that were given by label, and what else is required, also by groups, with a sample. What was not
 /// given stays as it is, as it does on the page: also a box that the sender ticked.
-fn fill_in(world: &mut World, session: &Session, given: &Value) -> Result<(), &'static str> {
-    let Some(recipient) = recipient_mut(world, session) else { return Ok(()) };
-    let tabs = &mut recipient.tabs;
+fn fill_in(tabs: &mut [Tab], given: &Value) -> Result<(), &'static str> {
     match fill(tabs, |tab| answer(given, tab).or_else(|| ticked(tab)).map(str::to_owned)) {
         Err(Unfilled::Group | Unfilled::Missing | Unfilled::Unseen) | Ok(()) => {}
         Err(unfilled) => return Err(reason(&unfilled)),

@@ -1,8 +1,8 @@
-//! Recipient views: of hosts, of envelopes that have ended, and in whose frames.
+//! Recipient views: of hosts, of envelopes that have ended, in whose frames, and beside scripted signers.
 
 use serde_json::{Value, json};
 
-use super::testing::{Client, definition, document, signer, view_of};
+use super::testing::{Client, definition, document, signer, view_of, with_phone};
 
 #[tokio::test]
 async fn the_host_opens_an_in_person_session_by_name_and_address() {
@@ -136,4 +136,45 @@ async fn a_void_that_is_refused_ends_no_view() {
     assert_eq!((status, &body["purgeState"]), (200, &json!("documents_queued")), "{body}");
     let voided = client.get(&path).await;
     assert_eq!((&voided["status"], &voided["purgeState"]), (&json!("voided"), &json!("documents_queued")));
+}
+
+/// What the control interface says to an action of the first signer that is refused.
+async fn refusal(client: &Client, envelope: &str, action: &str, body: &Value) -> u16 {
+    let guid = client.guid(envelope, "1").await;
+    let url = format!("{}/_test/signers/{guid}/{action}", client.emulator.ready.control_url);
+    client.emulator.http.post(url).body(body.to_string()).send().await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn a_scripted_signer_that_is_refused_spends_no_view_and_puts_nobody_out() {
+    let client = Client::start().await;
+    let id = client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
+    let url = client.view(&id, view_of("1", "Ada")).await.unwrap();
+    assert_eq!(refusal(&client, &id, "fail_otp", &json!({})).await, 409, "there is no phone");
+    let (status, session, _) = client.browse(&url).await;
+    assert_eq!(status, 302);
+    assert!(session.starts_with("/Signing/StartInSession"), "{session}");
+    assert_eq!(refusal(&client, &id, "fail_otp", &json!({})).await, 409);
+    assert_eq!(client.browse(&session).await.0, 200, "who is at work goes on");
+}
+
+#[tokio::test]
+async fn a_scripted_signer_whose_answer_is_refused_has_not_come() {
+    let client = Client::start().await;
+    let mut ada = with_phone(signer("1", "Ada", "/sn1/"));
+    ada["tabs"]["listTabs"] = json!([{
+        "anchorString": "/sn1/", "anchorXOffset": 300, "tabLabel": "size",
+        "listItems": [{ "text": "Small", "value": "small" }],
+    }]);
+    let id = client.create(definition(&[ada])).await;
+    let huge = json!({ "fields": { "company": "Engines", "size": "huge" } });
+    assert_eq!(refusal(&client, &id, "sign", &huge).await, 409, "no such choice");
+    let outbox = client.emulator.control("GET", "outbox", Value::Null).await;
+    assert_eq!(outbox["messages"], json!([]));
+    let read = client.get(&format!("/envelopes/{id}?include=recipients,tabs")).await;
+    let signer = &read["recipients"]["signers"][0];
+    assert_eq!((&read["status"], &signer["status"]), (&json!("sent"), &json!("sent")));
+    assert_ne!(signer["tabs"]["textTabs"][0]["value"], "Engines");
+    let small = json!({ "fields": { "company": "Engines", "size": "small" } });
+    assert_eq!(client.act(&id, "1", "sign", small).await["envelope_status"], "completed");
 }
