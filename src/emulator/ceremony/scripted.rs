@@ -4,10 +4,11 @@
 //! this signer's turn, a closed envelope, a locked recipient, an answer that a field does not take) is refused here with
 //! a reason, and then nothing has happened.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 
 use super::{
     ATTEMPTS, Ending, Event, Session, adopt,
@@ -15,6 +16,7 @@ use super::{
     lock_of, note_authentication, pass_phone, people, recipient_mut, send_code, way_back,
 };
 use crate::emulator::{
+    control,
     envelopes::{
         model::{Fields, Kind, Tab},
         progress, relations,
@@ -47,15 +49,23 @@ pub(in crate::emulator) fn list(world: &World) -> Answer {
     Answer::ok(json!({ "signers": signers }))
 }
 
-/// `POST /_test/signers/{recipientIdGuid}/{action}` with `{name, reason, fields}`, all optional.
+/// What a scripted signer is given, all of it optional.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Given {
+    /// The name that it adopts.
+    name: Option<String>,
+    /// Why it declines.
+    reason: Option<String>,
+    /// What it answers, by the labels of the tabs.
+    fields: Option<BTreeMap<String, String>>,
+}
+
+/// `POST /_test/signers/{recipientIdGuid}/{action}` with `{name, reason, fields}`.
 pub(in crate::emulator) fn act(world: &mut World, call: &Call, id: &str, action: &str) -> Answer {
-    let given = if call.body.is_empty() {
-        json!({})
-    } else {
-        match serde_json::from_slice::<Value>(&call.body) {
-            Ok(given) if given.is_object() => given,
-            _ => return Answer::control_error(StatusCode::BAD_REQUEST, "the body is no JSON object"),
-        }
+    let given: Given = match control::read(call) {
+        Ok(given) => given,
+        Err(detail) => return Answer::control_error(StatusCode::BAD_REQUEST, &detail),
     };
     if !["open", "sign", "decline", "finish_later", "fail_otp"].contains(&action) {
         return Answer::control_error(
@@ -94,9 +104,9 @@ struct Part {
 }
 
 /// Refuses what cannot be done, before anything is: then the view stays unspent, and whoever is at work is left alone.
-fn prepare(world: &World, id: &str, action: &str, given: &Value) -> Result<Part, Answer> {
+fn prepare(world: &World, id: &str, action: &str, given: &Given) -> Result<Part, Answer> {
     let found = world.envelopes.envelopes.values().find_map(|envelope| {
-        let recipient = envelope.recipient(id)?;
+        let recipient = envelope.recipients.iter().find(|one| one.guid.eq_ignore_ascii_case(id))?;
         Some((envelope, recipient))
     });
     let Some((envelope, recipient)) = found else {
@@ -158,7 +168,7 @@ fn perform(
     call: &Call,
     session: &Session,
     action: &str,
-    given: &Value,
+    given: &Given,
     answered: Option<Vec<Tab>>,
 ) -> Option<Event> {
     let now = call.now;
@@ -182,11 +192,11 @@ fn perform(
     }
     pass_phone(world, session, true, now);
     progress::open(world, envelope, recipient, now);
-    let adopted = given["name"].as_str().unwrap_or(&name).to_owned();
+    let adopted = given.name.clone().unwrap_or_else(|| name.clone());
     match action {
         "open" => None,
         "decline" => {
-            let reason = given["reason"].as_str().unwrap_or("declined by a scripted signer");
+            let reason = given.reason.as_deref().unwrap_or("declined by a scripted signer");
             progress::decline(world, envelope, recipient, reason, now);
             Some(Event::Decline)
         }
@@ -209,7 +219,7 @@ fn perform(
 
 /// Fills the fields that were given by label, and what else is required, also by groups, with a sample. What was not
 /// given stays as it is, as it does on the page: also a box that the sender ticked.
-fn fill_in(tabs: &mut [Tab], given: &Value) -> Result<(), &'static str> {
+fn fill_in(tabs: &mut [Tab], given: &Given) -> Result<(), &'static str> {
     match fill(tabs, |tab| answer(given, tab).or_else(|| ticked(tab)).map(str::to_owned)) {
         Err(Unfilled::Group | Unfilled::Missing | Unfilled::Unseen) | Ok(()) => {}
         Err(unfilled) => return Err(reason(&unfilled)),
@@ -217,8 +227,8 @@ fn fill_in(tabs: &mut [Tab], given: &Value) -> Result<(), &'static str> {
     complete(tabs, given).and_then(|()| check(tabs)).map_err(|unfilled| reason(&unfilled))
 }
 
-fn answer<'a>(given: &'a Value, tab: &Tab) -> Option<&'a str> {
-    given["fields"][tab.label()].as_str()
+fn answer<'a>(given: &'a Given, tab: &Tab) -> Option<&'a str> {
+    given.fields.as_ref()?.get(tab.label()).map(String::as_str)
 }
 
 /// What the page sends of a box that nobody touches.
@@ -241,7 +251,7 @@ fn reason(unfilled: &Unfilled) -> &'static str {
 }
 
 /// Fills what is required and empty. What is filled for a group may bring more into sight.
-fn complete(tabs: &mut [Tab], given: &Value) -> Result<(), Unfilled> {
+fn complete(tabs: &mut [Tab], given: &Given) -> Result<(), Unfilled> {
     let (mut asked, mut wanted) = (BTreeSet::new(), BTreeSet::new());
     loop {
         fill_required(tabs, given, &mut asked)?;
@@ -259,7 +269,7 @@ fn complete(tabs: &mut [Tab], given: &Value) -> Result<(), Unfilled> {
 }
 
 /// Fills what has come into sight: as it was given, or if that is nothing and it is required, with a sample.
-fn fill_required(tabs: &mut [Tab], given: &Value, asked: &mut BTreeSet<usize>) -> Result<(), Unfilled> {
+fn fill_required(tabs: &mut [Tab], given: &Given, asked: &mut BTreeSet<usize>) -> Result<(), Unfilled> {
     loop {
         let next = relations::next(tabs, asked);
         if next.is_empty() {

@@ -54,7 +54,7 @@ const CALLS: &[(&str, &str, &str)] = &[
     (
         "POST",
         "/_test/signers/{recipientIdGuid}/{open|sign|decline|finish_later|fail_otp}",
-        "a scripted signer",
+        "{name, reason, fields}: a scripted signer",
     ),
     ("POST", "/_test/envelopes/{envelopeId}/void", "by its sender, in DocuSign's own pages"),
     ("POST", "/_test/envelopes/{envelopeId}/expire", "its date comes"),
@@ -124,7 +124,8 @@ fn index() -> Answer {
     Answer::ok(json!({ "calls": calls.collect::<Vec<_>>() }))
 }
 
-fn read<T: DeserializeOwned>(call: &Call) -> Result<T, String> {
+/// What a control call is given; without a body nothing.
+pub(super) fn read<T: DeserializeOwned>(call: &Call) -> Result<T, String> {
     let body: &[u8] = if call.body.is_empty() { b"{}" } else { &call.body };
     serde_json::from_slice(body).map_err(|error| error.to_string())
 }

@@ -178,3 +178,34 @@ async fn a_scripted_signer_whose_answer_is_refused_has_not_come() {
     let small = json!({ "fields": { "company": "Engines", "size": "small" } });
     assert_eq!(client.act(&id, "1", "sign", small).await["envelope_status"], "completed");
 }
+
+#[tokio::test]
+async fn a_scripted_signer_is_known_in_any_case_and_takes_nothing_misspelt() {
+    let client = Client::start().await;
+    let id = client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
+    let guid = client.guid(&id, "1").await.to_uppercase();
+    let url = format!("{}/_test/signers/{guid}/sign", client.emulator.ready.control_url);
+    for (given, named) in [
+        (json!({ "nme": "x" }), "nme"),
+        (json!({ "name": 1 }), "string"),
+        (json!({ "fields": { "company": 1 } }), "string"),
+        (json!("x"), "Given"),
+    ] {
+        let refused = client.emulator.http.post(&url).body(given.to_string()).send().await.unwrap();
+        assert_eq!(refused.status(), 400, "{given}");
+        let body: Value = refused.json().await.unwrap();
+        assert!(body["error"].as_str().unwrap().contains(named), "{given}: {body}");
+    }
+    let given = json!({ "name": "Ada King", "reason": "none", "fields": { "company": "Engines" } });
+    let done = client.emulator.control("POST", &format!("signers/{guid}/sign"), given).await;
+    assert_eq!(
+        (&done["event"], &done["recipient_id"]),
+        (&json!("signing_complete"), &json!(guid.to_lowercase()))
+    );
+    let read = client.get(&format!("/envelopes/{id}?include=recipients,tabs")).await;
+    let signer = &read["recipients"]["signers"][0];
+    assert_eq!(
+        (&signer["name"], &signer["tabs"]["textTabs"][0]["value"]),
+        (&json!("Ada King"), &json!("Engines"))
+    );
+}
