@@ -194,8 +194,10 @@ fn webhooks(config: &Config) -> Result<Vec<FromSettings>, ConfigError> {
     let all = config.webhooks.iter().map(|(name, webhook)| {
         let decided = targets.may_be_private(&webhook.url, webhook.allow_private);
         let allow_private = decided.map_err(|forbidden| {
-            let fix = "write a public https address; allow_private = true is for a receiver inside";
+            let fix = "write a public https address; allow_private = true is for a receiver inside (left out, loopback is \
+                       allowed with the emulator)";
             ConfigError::new(format!("webhooks.{name}.url"), forbidden.to_string(), fix)
+                .found_in(webhook.found_in.clone())
         })?;
         Ok(from_settings(name, webhook, allow_private))
     });

@@ -40,7 +40,7 @@ impl ConfigError {
 
     /// Adds the file or variable that the value came from.
     #[must_use]
-    pub(super) fn found_in(mut self, source_name: Option<String>) -> Self {
+    pub fn found_in(mut self, source_name: Option<String>) -> Self {
         self.source_name = self.source_name.or(source_name);
         self
     }

@@ -194,8 +194,10 @@ impl Config {
         let figment = layers::stack(file, variables)?;
         let raw: Raw = figment.extract().map_err(ConfigError::from_figment)?;
         let credentials = Credentials(variables.credentials_directory());
-        let checked =
-            Self::check(raw, &credentials).map(|config| Self { written: Written::of(&figment), ..config });
+        let checked = Self::check(raw, &credentials).map(|mut config| {
+            webhooks::note_origins(&mut config.webhooks, &figment);
+            Self { written: Written::of(&figment), ..config }
+        });
         checked.map_err(|mut error| {
             if file.is_none() {
                 error.fix.push_str("; no settings file was named (--config FILE)");

@@ -3,7 +3,10 @@
 //! Secrets have the form of the Standard Webhooks specification: `whsec_` and base64 of 24 to 64 bytes. Callers are
 //! tenants, so a receiver never gets the events of one that its table does not name, by its name or in `callers`.
 
+use std::collections::BTreeMap;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use figment::Figment;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use url::Url;
@@ -59,6 +62,18 @@ pub struct Webhook {
     pub events: Option<Vec<String>>,
     /// Whether private and loopback addresses are delivered to; none: to a loopback address, with the emulator.
     pub allow_private: Option<bool>,
+    /// The file or variable that the URL came from, for whoever refuses it later.
+    pub found_in: Option<String>,
+}
+
+/// Adds to each receiver where its URL came from.
+pub(super) fn note_origins(receivers: &mut BTreeMap<String, Webhook>, figment: &Figment) {
+    let Ok(written) = figment.find_value("webhooks") else { return };
+    for (name, receiver) in receivers {
+        let url = written.find_ref(&format!("{name}.url"));
+        let layer = url.and_then(|url| figment.get_metadata(url.tag()));
+        receiver.found_in = layer.map(|layer| layer.name.to_string());
+    }
 }
 
 #[derive(Deserialize)]
@@ -116,6 +131,7 @@ impl Raw {
             callers: whose(name, self.callers, known)?,
             events: self.events,
             allow_private: self.allow_private,
+            found_in: None,
         })
     }
 }

@@ -99,7 +99,7 @@ impl Targets {
                 None => return Err(Forbidden("it names no host")),
             };
         if is_private && !allow_private {
-            return Err(Forbidden("it is not on the public internet, and allow_private is not set"));
+            return Err(Forbidden("it is not on the public internet, and allow_private is not true"));
         }
         Ok(())
     }

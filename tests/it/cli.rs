@@ -4,7 +4,7 @@ use std::{
     ffi::OsStr,
     fs,
     os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output},
 };
 
@@ -132,6 +132,12 @@ const USER_ID: &str = "user_id = \"5f1c9a52-6f0e-4a3b-8f57-1d2a90900002\"";
 const WEBHOOK_INSIDE: &str = "[webhooks.shop]\nurl = \"https://10.0.0.5/events\"\n\
     secrets = [\"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"]\n";
 
+/// What is said of it when it stands in this file.
+fn refusal_of_webhook_inside(file: &Path) -> String {
+    let cause = "it is not on the public internet, and allow_private is not true; ";
+    format!("webhooks.shop.url (in {}): {cause}", file.display())
+}
+
 #[test]
 fn bad_settings_are_one_line_and_exit_64() {
     let folder = crate::harness::TempDir::new();
@@ -168,6 +174,7 @@ fn bad_settings_are_one_line_and_exit_64() {
     let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = busy.local_addr().unwrap();
     let nowhere = folder.0.join("nowhere/file");
+    let refused_inside = refusal_of_webhook_inside(&folder.0.join("settings.toml"));
     let cases = [
         (settings(&example, demo, ""), "example key"),
         (settings(&example, demo, "").replace(USER_ID, "connect = \"impersonation\""), "example key"),
@@ -178,8 +185,8 @@ fn bad_settings_are_one_line_and_exit_64() {
         (settings(&example, "environment = \"dmeo\"", ""), "upstream.environment"),
         (listening("api", &format!("listen = \"{taken}\"")), "api.listen: cannot listen"),
         (listening("ops", "listen = \"192.0.2.1:9464\""), "ops.listen: cannot listen"),
-        (inside, "webhooks.shop.url: it is not on the public internet"),
-        (on_loopback, "webhooks.shop.url: it is not on the public internet"),
+        (inside, refused_inside.as_str()),
+        (on_loopback, refused_inside.as_str()),
         (listening("api", &format!("unix_socket = \"{}\"", nowhere.display())), "make its folder"),
         (
             settings(&example, emulator, &format!("[audit]\nfile = \"{}\"", nowhere.display())),
