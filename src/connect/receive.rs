@@ -185,6 +185,9 @@ impl Inbox {
         if let Some(result) = receipt.counted() {
             self.parts.metrics.connect_delivered(result);
         }
+        if receipt == Receipt::Busy {
+            self.parts.signings.event_refused();
+        }
         if let Some(others) = self.line_due(receipt) {
             tracing::warn!(?receipt, others, "a Connect delivery was not simply accepted");
         }

@@ -27,6 +27,7 @@ mod breaker;
 mod caps;
 mod click_limit;
 mod create;
+mod deafness;
 mod documents;
 mod ending;
 mod error;
@@ -140,6 +141,8 @@ struct Parts {
     waiting: Places<CallerName>,
     /// What is to be asked because events left it out.
     questions: questions::Questions,
+    /// When events could not be told.
+    deafness: deafness::Deafness,
 }
 
 impl Signings {
@@ -164,6 +167,7 @@ impl Signings {
             keys: turns::Turns::default(),
             waiting: Places::new(MAX_WAITING, MAX_WAITING_OF_ONE),
             questions: questions::Questions::default(),
+            deafness: deafness::Deafness::default(),
             settings,
         };
         Self { parts: Arc::new(parts) }

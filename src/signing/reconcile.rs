@@ -2,14 +2,18 @@
 //!
 //! While a daemon is up it writes its pulse into the store. A start that finds an old one asks the upstream,
 //! by one list call a sender and page, for what has changed since: Connect comes back to an address that was
-//! down after a day, which is too late for people who wait. Besides, signings of which nothing was heard for
-//! a day are asked about, a hundred in one call. Both are spent as checks: when the budget runs low they wait.
-//! A sender that cannot be asked holds up none of the others.
+//! down after a day, which is too late for people who wait. A daemon that was there and could not be told
+//! ([`deafness`](crate::signing::deafness)) asks likewise. Besides, signings of which nothing was heard for a day are asked
+//! about, a hundred in one call; while events may be kept back, those of which nothing was heard for an hour. All are spent as
+//! checks: when the budget runs low they wait. A sender that cannot be asked holds up none of the others.
 //!
 //! A list that a caller passes through takes the same right to ask about an envelope (rule B3), and tells us nothing. So
 //! one that names a quiet signing has us look in its place: else who lists often would keep us from ever knowing.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     budget::{Rule, checks::INTERVAL},
     clock::{Now, earlier, later},
-    domain::{SenderName, Signing, SigningId, SigningStatus},
+    domain::{EnvelopeId, SenderName, Signing, SigningId, SigningStatus},
     esign::{self, MAX_LISTED, Since},
     signing::{Error, Signings, recover::by_sender},
     store::{Durability, Record},
@@ -25,14 +29,15 @@ use crate::{
 };
 
 /// How often the pulse is written.
-const PULSE: Duration = Duration::from_secs(15);
+pub(super) const PULSE: Duration = Duration::from_secs(15);
 /// How far before the last pulse the look back begins: clocks differ, and lists lag.
 const MARGIN: Duration = Duration::from_secs(5 * 60);
 /// How far back it is looked when the last pulse tells nothing.
 const UNKNOWN: Duration = Duration::from_secs(24 * 3_600);
 /// How often dates are looked for that only a wrong clock can have written.
 const MEND_EVERY: Duration = Duration::from_secs(60);
-/// After so long without a word an open signing is asked about: where events come, and where none can.
+/// After so long without a word an open signing is asked about: where events come, and where none can or they may be kept
+/// back.
 const QUIET: Duration = Duration::from_secs(24 * 3_600);
 const QUIET_WITHOUT_EVENTS: Duration = Duration::from_secs(3_600);
 /// How often quiet signings are looked for.
@@ -46,9 +51,11 @@ const MAX_FAILURES: usize = 10;
 /// Open signings that are read to learn whose they are.
 const MAX_OPEN: u32 = 1_000;
 
-/// What is not known yet of the time before this daemon: since when, and of which senders.
+/// What is not known yet of a time in which nobody could tell us: since when, and of which senders.
 struct Missed {
     since: Timestamp,
+    /// When it was over, if this daemon was there. Another one on the store that has looked back since has learnt it.
+    until: Option<Timestamp>,
     senders: VecDeque<SenderName>,
 }
 
@@ -69,6 +76,8 @@ impl Signings {
         tokio::select! {
             biased;
             () = stopping.cancelled() => {}
+            // Before the next pulse, which would hide it from the next start.
+            () = self.notice_freezes() => {}
             () = self.listen(&senders) => {}
             () = self.mend() => {}
         }
@@ -136,14 +145,40 @@ impl Signings {
             let real = |last: Timestamp| if is_ahead(last) { earlier(now, UNKNOWN) } else { last };
             let since = |last: Timestamp| earlier(real(last), MARGIN);
             let last = self.parts.store.last_pulse().await?;
-            *missed =
-                last.map(|last| Missed { since: since(last), senders: senders.iter().cloned().collect() });
+            *missed = last.map(|last| Missed {
+                since: since(last),
+                until: None,
+                senders: senders.iter().cloned().collect(),
+            });
+            if missed.is_some() {
+                self.parts.deafness.began(self.parts.clock.uptime());
+            }
+        }
+        if missed.is_none() && self.parts.deafness.is_due(self.parts.clock.uptime()) {
+            *missed = self.missed_since(senders).await?;
         }
         if let Some(missed) = missed {
             self.catch_up(missed).await?;
         }
         *missed = None;
+        // What is not asked about yet would be asked about after a crash, too.
+        if self.parts.deafness.is_pending() {
+            return Ok(());
+        }
         Ok(self.parts.store.pulse(self.parts.clock.now()).await?)
+    }
+
+    /// What events could not tell this daemon. Of all senders: there may be more of them than at the start.
+    async fn missed_since(&self, senders: &[SenderName]) -> Result<Option<Missed>, Error> {
+        let open = self.parts.store.quiet(Timestamp::MAX, &[], MAX_OPEN).await?;
+        let known = senders.iter().cloned();
+        let all: BTreeSet<_> = known.chain(open.into_iter().map(|record| record.signing.sender)).collect();
+        let deaf = self.parts.deafness.take(self.parts.clock.uptime());
+        Ok(deaf.map(|deaf| Missed {
+            since: earlier(deaf.since, MARGIN),
+            until: Some(deaf.until),
+            senders: all.into_iter().collect(),
+        }))
     }
 
     /// Asks for every envelope that has changed since then, of the senders that have any open. Whoever has
@@ -155,8 +190,11 @@ impl Signings {
         missed.senders.retain(|sender| !is_all || open.iter().any(|record| record.signing.sender == *sender));
         let mut failed = Vec::new();
         while let Some(sender) = missed.senders.pop_front() {
-            match self.changes_of(&sender, missed.since).await {
-                Ok(changed) => {
+            match self.changes_unless_known(&sender, missed, &open).await {
+                Ok(None) => {
+                    tracing::debug!(sender = %sender, "another daemon has caught up with what happened");
+                }
+                Ok(Some(changed)) => {
                     tracing::info!(sender = %sender, changed, "caught up with what happened since {}", missed.since);
                 }
                 Err(error) if is_for_good(&error) => {
@@ -174,6 +212,31 @@ impl Signings {
             last = Err(error);
         }
         last
+    }
+
+    /// Asks for what has changed, unless another daemon on the store has done so since nobody could tell us.
+    async fn changes_unless_known(
+        &self,
+        sender: &SenderName,
+        missed: &Missed,
+        open: &[Record],
+    ) -> Result<Option<usize>, Error> {
+        let Some(until) = missed.until else { return self.changes_of(sender, missed.since).await.map(Some) };
+        let of_sender = open.iter().filter(|record| record.signing.sender == *sender);
+        let mut envelopes: Vec<EnvelopeId> =
+            of_sender.filter_map(|record| record.signing.envelope.clone()).collect();
+        let claimed = Now::read(&*self.parts.clock);
+        let others = self.parts.esign.budget().claim_changes(&envelopes, claimed).await?;
+        envelopes.retain(|envelope| !others.iter().any(|(other, _)| other == envelope));
+        let is_known = envelopes.is_empty() && others.iter().all(|(_, asked_at)| *asked_at >= until);
+        if is_known && !others.is_empty() {
+            return Ok(None);
+        }
+        let changed = self.changes_of(sender, missed.since).await;
+        if changed.is_err() {
+            self.parts.esign.budget().return_changes(&envelopes, claimed).await?;
+        }
+        changed.map(Some)
     }
 
     async fn changes_of(&self, sender: &SenderName, since: Timestamp) -> Result<usize, Error> {
@@ -233,7 +296,8 @@ impl Signings {
     /// After how long without a word an open signing is asked about here.
     fn quiet_after(&self) -> Duration {
         let has_events = self.parts.settings.events_to.as_ref().is_some_and(|to| to.general.is_some());
-        if has_events { QUIET } else { QUIET_WITHOUT_EVENTS }
+        let is_told = has_events && !self.parts.deafness.is_wary(self.parts.clock.uptime());
+        if is_told { QUIET } else { QUIET_WITHOUT_EVENTS }
     }
 
     async fn ask_about_quiet(&self) {

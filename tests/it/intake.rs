@@ -198,7 +198,7 @@ async fn f1_an_event_that_does_not_say_whom_is_not_believed_of_somebody_else() {
         .await;
     assert_eq!(statuses().await[0], "ready", "it is the manager's turn");
     // However many said so: one check.
-    daemon.clock.advance(Duration::from_secs(60));
+    daemon.live_through(Duration::from_secs(60)).await;
     let asked = daemon.requests().await;
     assert_eq!(asked.iter().filter(|line| line.starts_with("GET /restapi")).count(), 1, "{asked:?}");
 }
@@ -255,7 +255,7 @@ async fn f1_what_an_end_does_not_say_is_looked_up() {
         if is_checked {
             let checked = daemon.post(&format!("{path}/refresh"), &json!({})).await;
             assert_eq!(checked.status, StatusCode::OK, "{}", checked.text);
-            daemon.clock.advance(Duration::from_secs(60));
+            daemon.live_through(Duration::from_secs(60)).await;
         }
         daemon.fault(&json!({"fault": "event_bad_signature"})).await;
         if status == "expired" {

@@ -95,12 +95,12 @@ async fn old_news_does_not_lock_a_signer_again_and_new_failures_do() {
     let refresh = format!("/v1/signings/{}/refresh", made.id());
     let read = daemon.post(&refresh, &json!({})).await;
     assert_eq!(read.body["signers"][0]["status"], "auth_failed", "{}", read.text);
-    daemon.clock.advance(Duration::from_secs(60));
+    daemon.live_through(Duration::from_secs(60)).await;
     let path = of_signer(&made, 0, "phone");
     let reset = daemon.post(&path, &json!({"phone": "+4915187654321"})).await;
     assert_eq!(reset.body["signers"][0]["status"], "ready", "{}", reset.text);
 
-    daemon.clock.advance(Duration::from_secs(16 * 60));
+    daemon.live_through(Duration::from_secs(16 * 60)).await;
     let read = daemon.post(&refresh, &json!({})).await;
     assert_eq!(read.status, StatusCode::OK, "{}", read.text);
     assert_eq!(read.body["signers"][0]["status"], "ready", "DocuSign still tells the old result");

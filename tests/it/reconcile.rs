@@ -12,7 +12,9 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{TestDaemon, order},
+    harness::{Reply, TestDaemon, order},
+    intake::{digest, push},
+    postgres,
     signings::{base64_of, contract},
     store::samples,
 };
@@ -46,6 +48,99 @@ async fn what_happened_while_we_were_down_is_asked_for_with_one_call() {
     let asked: Vec<_> = asked.iter().filter(|line| line.starts_with("GET /restapi")).collect();
     assert_eq!(asked.len(), 1, "{asked:?}");
     assert!(asked[0].ends_with("/envelopes"), "{asked:?}");
+}
+
+/// A daemon with two signings, of which no event tells.
+async fn without_events() -> (TestDaemon, [Reply; 2]) {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = [daemon.create("order-1", &order()).await, daemon.create("order-2", &order()).await];
+    daemon.run_clock("its pulse", async || daemon.parts().store.last_pulse().await.unwrap().is_some()).await;
+    daemon.fault(&json!({"fault": "event_bad_signature"})).await;
+    daemon.forget_requests().await;
+    (daemon, made)
+}
+
+/// Has the one signer of a signing sign.
+async fn sign(daemon: &TestDaemon, made: &Reply) {
+    let signers = daemon.control(Method::GET, "signers", &Value::Null).await;
+    let envelope = &made.body["provider"]["envelope_id"];
+    let all = signers["signers"].as_array().unwrap();
+    let id = all.iter().find(|one| one["envelope_id"] == *envelope).unwrap()["id"].as_str().unwrap();
+    daemon.control(Method::POST, &format!("signers/{id}/sign"), &json!({})).await;
+}
+
+async fn stands(daemon: &TestDaemon, made: &Reply) -> String {
+    let read = daemon.get(&format!("/v1/signings/{}", made.id())).await;
+    read.body["status"].as_str().unwrap().to_owned()
+}
+
+/// The lists that the upstream was asked for.
+async fn lists(daemon: &TestDaemon) -> usize {
+    let is_list = |line: &&String| line.starts_with("GET /restapi") && line.ends_with("/envelopes");
+    daemon.requests().await.iter().filter(is_list).count()
+}
+
+/// Its machine was suspended. DocuSign may keep what comes later back for a day.
+#[tokio::test]
+async fn what_happened_while_a_daemon_stood_still_is_asked_for_at_once_and_what_comes_later_within_the_hour()
+{
+    let (daemon, [first, second]) = without_events().await;
+    sign(&daemon, &first).await;
+    daemon.live_through(Duration::from_secs(60)).await;
+    assert_eq!((lists(&daemon).await, &*stands(&daemon, &first).await), (0, "open"), "it was there");
+    daemon.clock.advance(Duration::from_secs(40));
+    daemon.run_clock_slowly("completed", async || stands(&daemon, &first).await == "completed").await;
+    assert_eq!((lists(&daemon).await, &*stands(&daemon, &second).await), (1, "open"));
+    sign(&daemon, &second).await;
+    daemon.live_through(Duration::from_secs(40 * 60)).await;
+    assert_eq!((lists(&daemon).await, &*stands(&daemon, &second).await), (1, "open"));
+    daemon.live_through(Duration::from_secs(36 * 60)).await;
+    daemon.until("completed", async || stands(&daemon, &second).await == "completed").await;
+    assert_eq!(lists(&daemon).await, 2);
+}
+
+/// Somebody else holds the file of its store for as long as a delivery may wait.
+#[tokio::test]
+async fn what_happened_while_deliveries_were_refused_is_asked_for_within_a_pulse() {
+    let (daemon, [first, second]) = without_events().await;
+    sign(&daemon, &first).await;
+    let holder = rusqlite::Connection::open(daemon.store_file()).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let message = json!({"event": "envelope-sent", "generatedDateTime": "2026-06-01T12:00:01.0000000Z",
+        "data": {"envelopeId": second.body["provider"]["envelope_id"]}});
+    let body = serde_json::to_vec(&message).unwrap();
+    let (url, digest) =
+        (format!("{}/in/docusign/events", daemon.public.as_ref().unwrap()), digest(&daemon, &body));
+    let headers = [("x-docusign-signature-1", &*digest)];
+    let answer = tokio::select! {
+        answer = push(&daemon, &url, &headers, body) => answer,
+        () = daemon.pass(Duration::from_millis(100), u32::MAX) => unreachable!(),
+    };
+    assert_eq!(answer, StatusCode::SERVICE_UNAVAILABLE);
+    holder.execute_batch("ROLLBACK").unwrap();
+    drop(holder);
+    let refused_at = daemon.clock.now();
+    daemon.run_clock_slowly("completed", async || stands(&daemon, &first).await == "completed").await;
+    let took = daemon.clock.now().duration_since(refused_at);
+    assert!(took < SignedDuration::from_secs(60), "{took:?}");
+    assert_eq!((lists(&daemon).await, &*stands(&daemon, &second).await), (1, "open"));
+}
+
+/// The store was away for both of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_daemons_that_had_to_refuse_deliveries_one_asks_what_happened() {
+    let Some(url) = postgres::database() else { return };
+    let daemon = TestDaemon::builder().store(&url).start().await;
+    let beside = daemon.beside().await;
+    let made = daemon.create("order-1", &order()).await;
+    daemon.sign_all().await;
+    daemon.forget_requests().await;
+    daemon.parts().signings.event_refused();
+    beside.parts.signings.event_refused();
+    daemon.run_clock_slowly("completed", async || stands(&daemon, &made).await == "completed").await;
+    daemon.pass(Duration::from_secs(1), 60).await;
+    assert_eq!(lists(&daemon).await, 1);
+    beside.stop().await;
 }
 
 /// Its clock was ahead when it wrote that it was there, and is right now: that says nothing of how long it was away.

@@ -139,7 +139,7 @@ async fn f2_a_return_that_may_not_be_checked_yet_is_checked_once_it_may_be() {
     daemon.run_clock("its pulse", async || daemon.parts().store.last_pulse().await.unwrap().is_some()).await;
     let path = format!("/v1/signings/{}", made.id());
     assert_eq!(daemon.post(&format!("{path}/refresh"), &json!({})).await.status, StatusCode::OK);
-    daemon.clock.advance(Duration::from_secs(60));
+    daemon.live_through(Duration::from_secs(60)).await;
     assert_eq!(daemon.click(&link_of(&made, 0)).await.status, StatusCode::SEE_OTHER);
     daemon.without_events().await;
     let back = daemon.back_from("sign", &json!({})).await;
@@ -169,7 +169,7 @@ async fn f2_a_return_whose_check_fails_is_checked_a_quarter_of_an_hour_later() {
     daemon.forget_requests().await;
     daemon.look(&back).await;
     assert_eq!(daemon.get(&path).await.body["status"], "open");
-    daemon.clock.advance(Duration::from_secs(14 * 60));
+    daemon.live_through(Duration::from_secs(14 * 60)).await;
     daemon.pass(Duration::from_secs(1), 30).await;
     assert_eq!(daemon.asked().await.len(), 1, "the one that failed");
     daemon.run_clock("the check", async || daemon.get(&path).await.body["status"] == "completed").await;
@@ -206,9 +206,9 @@ async fn f2_a_check_that_a_return_has_overtaken_is_no_answer_to_it() {
     let down = json!({"fault": "status", "status": 503, "method": "GET", "path": envelope, "count": 1});
     daemon.fault(&down).await;
     daemon.forget_requests().await;
-    daemon.clock.advance(Duration::from_secs(15 * 60));
+    daemon.live_through(Duration::from_secs(15 * 60)).await;
     daemon.run_clock("a check that fails", async || daemon.asked().await.len() == 1).await;
-    daemon.clock.advance(Duration::from_secs(15 * 60));
+    daemon.live_through(Duration::from_secs(15 * 60)).await;
     daemon.run_clock("the check", async || daemon.get(&path).await.body["status"] == "completed").await;
     assert_eq!(daemon.asked().await.len(), 2);
     daemon.broke_no_rule().await;
@@ -223,7 +223,7 @@ async fn f2_a_return_whose_check_never_left_is_checked_as_soon_as_one_may_be_mad
     let account = &daemon.emulator.ready().account_id;
     let read = format!("/v1/senders/system/esign/restapi/v2.1/accounts/{account}/envelopes/{envelope}");
     assert_eq!(daemon.get(&read).await.status, StatusCode::OK);
-    daemon.clock.advance(Duration::from_secs(10 * 60));
+    daemon.live_through(Duration::from_secs(10 * 60)).await;
     daemon.forget_requests().await;
     let returned_at = daemon.clock.now();
     daemon.look(&back).await;
@@ -490,7 +490,7 @@ async fn a_new_name_that_no_event_tells_is_read_once_in_a_quarter_of_an_hour_and
     daemon.forget_requests().await;
     assert!(location(&daemon.click(&link).await).contains("/Signing/MTRedeem/"));
     assert_eq!(daemon.asked().await.len(), 3, "refused, read once, minted");
-    daemon.clock.advance(Duration::from_secs(60));
+    daemon.live_through(Duration::from_secs(60)).await;
     let back = daemon.back_from("finish_later", &json!({"name": "Ada Byron"})).await;
     assert_eq!(daemon.look(&back).await.status, StatusCode::OK);
 

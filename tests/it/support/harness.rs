@@ -18,7 +18,7 @@ use std::{
 
 use countersign::{
     app::{App, Parts},
-    clock::{ManualClock, SharedClock},
+    clock::{Clock as _, ManualClock, SharedClock},
     config::Config,
     digest::{hex, sha256},
     domain::{Signing, SigningId},
@@ -27,6 +27,7 @@ use countersign::{
     store::{Change, Record, Work},
 };
 use http::{HeaderMap, Method, StatusCode};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::{store::samples, waiting::eventually};
@@ -527,6 +528,24 @@ impl TestDaemon {
         for _ in 0..steps {
             self.clock.advance(step);
             tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Lets so much time go on for a daemon that lives through all of it, and has its pulse: one that it is taken from at
+    /// once, as by [`ManualClock::advance`], has stood still.
+    pub(crate) async fn live_through(&self, time: Duration) {
+        let until = self.clock.uptime().saturating_add(time);
+        while self.clock.uptime() < until {
+            self.clock.advance(Duration::from_secs(5).min(until.saturating_sub(self.clock.uptime())));
+            let lately = self.clock.now() - SignedDuration::from_secs(15);
+            // Not while it catches up: then it has something else to do.
+            for _ in 0..40 {
+                let last = self.parts().store.last_pulse().await.unwrap();
+                if last.is_some_and(|last| last > lately) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
         }
     }
 
