@@ -49,7 +49,9 @@ impl Default for Limits {
             small: 512,
             large: 48,
             place_time: Duration::from_millis(500),
-            answer_time: Duration::from_millis(900),
+            // The upstream waits 100 s (eSignature REST API, requiresAcknowledgement), and one delivery that fails keeps all
+            // later ones back: a store that fails over, or a disk that stalls, must not cost one. Twice the store's patience.
+            answer_time: Duration::from_secs(20),
         }
     }
 }
@@ -105,17 +107,15 @@ impl Receipt {
         }
     }
 
-    /// How it is counted; what the upstream will send again is not.
-    const fn counted(self) -> Option<ConnectResult> {
+    /// How it is counted.
+    const fn counted(self) -> ConnectResult {
         match self {
-            Self::Accepted => Some(ConnectResult::Accepted),
-            Self::BadDigest => Some(ConnectResult::BadDigest),
-            Self::Broken | Self::TooLarge | Self::TooSlow | Self::Unreadable => {
-                Some(ConnectResult::Malformed)
-            }
-            Self::Busy => None,
-            Self::Duplicate => Some(ConnectResult::Duplicate),
-            Self::Foreign | Self::Unknown => Some(ConnectResult::Unknown),
+            Self::Accepted => ConnectResult::Accepted,
+            Self::BadDigest => ConnectResult::BadDigest,
+            Self::Broken | Self::TooLarge | Self::TooSlow | Self::Unreadable => ConnectResult::Malformed,
+            Self::Busy => ConnectResult::Busy,
+            Self::Duplicate => ConnectResult::Duplicate,
+            Self::Foreign | Self::Unknown => ConnectResult::Unknown,
         }
     }
 }
@@ -182,9 +182,7 @@ impl Inbox {
         } else {
             self.outcome(&keys, headers, certificate, body).await.unwrap_or_else(|refused| refused)
         };
-        if let Some(result) = receipt.counted() {
-            self.parts.metrics.connect_delivered(result);
-        }
+        self.parts.metrics.connect_delivered(receipt.counted());
         if receipt == Receipt::Busy {
             self.parts.signings.event_refused();
         }

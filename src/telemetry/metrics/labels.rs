@@ -149,6 +149,8 @@ label_values! {
         Accepted = "accepted",
         /// No key makes its digest.
         BadDigest = "bad_digest",
+        /// Too many at once, or the store did not answer in time: answered with 503, to be sent again.
+        Busy = "busy",
         /// Had been received before.
         Duplicate = "duplicate",
         /// Not readable, or too large. What was signed all the same is kept.
