@@ -156,14 +156,12 @@ async fn admit(api: &Api, caller: &Caller, ask: &Ask, until: Deadline) -> Result
 /// the store: that counts in neither, and is there also when both are used up (rule E3). One that either refuses counts in
 /// neither as well.
 async fn count_new(api: &Api, caller: &Caller, ask: &Ask) -> Result<Option<Timestamp>, Problem> {
-    let counted_at = caller.take_of_share(|| CREATE_CALLS, api.hourly_limit, api.clock.now())?;
+    // Counted only once the day has let it in: other daemons are told of what is counted, and that is not taken back.
+    let held = caller.hold_share(|| CREATE_CALLS, api.hourly_limit, api.clock.now())?;
     if let Some(cap) = caller.daily_signings() {
-        let counted = api.signings.count_create(&ask.caller, ask.key, cap.into()).await;
-        caller
-            .capped(counted)
-            .inspect_err(|_| caller.return_share(CREATE_CALLS, counted_at, api.clock.now()))?;
+        caller.capped(api.signings.count_create(&ask.caller, ask.key, cap.into()).await)?;
     }
-    Ok(counted_at)
+    Ok(held.map(|held| held.keep(api.clock.now())))
 }
 
 /// `POST /v1/signings?dry_run=true`: all that a create would be refused for, at once. It needs no key,

@@ -351,7 +351,7 @@ impl App {
 /// Writes down what was counted, and closes what is written to.
 async fn put_away(parts: &Parts) -> anyhow::Result<()> {
     budget::finish(parts).await;
-    shares::tell(parts).await;
+    shares::finish(parts).await;
     witness::note_head(parts, "ends");
     parts.signings.audit().close().await;
     parts.store.close().await.context("the store did not close")

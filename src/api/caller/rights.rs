@@ -12,7 +12,7 @@ use std::{
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::share::Share;
+use super::share::{Held, Share};
 use crate::{
     api::Problem,
     bucket::Bucket,
@@ -141,23 +141,27 @@ impl Caller {
         hourly_limit: u64,
         now: Timestamp,
     ) -> Result<(), Problem> {
-        self.take_of_share(calls, hourly_limit, now).map(|_| ())
+        if let Some(held) = self.hold_share(calls, hourly_limit, now)? {
+            held.keep(now);
+        }
+        Ok(())
     }
 
-    /// As [`spend_share`](Self::spend_share), for who may give the calls back: answers whether they were counted, and when.
-    pub(in crate::api) fn take_of_share(
+    /// As [`spend_share`](Self::spend_share), for what may still be refused: the calls count once they are kept. None: they
+    /// never do.
+    pub(in crate::api) fn hold_share(
         &self,
         calls: impl FnOnce() -> u64,
         hourly_limit: u64,
         now: Timestamp,
-    ) -> Result<Option<Timestamp>, Problem> {
+    ) -> Result<Option<Held>, Problem> {
         let Some(most) = self.most_calls(hourly_limit) else { return Ok(None) };
         let calls = calls();
         if calls == 0 {
             return Ok(None);
         }
-        match self.share.spend(calls, most, now) {
-            Ok(()) => Ok(Some(now)),
+        match self.share.hold(calls, most, now) {
+            Ok(held) => Ok(Some(held)),
             Err(next) if self.refuses(Right::Rate, "budget_percent") => {
                 let detail = format!("this caller's share of the hour ({most} calls) is used up");
                 Err(Problem::new("quota_exceeded", detail).fix(self.or_raise("budget_percent")).at(next))
