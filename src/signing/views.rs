@@ -252,9 +252,8 @@ impl Signings {
             }
             let mut signing = record.signing;
             let name = self.name_of_view();
-            // That of a late answer may come when nobody waits for it any more, and then ends another that was made since.
-            let is_late = opener == Opener::Late;
-            let lease = if is_late { coming_lease(signer, name) } else { fresh(signer, name, opener) };
+            // Until the view is there, and noted: if we die before, nobody is at it.
+            let lease = coming_lease(signer, name);
             signing.live_view = Some(lease.clone());
             match self.save(&mut signing, record.version, Vec::new(), record.work, Durability::Flushed).await
             {

@@ -924,6 +924,24 @@ async fn raw(host: &str, request: &str) -> u16 {
     String::from_utf8_lossy(&answer).split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
 }
 
+/// Nobody is at a view that was never handed out.
+#[tokio::test]
+async fn l3_a_daemon_that_dies_over_a_click_costs_its_visitor_a_minute() {
+    let mut daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &unopened()).await;
+    let link = link_of(&made, 0);
+    daemon.fault(&json!({"fault": "stall", "method": "POST", "path": "/views/recipient", "count": 1})).await;
+    let is_asked = async || daemon.requests().await.iter().any(|line| line.ends_with("/views/recipient"));
+    tokio::select! {
+        told = daemon.click(&link) => panic!("there is no view: {}", told.text),
+        () = daemon.until("the view to be asked for", is_asked) => {}
+    }
+    daemon.crash().await;
+    assert_eq!(daemon.click(&link).await.status, StatusCode::CONFLICT, "it may still be made");
+    daemon.clock.advance(Duration::from_secs(60));
+    assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER);
+}
+
 #[tokio::test]
 async fn l2_a_view_that_a_caller_does_not_get_ends_no_signers_lease() {
     let daemon = TestDaemon::builder().public().start().await;
