@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The most endpoints that a caller may make.
-const MAX_ENDPOINTS: usize = 100;
+const MAX_ENDPOINTS: u32 = 100;
 /// The longest address.
 const MAX_URL: usize = 2_048;
 /// Bytes of a secret that we make; the specification asks for 24 to 64.
@@ -135,9 +135,6 @@ impl Endpoints {
     /// Makes an endpoint for a caller.
     pub async fn create(&self, caller: &CallerName, new: NewEndpoint) -> Result<WithSecret, Error> {
         let allow_private = self.check(&new).map_err(Error::Forbidden)?;
-        if self.list(caller).await?.len() >= MAX_ENDPOINTS {
-            return Err(Error::TooMany);
-        }
         let (bytes, secret) = new_secret();
         let now = self.clock.now();
         let endpoint = Endpoint {
@@ -153,8 +150,11 @@ impl Endpoints {
             disabled_at: None,
             dropped_at: None,
         };
-        self.store.put_endpoint(endpoint.clone()).await?;
-        Ok(WithSecret { endpoint, secret })
+        if self.store.add_endpoint(endpoint.clone(), MAX_ENDPOINTS).await? {
+            Ok(WithSecret { endpoint, secret })
+        } else {
+            Err(Error::TooMany)
+        }
     }
 
     /// A caller's endpoints, those of the settings included.

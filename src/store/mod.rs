@@ -287,6 +287,10 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Adds or replaces an endpoint. One that is there stays on or off as it is.
     fn put_endpoint(&self, endpoint: Endpoint) -> Answer<'_, ()>;
 
+    /// Adds an endpoint, unless its caller has as many as `most` others, dropped ones aside. Answers whether it did: of many
+    /// who add one at once none goes past that.
+    fn add_endpoint(&self, endpoint: Endpoint, most: u32) -> Answer<'_, bool>;
+
     /// All endpoints, or those of one caller.
     fn endpoints<'a>(&'a self, caller: Option<&'a CallerName>) -> Answer<'a, Vec<Endpoint>>;
 

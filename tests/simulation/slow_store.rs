@@ -183,6 +183,9 @@ impl Store for SlowStore {
     fn put_endpoint(&self, endpoint: Endpoint) -> Answer<'_, ()> {
         straight!(self, self.store.put_endpoint(endpoint))
     }
+    fn add_endpoint(&self, endpoint: Endpoint, most: u32) -> Answer<'_, bool> {
+        straight!(self, self.store.add_endpoint(endpoint, most))
+    }
     fn endpoints<'a>(&'a self, caller: Option<&'a CallerName>) -> Answer<'a, Vec<Endpoint>> {
         straight!(self, self.store.endpoints(caller))
     }

@@ -55,6 +55,20 @@ async fn callers_make_see_rotate_and_remove_only_their_own_endpoints() {
     assert!(matches!(fixture.endpoints.get(&own, id).await, Err(Error::NotFound)));
 }
 
+#[tokio::test]
+async fn s5_a_caller_makes_a_hundred_endpoints_and_no_more_however_many_at_once() {
+    let fixture = fixture().await;
+    let own = caller();
+    let new = || NewEndpoint {
+        url: "https://www.example.com/hook".to_owned(),
+        events: Vec::new(),
+        allow_private: None,
+    };
+    let made = futures_util::future::join_all((0..129).map(|_| fixture.endpoints.create(&own, new()))).await;
+    let refused = made.iter().filter(|made| matches!(made, Err(Error::TooMany))).count();
+    assert_eq!((refused, fixture.endpoints.list(&own).await.unwrap().len()), (29, 100));
+}
+
 /// Whoever was given a secret finds events signed with it, whoever else asked at the same time.
 #[tokio::test]
 async fn both_of_two_who_rotate_at_once_are_given_secrets_that_sign() {

@@ -37,6 +37,34 @@ pub(super) async fn put(db: &mut PgConnection, endpoint: &Endpoint, sealed: &[u8
     Ok(())
 }
 
+/// Names to other daemons who counts a caller's endpoints and adds one (`pg_advisory_xact_lock`): "cstr hadd".
+const COUNT_LOCK: i64 = 0x6373_7472_6861_6464;
+
+/// Answers whether its caller had room for it. Of many at once each counts what those before it have added.
+pub(super) async fn add(
+    db: &mut PgConnection,
+    endpoint: &Endpoint,
+    sealed: &[u8],
+    most: u32,
+) -> Result<bool> {
+    let mut transaction = db.begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(COUNT_LOCK).execute(&mut *transaction).await?;
+    // Without itself: the answer to this very write may have been lost after its commit.
+    let others: i64 =
+        sqlx::query("SELECT count(*) FROM endpoints WHERE caller = $1 AND id <> $2 AND dropped_at IS NULL")
+            .bind(endpoint.caller.as_str())
+            .bind(bytes(endpoint.id.as_uuid()))
+            .fetch_one(&mut *transaction)
+            .await?
+            .try_get(0)?;
+    if others >= i64::from(most) {
+        return Ok(false);
+    }
+    put(&mut transaction, endpoint, sealed).await?;
+    transaction.commit().await?;
+    Ok(true)
+}
+
 pub(super) async fn all(db: &mut PgConnection, caller: Option<&CallerName>) -> Result<Vec<EndpointRow>> {
     let sql = format!(
         "SELECT {ENDPOINT} FROM endpoints WHERE $1::text IS NULL OR caller = $1 ORDER BY created_at, id"

@@ -200,6 +200,11 @@ impl Store for PostgresStore {
         Box::pin(async move { with!(&self.pool, db => endpoints::put(db, &endpoint, &sealed)) })
     }
 
+    fn add_endpoint(&self, endpoint: Endpoint, most: u32) -> Answer<'_, bool> {
+        let sealed = seal_endpoint(&self.keys, &endpoint);
+        Box::pin(async move { with!(&self.pool, db => endpoints::add(db, &endpoint, &sealed, most)) })
+    }
+
     fn endpoints<'a>(&'a self, caller: Option<&'a CallerName>) -> Answer<'a, Vec<Endpoint>> {
         Box::pin(async move {
             let rows = with!(&self.pool, db => endpoints::all(db, caller))?;

@@ -48,6 +48,20 @@ pub(super) fn put(db: &Connection, endpoint: &Endpoint, sealed: &[u8]) -> Result
     Ok(())
 }
 
+/// Answers whether its caller had room for it.
+pub(super) fn add(db: &Connection, endpoint: &Endpoint, sealed: &[u8], most: u32) -> Result<bool, Error> {
+    let others: u32 = db
+        .prepare_cached(
+            "SELECT count(*) FROM endpoints WHERE caller = ?1 AND id <> ?2 AND dropped_at IS NULL",
+        )?
+        .query_row(params![endpoint.caller.as_str(), bytes(endpoint.id.as_uuid())], |row| row.get(0))?;
+    if others >= most {
+        return Ok(false);
+    }
+    put(db, endpoint, sealed)?;
+    Ok(true)
+}
+
 pub(super) fn all(db: &Connection, caller: Option<&CallerName>) -> Result<Vec<EndpointRow>, Error> {
     let sql =
         format!("SELECT {ENDPOINT} FROM endpoints WHERE ?1 IS NULL OR caller = ?1 ORDER BY created_at, id");

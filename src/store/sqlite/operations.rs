@@ -209,6 +209,14 @@ impl Store for SqliteStore {
         })
     }
 
+    fn add_endpoint(&self, endpoint: Endpoint, most: u32) -> Answer<'_, bool> {
+        Box::pin(async move {
+            self.listened_to.store(true, Ordering::SeqCst);
+            let sealed = seal_endpoint(&self.keys, &endpoint);
+            self.write(Durability::Synced, move |db| endpoints::add(db, &endpoint, &sealed, most)).await
+        })
+    }
+
     fn endpoints<'a>(&'a self, caller: Option<&'a CallerName>) -> Answer<'a, Vec<Endpoint>> {
         let caller = caller.cloned();
         Box::pin(async move {

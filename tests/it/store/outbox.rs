@@ -23,6 +23,7 @@ on_both!(
     what_a_clock_that_was_ahead_put_off_is_delivered,
     what_cannot_be_read_holds_up_nobody,
     endpoints_come_back_as_they_were,
+    a_caller_who_adds_many_endpoints_at_once_gets_no_more_than_there_may_be,
     what_waits_for_an_endpoint_that_is_off_is_not_the_oldest,
     a_rotation_overwrites_nothing_that_it_has_not_seen,
     webhooks_of_the_settings_are_replaced_as_one,
@@ -399,6 +400,23 @@ async fn endpoints_come_back_as_they_were(fixture: Fixture) {
     assert_eq!(store.endpoints(Some(&foreign.caller)).await.unwrap(), [foreign.clone()]);
     store.remove_endpoint(hook.id).await.unwrap();
     assert_eq!(store.endpoints(None).await.unwrap(), [foreign]);
+}
+
+async fn a_caller_who_adds_many_endpoints_at_once_gets_no_more_than_there_may_be(fixture: Fixture) {
+    let store = fixture.open().await;
+    let dropped = Endpoint { from_settings: true, ..samples::endpoint("dropped") };
+    store.replace_webhooks(vec![dropped], after(1)).await.unwrap();
+    store.replace_webhooks(Vec::new(), after(2)).await.unwrap();
+    let foreign = Endpoint { caller: CallerName::new("shop"), ..samples::endpoint("foreign") };
+    assert!(store.add_endpoint(foreign, 1).await.unwrap());
+    let one = samples::endpoint("one");
+    assert!(store.add_endpoint(one.clone(), 1).await.unwrap());
+    assert!(store.add_endpoint(one, 1).await.unwrap(), "the same one again, whose answer was lost");
+    let adds = (0..12).map(|number| store.add_endpoint(samples::endpoint(&format!("at-once-{number}")), 5));
+    let added = futures_util::future::join_all(adds).await;
+    assert_eq!(added.into_iter().filter(|added| *added.as_ref().unwrap()).count(), 4);
+    let of_caller = store.endpoints(Some(&samples::caller())).await.unwrap();
+    assert_eq!(of_caller.iter().filter(|endpoint| endpoint.dropped_at.is_none()).count(), 5);
 }
 
 async fn what_waits_for_an_endpoint_that_is_off_is_not_the_oldest(fixture: Fixture) {
