@@ -6,7 +6,8 @@
 //! noise. It is written once, front to back, and then read from anywhere, by any number of readers.
 //!
 //! Memory costs one frame a writer and one a reader, whatever the size ([`FRAME`]). All files together stay
-//! below a limit; a file counts for as long as someone reads it.
+//! below a limit; a file counts for as long as someone reads it. Room on the disk is set aside before anything is asked
+//! for to fill it: what is to be kept here may be had only a few times an hour.
 //!
 //! Format: frames of 64 KiB, each sealed by AES-256-GCM with its number as the nonce (NIST SP 800-38D, 8.2.1:
 //! the key is used for this one file, so no number comes twice).
@@ -28,6 +29,10 @@ use aws_lc_rs::{
 };
 use bytes::Bytes;
 use futures_util::Stream;
+use rustix::{
+    fs::{FallocateFlags, fallocate},
+    io::{Errno, retry_on_intr},
+};
 
 use crate::digest::hex;
 
@@ -93,8 +98,11 @@ impl Spool {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Begins a file.
-    pub async fn create(&self) -> Result<Writer, Error> {
+    /// Begins a file, with room on the disk for so many bytes. Fails when there is no space left for any.
+    pub async fn create(&self, room_bytes: u64) -> Result<Writer, Error> {
+        if self.used.load(Ordering::Relaxed) >= self.limit_bytes {
+            return Err(Error::Full);
+        }
         let mut secret = [0_u8; 40];
         aws_lc_rs::rand::fill(&mut secret).expect("the system gives random bytes");
         let (key, name) = secret.split_at(32);
@@ -103,6 +111,7 @@ impl Spool {
         let file = blocking(move || {
             let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
             std::fs::remove_file(&path)?;
+            set_aside(&file, room_bytes)?;
             Ok(file)
         })
         .await?;
@@ -126,6 +135,15 @@ impl Drop for Share {
 }
 
 impl Writer {
+    /// Sets room on the disk aside for so many bytes in all, or fails now and not later.
+    pub async fn set_aside(&self, room_bytes: u64) -> Result<(), Error> {
+        if room_bytes > self.spool.limit_bytes {
+            return Err(Error::Full);
+        }
+        let file = Arc::clone(&self.file);
+        Ok(blocking(move || set_aside(&file, room_bytes)).await?)
+    }
+
     /// Adds bytes at the end. When there is no space for them nothing has changed: once there is, the
     /// same bytes can be added again.
     pub async fn write(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
@@ -151,6 +169,9 @@ impl Writer {
         if !self.frame.is_empty() {
             self.flush().await?;
         }
+        // What was set aside and not needed. If it cannot be given back it goes with the file.
+        let (file, size) = (Arc::clone(&self.file), self.length + self.frames * TAG as u64);
+        let _ = blocking(move || file.set_len(size)).await;
         let sha256 = self.digest.finish().as_ref().try_into().expect("SHA-256 has 32 bytes");
         Ok(Spooled { file: self.file, key: self.key, length: self.length, sha256, _share: self.share })
     }
@@ -235,6 +256,19 @@ const fn place(number: u64) -> u64 {
     number * (FRAME + TAG) as u64
 }
 
+fn set_aside(file: &File, room_bytes: u64) -> std::io::Result<()> {
+    let frames = room_bytes.div_ceil(FRAME as u64);
+    let size = room_bytes.saturating_add(frames.saturating_mul(TAG as u64));
+    if size == 0 {
+        return Ok(());
+    }
+    match retry_on_intr(|| fallocate(file, FallocateFlags::empty(), 0, size)) {
+        // Not every file system can promise it.
+        Err(Errno::NOSYS | Errno::NOTSUP) => Ok(()),
+        done => Ok(done?),
+    }
+}
+
 /// A disk may be slow: it is waited for on a thread that is there for it.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
@@ -270,7 +304,7 @@ mod tests {
     }
 
     async fn spooled(spool: &Spool, content: &[u8], piece: usize) -> Arc<Spooled> {
-        let mut writer = spool.create().await.unwrap();
+        let mut writer = spool.create(0).await.unwrap();
         for piece in content.chunks(piece) {
             writer.write(piece).await.unwrap();
         }
@@ -319,7 +353,7 @@ mod tests {
     async fn the_limit_is_for_all_files_and_counts_what_is_still_read() {
         let spool = spool(100);
         let first = spooled(&spool, &bytes(60), 60).await;
-        let mut second = spool.create().await.unwrap();
+        let mut second = spool.create(0).await.unwrap();
         second.write(&bytes(40)).await.unwrap();
         assert!(matches!(second.write(b"!").await, Err(Error::Full)));
         assert_eq!(spool.used_bytes(), 100);
@@ -330,6 +364,24 @@ mod tests {
         assert_eq!(spool.used_bytes(), 60);
         drop(reader);
         assert_eq!(spool.used_bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn room_is_set_aside_before_it_is_needed_and_what_is_not_needed_is_given_back() {
+        let spool = spool(1 << 20);
+        let mut writer = spool.create(300_000).await.unwrap();
+        let size = |file: &File| file.metadata().unwrap().len();
+        // On a file system that cannot promise it there is nothing to see.
+        assert!([0, 300_000 + 5 * TAG as u64].contains(&size(&writer.file)));
+        writer.write(&bytes(100_000)).await.unwrap();
+        let kept = Arc::new(writer.finish().await.unwrap());
+        assert_eq!(size(&kept.file), 100_000 + 2 * TAG as u64);
+        assert_eq!(read(&kept, 0, u64::MAX).await, bytes(100_000));
+        assert_eq!(spool.used_bytes(), 100_000, "what is set aside is not used yet");
+        let writer = spool.create(0).await.unwrap();
+        assert!(matches!(writer.set_aside(2 << 20).await, Err(Error::Full)), "it would never fit");
+        let full = Spool { limit_bytes: 100_000, ..spool };
+        assert!(matches!(full.create(0).await, Err(Error::Full)));
     }
 
     proptest! {

@@ -29,6 +29,10 @@ use crate::{
     store::InboundPage,
 };
 
+/// Room on the disk that is set aside before a document is asked for: most are no larger.
+const ROOM_BYTES: u64 = 1 << 20;
+/// Documents of which it is remembered how much room they lacked.
+const MAX_LACKING: usize = 1_000;
 /// The longest that a download may take from its first to its last byte.
 const MAX_DOWNLOAD: Duration = Duration::from_secs(10 * 60);
 
@@ -66,6 +70,8 @@ pub(super) struct Documents {
     spool: Spool,
     keep: Duration,
     places: Mutex<HashMap<Key, Place>>,
+    /// How large those are for which the disk had no room when they came: they are asked for again once it has.
+    lacking: Mutex<HashMap<Key, u64>>,
 }
 
 #[derive(Debug)]
@@ -85,7 +91,7 @@ enum Found {
 
 impl Documents {
     pub(super) fn new(spool: Spool, keep: Duration) -> Self {
-        Self { spool, keep, places: Mutex::default() }
+        Self { spool, keep, places: Mutex::default(), lacking: Mutex::default() }
     }
 
     fn find(&self, key: Key, now: Duration) -> Found {
@@ -136,6 +142,31 @@ impl Documents {
         oldest.is_some_and(|key| places.remove(&key).is_some())
     }
 
+    /// A file for a document that is not asked for yet: if there is no room for it, no download is spent.
+    async fn begin(&self, key: Key) -> Result<Writer, spool::Error> {
+        let room = self.lacking().get(&key).map_or(ROOM_BYTES, |length| ROOM_BYTES.max(*length));
+        loop {
+            match self.spool.create(room).await {
+                Err(spool::Error::Full) if self.make_room() => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// Remembers how large a document is that the disk did not take, as far as is known.
+    fn note_room(&self, key: Key, fetched: &Result<Document, DownloadError>, length: u64) {
+        let is_lacking = matches!(fetched, Err(DownloadError::Spool(spool::Error::Io(_))));
+        let mut lacking = self.lacking();
+        if lacking.len() >= MAX_LACKING {
+            lacking.clear();
+        }
+        if is_lacking {
+            lacking.insert(key, length);
+        } else {
+            lacking.remove(&key);
+        }
+    }
+
     async fn keep(&self, writer: &mut Writer, piece: &[u8]) -> Result<(), spool::Error> {
         loop {
             match writer.write(piece).await {
@@ -147,6 +178,10 @@ impl Documents {
 
     fn places(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Place>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lacking(&self) -> std::sync::MutexGuard<'_, HashMap<Key, u64>> {
+        self.lacking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -236,10 +271,27 @@ impl Signings {
         part: DocumentRef,
         deadline: Deadline,
     ) -> Result<Document, DownloadError> {
+        let (key, documents) = ((signing.id, part), &self.parts.documents);
+        let writer = documents.begin(key).await?;
         let acting = self.acting_for(signing).await?;
         self.announce(Act::DocumentFetch, signing, &envelope.as_str()).await?;
-        let mut download = self.parts.esign.document(&acting, envelope, part, deadline).await?;
-        let mut writer = self.parts.documents.spool.create().await?;
+        let download = self.parts.esign.document(&acting, envelope, part, deadline).await?;
+        let length = download.length.unwrap_or(ROOM_BYTES);
+        let fetched = self.take_down(signing, download, writer).await;
+        documents.note_room(key, &fetched, length);
+        fetched
+    }
+
+    /// Takes a document from the upstream into its file.
+    async fn take_down(
+        &self,
+        signing: &Signing,
+        mut download: esign::Download,
+        mut writer: Writer,
+    ) -> Result<Document, DownloadError> {
+        if let Some(length) = download.length.filter(|length| *length > ROOM_BYTES) {
+            writer.set_aside(length).await?;
+        }
         let out_of_time = self.parts.clock.sleep(MAX_DOWNLOAD);
         tokio::pin!(out_of_time);
         loop {

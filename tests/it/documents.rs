@@ -4,11 +4,15 @@ use countersign::digest::{hex, sha256};
 use http::{Method, StatusCode, header};
 use serde_json::json;
 
-use crate::harness::{CALLER_KEY, Reply, TestDaemon, order};
+use crate::harness::{CALLER_KEY, Reply, TempDir, TestDaemon, order};
 
 /// A daemon with a completed signing, and the path of its documents.
 async fn completed() -> (TestDaemon, String) {
-    let daemon = TestDaemon::builder().public().start().await;
+    completed_with("").await
+}
+
+async fn completed_with(settings: &str) -> (TestDaemon, String) {
+    let daemon = TestDaemon::builder().public().with(settings).start().await;
     let made = daemon.create("order-1", &order()).await;
     daemon.sign_all().await;
     let path = format!("/v1/signings/{}", made.id());
@@ -80,6 +84,27 @@ async fn a_document_has_its_digest_ranges_and_conditions_and_costs_one_call() {
     assert_eq!((again.status, downloads(&daemon).await), (StatusCode::OK, 2));
     let (foreign, _) = daemon.bytes(Method::GET, &url, crate::harness::STRANGER_KEY, &[]).await;
     assert_eq!(foreign.status, StatusCode::NOT_FOUND);
+}
+
+/// DocuSign lets three combined downloads of an envelope begin in an hour.
+#[tokio::test]
+async fn a_disk_that_takes_no_document_spends_no_download() {
+    let folder = TempDir::new();
+    let spool = folder.0.join("spool");
+    std::fs::create_dir(&spool).unwrap();
+    let settings = format!("[documents]\nspool_dir = \"{}\"\n", spool.display());
+    let (daemon, path) = completed_with(&settings).await;
+    let path = format!("{path}/documents/combined");
+    std::fs::remove_dir(&spool).unwrap();
+    for _ in 0..5 {
+        let (refused, _) = get(&daemon, &path, &[]).await;
+        assert_eq!((refused.status.as_u16(), refused.code()), (503, "store_unavailable"), "{}", refused.text);
+        assert_eq!(refused.headers[header::RETRY_AFTER], "30");
+    }
+    assert_eq!(downloads(&daemon).await, 0);
+    std::fs::create_dir(&spool).unwrap();
+    let (whole, _) = get(&daemon, &path, &[]).await;
+    assert_eq!((whole.status, downloads(&daemon).await), (StatusCode::OK, 1), "{}", whole.text);
 }
 
 #[tokio::test]
