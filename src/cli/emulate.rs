@@ -34,7 +34,7 @@ pub(super) struct Args {
     /// Seed of ids and faults.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// A plan of faults to arm from the start (TOML, `[[fault]]` tables).
+    /// A plan of faults to arm from the start (TOML, `[[fault]]` or `[[faults]]` tables).
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
     /// Where to write the private keys and the CA (a temporary directory unless given). Each start
@@ -104,7 +104,7 @@ fn absolute(path: &Path) -> PathBuf {
 fn read_faults(path: &Path) -> Result<Vec<emulator::Fault>, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         let cause = format!("cannot read {}: {error}", path.display());
-        ConfigError::new("--faults", cause, "name a file of [[fault]] tables")
+        ConfigError::new("--faults", cause, "name a file of [[fault]] or [[faults]] tables")
     })?;
     emulator::read_plan(&text).map_err(|problem| {
         let cause = format!("{}: {problem}", path.display());

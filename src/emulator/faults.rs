@@ -102,11 +102,11 @@ impl Fault {
     }
 }
 
-/// A plan file: `[[fault]]` tables.
+/// A plan file: `[[fault]]` tables, or `[[faults]]`, as `GET /_test/faults` names the list.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Plan {
-    #[serde(default)]
+    #[serde(default, alias = "faults")]
     fault: Vec<Fault>,
 }
 
@@ -256,6 +256,15 @@ mod tests {
         assert!(faults.fire(Kind::Stall, "POST", "/oauth/userinfo").is_none());
         assert!(faults.fire(Kind::Stall, "POST", "/oauth/token").is_some());
         assert!(faults.fire(Kind::Stall, "POST", "/oauth/token").is_none());
+    }
+
+    #[test]
+    fn a_plan_may_be_named_as_the_list_of_what_is_armed_is() {
+        let plan = |table: &str| read_plan(&format!("[[{table}]]\nfault = \"html\"\ncount = 2\n"));
+        assert_eq!(plan("faults").unwrap(), plan("fault").unwrap());
+        assert_eq!(plan("faults").unwrap().len(), 1);
+        assert!(plan("failures").unwrap_err().contains("failures"));
+        assert_eq!(read_plan("").unwrap(), []);
     }
 
     #[test]
