@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    domain::{Event, Failure, LinkId, Private, Signer, SignerId, Signing},
+    domain::{Event, EventKind, Failure, LinkId, Private, Signer, SignerId, Signing},
     store::{Delivery, DeliveryState, Endpoint, Link},
 };
 
@@ -367,11 +367,13 @@ struct EndpointObject<'a> {
 
 impl<'a> EndpointObject<'a> {
     fn of(endpoint: &'a Endpoint, secret: Option<&'a Private<String>>) -> Self {
+        // An empty list would read as none, and is refused where it is sent.
+        let kinds = if endpoint.events.is_empty() { EventKind::ALL } else { &endpoint.events };
         Self {
             object: "webhook_endpoint",
             id: Text(endpoint.id),
             url: &endpoint.url,
-            events: endpoint.events.iter().map(|kind| kind.as_str()).collect(),
+            events: kinds.iter().map(|kind| kind.as_str()).collect(),
             allow_private: endpoint.allow_private,
             from_settings: endpoint.from_settings,
             created_at: endpoint.created_at,

@@ -71,6 +71,23 @@ async fn bad_endpoints_are_refused_with_their_place() {
 }
 
 #[tokio::test]
+async fn an_endpoint_of_all_types_is_shown_with_them_and_can_be_made_again_from_what_is_shown() {
+    let daemon = TestDaemon::start().await;
+    let made = daemon.post("/v1/webhook_endpoints", &json!({"url": "https://a.example/all"})).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let shown = daemon.get(&format!("/v1/webhook_endpoints/{}", made.id())).await;
+    let types = shown.body["events"].as_array().unwrap();
+    for one in ["budget.low", "signing.completed", "signer.ready"] {
+        assert!(types.contains(&json!(one)), "{}", shown.text);
+    }
+    assert_eq!(made.body["events"], shown.body["events"]);
+    let again = json!({"url": "https://a.example/again", "events": types});
+    let again = daemon.post("/v1/webhook_endpoints", &again).await;
+    assert_eq!(again.status, StatusCode::CREATED, "{}", again.text);
+    assert_eq!(again.body["events"], shown.body["events"]);
+}
+
+#[tokio::test]
 async fn deliveries_are_listed_and_replayed_for_their_caller_only() {
     let daemon = TestDaemon::start().await;
     daemon.post("/v1/webhook_endpoints", &json!({"url": "http://127.0.0.1:9/"})).await;

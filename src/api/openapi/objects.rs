@@ -300,7 +300,8 @@ fn endpoint() -> Value {
         json!({
             "object": { "const": "webhook_endpoint" }, "id": id_of("whk"),
             "url": { "type": "string", "format": "uri" },
-            "events": { "type": "array", "items": { "enum": EVENT_TYPES } },
+            "events": { "type": "array", "minItems": 1, "items": { "enum": EVENT_TYPES },
+                "description": "What it gets; every type there is, if none was named, and those of later versions, too" },
             "secret": { "type": "string", "pattern": "^whsec_", "description": "Only in the answer that makes it" },
             "allow_private": { "type": "boolean" }, "from_settings": { "type": "boolean" },
             "created_at": time(), "rotated_at": maybe_time(), "disabled_at": maybe_time(),

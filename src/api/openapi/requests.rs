@@ -91,7 +91,7 @@ pub(super) fn schemas() -> Map<String, Value> {
                 json!({
                     "url": { "type": "string", "format": "uri", "maxLength": 2048 },
                     "events": maybe(json!({
-                        "type": "array", "minItems": 1, "uniqueItems": true, "description": "Left out: all",
+                        "type": "array", "minItems": 1, "uniqueItems": true, "description": "Left out: all, and those of later versions",
                         "items": { "type": "string", "enum": EVENT_TYPES },
                     })),
                     "allow_private": maybe(json!({ "type": "boolean",
