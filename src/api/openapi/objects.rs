@@ -298,7 +298,10 @@ fn endpoint() -> Value {
     object(
         &["object", "id", "url"],
         json!({
-            "object": { "const": "webhook_endpoint" }, "id": id_of("whk"),
+            "object": { "const": "webhook_endpoint" },
+            "id": { "type": "string", "pattern": "^whk_[0-9a-f]{32}$",
+                "description": "Of one that the settings name it is made of that name, the same at every start: a UUIDv8, \
+                                and not the UUIDv7 of all other ids, so that it tells no time" },
             "url": { "type": "string", "format": "uri" },
             "events": { "type": "array", "minItems": 1, "items": { "enum": EVENT_TYPES },
                 "description": "What it gets; every type there is, if none was named, and those of later versions, too" },
