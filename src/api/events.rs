@@ -14,14 +14,14 @@ use crate::{
         Problem,
         caller::Authenticated,
         exchange::{
-            Asked, Empty, PageQuery, Parameter, Parameters, Path, Shape, json, named, optional, page, typed,
-            wants_stream,
+            Asked, Empty, PageQuery, Parameter, Parameters, Path, Shape, filled, json, named, optional, page,
+            typed, wants_stream,
         },
         router::Api,
         streams,
     },
     config::nearest_event,
-    domain::{DeliveryId, EndpointId, EventKind, SigningId},
+    domain::{DeliveryId, EndpointId, EventId, EventKind, SigningId},
     events::{NewEndpoint, Start},
     objects::{Invalids, explain::Kind, show},
 };
@@ -141,8 +141,9 @@ pub(super) async fn rotate_endpoint(
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EventsQuery {
-    #[serde(alias = "cursor")]
     after: Option<String>,
+    /// What `after` is called in the other lists.
+    cursor: Option<String>,
     signing: Option<String>,
     limit: Option<u32>,
 }
@@ -164,9 +165,14 @@ pub(super) async fn list_events(
     Asked(query): Asked<EventsQuery>,
 ) -> Result<Response, Problem> {
     let mut faults = Invalids::default();
-    let after = query.after.map(|id| id.parse());
-    if matches!(after, Some(Err(_))) {
-        faults.wrong("/after", "must be the id of an event");
+    let (after, cursor) = (filled(query.after), filled(query.cursor));
+    if after.is_some() && cursor.is_some() {
+        faults.wrong("/cursor", "means the same as `after`: send one of them");
+    }
+    let given = after.map(|id| ("/after", id)).or(cursor.map(|id| ("/cursor", id)));
+    let after = given.map(|(place, id)| id.parse::<EventId>().map_err(|_| place));
+    if let Some(Err(place)) = after {
+        faults.wrong(place, "must be the id of an event");
     }
     let limit = page(query.limit, &mut faults);
     faults.into_result()?;
@@ -190,7 +196,7 @@ pub(super) async fn list_deliveries(
     Asked(query): Asked<PageQuery>,
 ) -> Result<Response, Problem> {
     let mut faults = Invalids::default();
-    let before = query.cursor.map(|id| id.parse::<DeliveryId>());
+    let before = filled(query.cursor).map(|id| id.parse::<DeliveryId>());
     if matches!(before, Some(Err(_))) {
         faults.wrong("/cursor", "must be the next_cursor of a page before");
     }

@@ -42,6 +42,11 @@ pub(super) fn page(limit: Option<u32>, faults: &mut Invalids) -> u32 {
     limit
 }
 
+/// A parameter of a list, if it says anything: a form sends the fields that nobody filled in, too.
+pub(super) fn filled(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
 /// A small body of JSON, and its shape as a table: for telling everything that is wrong with one that is not
 /// of it.
 pub(super) trait Shape: DeserializeOwned {

@@ -15,7 +15,8 @@ use crate::{
         Problem,
         caller::{Authenticated, Caller},
         exchange::{
-            Asked, Both, Empty, Parameter, Parameters, Path, Shape, json, optional, page, typed, wants_stream,
+            Asked, Both, Empty, Parameter, Parameters, Path, Shape, filled, json, optional, page, typed,
+            wants_stream,
         },
         prefer::{DEFAULT_WAIT, MAX_WAIT, patience},
         router::Api,
@@ -68,8 +69,6 @@ pub(super) async fn list(
     Asked(query): Asked<ListQuery>,
 ) -> Result<Response, Problem> {
     let mut faults = Invalids::default();
-    // A form sends the fields that nobody filled in, too.
-    let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
     let reference = filled(query.reference);
     // No signing has such a one, and Postgres would refuse a NUL as if the store were away.
     if reference.as_deref().is_some_and(|text| text.contains(char::is_control)) {

@@ -46,6 +46,37 @@ async fn a_refresh_refuses_fields_that_it_does_not_have_and_empty_filters_are_no
 }
 
 #[tokio::test]
+async fn a_cursor_is_refused_under_the_name_it_was_given_and_an_empty_one_is_none() {
+    let daemon = TestDaemon::start().await;
+    daemon.create("order-1", &order()).await;
+    let bad: [(&str, &[&str]); 5] = [
+        ("/v1/events?cursor=sig_1", &["/cursor"]),
+        ("/v1/events?after=sig_1&limit=0", &["/after", "/limit"]),
+        ("/v1/events?after=sig_1&cursor=sig_1", &["/cursor", "/after"]),
+        ("/v1/deliveries?cursor=sig_1", &["/cursor"]),
+        ("/v1/signings?cursor=evt_1", &["/cursor"]),
+    ];
+    for (path, places) in bad {
+        let refused = daemon.get(path).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{path}: {}", refused.text);
+        let found: Vec<_> = errors(&refused).into_iter().map(|(place, _)| place).collect();
+        assert_eq!(found, places, "{path}: {}", refused.text);
+    }
+    let all = daemon.get("/v1/events").await;
+    let last = all.body["data"].as_array().unwrap().last().unwrap();
+    for path in ["/v1/events?after=&cursor=", "/v1/deliveries?cursor=", "/v1/senders?cursor="] {
+        assert_eq!(daemon.get(path).await.status, StatusCode::OK, "{path}");
+    }
+    // What names one signing must not come to mean all of them.
+    assert_eq!(daemon.get("/v1/events?signing=").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(daemon.get("/v1/events?cursor=").await.body, all.body);
+    for name in ["after", "cursor"] {
+        let rest = daemon.get(&format!("/v1/events?{name}={}", last["id"].as_str().unwrap())).await;
+        assert_eq!(rest.body["data"], json!([]), "{}", rest.text);
+    }
+}
+
+#[tokio::test]
 async fn a_reference_with_control_characters_is_refused_with_all_else_that_is_wrong() {
     let daemon = TestDaemon::start().await;
     let refused = daemon.get("/v1/signings?reference=order%00&limit=0").await;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Operation, id_of, list_of, reference, section};
+use super::{Operation, cursor_of, id_of, list_of, reference, section};
 use crate::events::log::MAX_PAGE;
 
 pub(super) fn paths() -> Map<String, Value> {
@@ -71,7 +71,7 @@ fn events() -> Value {
              one that came without data. Browsers' `EventSource` does so by itself.",
         )
         .query("signing", "Only those of this signing", id_of("sig"))
-        .query("after", "Only those after this event; `next_cursor` of a page serves", id_of("evt"))
+        .query("after", "Only those after this event; `next_cursor` of a page serves. As in other lists it may be called `cursor`", cursor_of("evt"))
         .header("Last-Event-ID", "Streams: the last `id` that came", false, json!({ "type": "string" }))
         .answer_as(200, both)
         .build()
@@ -99,7 +99,7 @@ fn create_endpoint() -> Value {
 
 fn deliveries() -> Value {
     limit(Operation::new("events", "list_deliveries", "How deliveries went, newest first"))
-        .query("cursor", "`next_cursor` of the page before", id_of("dlv"))
+        .query("cursor", "`next_cursor` of the page before", cursor_of("dlv"))
         .answer(200, "A page", list_of("Delivery"))
         .link(200, "replay", "replay_delivery", json!({ "id": "$response.body#/data/0/id" }))
         .build()

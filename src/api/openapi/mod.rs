@@ -287,6 +287,11 @@ fn id_of(prefix: &str) -> Value {
     json!({ "type": "string", "pattern": format!("^{prefix}_[0-9a-f]{{32}}$") })
 }
 
+/// Where a page of a list begins: the id that the one before ends with, or nothing, as a form leaves it.
+fn cursor_of(prefix: &str) -> Value {
+    json!({ "type": "string", "pattern": format!("^({prefix}_[0-9a-f]{{32}})?$") })
+}
+
 /// A page of a list.
 fn list_of(schema: &str) -> Value {
     json!({

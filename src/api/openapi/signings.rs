@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Operation, UPSTREAM, list_of, reference, section};
+use super::{Operation, UPSTREAM, cursor_of, list_of, reference, section};
 use crate::{
     domain::SigningStatus,
     signing::{MAX_WAITING, MAX_WAITING_OF_ONE},
@@ -136,12 +136,11 @@ impl Operation {
 fn list() -> Value {
     // What is left empty, as a form leaves it, is not there.
     let statuses: Vec<_> = SigningStatus::ALL.map(SigningStatus::as_str).into_iter().chain([""]).collect();
-    let cursor = json!({ "type": "string", "pattern": "^(sig_[0-9a-f]{32})?$" });
     let reference = json!({ "type": "string", "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$" });
     Operation::new("signings", "list_signings", "Lists this caller's signings, newest first")
         .query("reference", "Only those with this reference", reference)
         .query("status", "Only those that stand so", json!({ "type": "string", "enum": statuses }))
-        .query("cursor", "`next_cursor` of the page before", cursor)
+        .query("cursor", "`next_cursor` of the page before", cursor_of("sig"))
         .query(
             "limit",
             "Length of a page",
