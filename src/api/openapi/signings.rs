@@ -185,6 +185,11 @@ fn wait() -> Value {
 
 fn view() -> Value {
     of_signer("create_view", "A fresh recipient view: single use, five minutes, a secret")
+        .about(
+            "An envelope has one live view. A new one puts out whoever is using the last one, in the middle of signing, \
+             too, and whichever signer it was. So ask for one when the signer is there and wants to sign, not ahead of \
+             time and not at each load of a page; or send them to the link, which puts nobody out.",
+        )
         .waiting()
         .optional_body("Empty", json!({}))
         .answer(201, "The view", reference("View"))

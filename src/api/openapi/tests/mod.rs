@@ -43,6 +43,14 @@ fn the_document_and_the_router_have_the_same_paths() {
 }
 
 #[test]
+fn l2_that_a_new_view_puts_out_the_signer_at_the_last_one_is_said_where_it_is_asked_for() {
+    let document = document();
+    let view = operations(&document).into_iter().find(|(_, _, it)| it["operationId"] == "create_view");
+    let about = view.unwrap().2["description"].as_str().unwrap_or_default().to_owned();
+    assert!(about.contains("puts out whoever is using the last one"), "{about}");
+}
+
+#[test]
 fn each_operation_is_one_of_openapi_3_1() {
     let document = document();
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
