@@ -343,20 +343,13 @@ impl Client {
         let expected = Duration::from_millis(usual.load(Ordering::Relaxed)).clamp(SHORTEST, LONGEST_EXPECTED);
         let (_turn, permit, left) = self.leave(acting, call, expected).await.map_err(Failed::Error)?;
         let began = self.clock.uptime();
-        if let Some(hosts) = &self.warm {
-            hosts.called(&call.url, began);
-        }
+        let before = self.call_begins(&call.url, began);
         let timeout = longest(call.operation, self.request_timeout).min(left);
         let sent = self.send(call, call.request(token, timeout)).await;
+        self.call_ended(&call.url, before, &sent);
         let answer = match sent {
             Ok(answer) => answer,
-            Err(error) => {
-                if let Some(hosts) = &self.warm {
-                    // One that is too large is an answer.
-                    hosts.answers(&call.url, matches!(error, http_client::Error::TooLarge));
-                }
-                return Err(Failed::Error(no_answer(error, permit)));
-            }
+            Err(error) => return Err(Failed::Error(no_answer(error, permit))),
         };
         let now = Now::read(&*self.clock);
         if answer.status.is_success() {

@@ -7,7 +7,8 @@
 //! limit (developers.docusign.com, eSignature REST API reference, "Services").
 //!
 //! The same question tells of an outage that no caller has met yet (rule H1): a host that did not answer, or left a call
-//! unanswered, is asked every few seconds until it does.
+//! unanswered, is asked every few seconds until it does. A call that is given up after others were answered tells
+//! nothing of the host: it is the call that was lost.
 //!
 //! Must never stand in a call's way, nor make one fail: the next call finds out by itself.
 
@@ -15,7 +16,7 @@ use std::{
     collections::HashMap,
     sync::{
         PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -23,8 +24,8 @@ use std::{
 use futures_util::{StreamExt as _, stream};
 use url::Url;
 
-use super::Client;
-use crate::http_client::Request;
+use super::{Client, call::Answer};
+use crate::http_client::{self, Request};
 
 /// How often to ask [`Client::keep_warm`].
 pub const EVERY: Duration = Duration::from_secs(5);
@@ -43,30 +44,53 @@ pub(super) struct Hosts(RwLock<HashMap<String, Host>>);
 struct Host {
     /// When it was last asked for anything, in milliseconds of uptime.
     asked: AtomicU64,
-    /// Whether it gave no answer to that, or a call was left without one since.
-    is_silent: AtomicBool,
+    /// How often it has answered.
+    answers: AtomicU64,
+    /// How many answers there would have been if it had given one to what it left unanswered; zero if it left nothing.
+    awaited: AtomicU64,
+}
+
+impl Host {
+    fn new(asked: u64) -> Self {
+        Self { asked: AtomicU64::new(asked), answers: AtomicU64::new(0), awaited: AtomicU64::new(0) }
+    }
+
+    /// Whether it left something unanswered, and has answered nothing since that was sent.
+    fn is_silent(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed) > self.answers.load(Ordering::Relaxed)
+    }
 }
 
 impl Hosts {
-    /// A call to this host begins.
-    pub(super) fn called(&self, url: &Url, uptime: Duration) {
+    /// A call to this host begins. Answers how often it has answered so far.
+    fn called(&self, url: &Url, uptime: Duration) -> u64 {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(host) = known.get(url.authority()) else { return 0 };
+        host.asked.store(millis(uptime), Ordering::Relaxed);
+        host.answers.load(Ordering::Relaxed)
+    }
+
+    /// This host has answered.
+    fn answered(&self, url: &Url) {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(host) = known.get(url.authority()) {
-            host.asked.store(millis(uptime), Ordering::Relaxed);
+            host.answers.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Whether this host answers.
-    pub(super) fn answers(&self, url: &Url, does: bool) {
+    /// This host left unanswered what began when it had answered so often.
+    fn unanswered(&self, url: &Url, before: u64) {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(host) = known.get(url.authority()) {
-            host.is_silent.store(!does, Ordering::Relaxed);
+        // One that was forgotten meanwhile counts from zero again.
+        let host = known.get(url.authority()).filter(|host| before <= host.answers.load(Ordering::Relaxed));
+        if let Some(host) = host {
+            host.awaited.fetch_max(before + 1, Ordering::Relaxed);
         }
     }
 
     fn any_is_silent(&self) -> bool {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        known.values().any(|host| host.is_silent.load(Ordering::Relaxed))
+        known.values().any(Host::is_silent)
     }
 
     /// Which of these have rested or are silent; they count as asked from now on.
@@ -80,15 +104,14 @@ impl Hosts {
                 if known.len() == MAX_HOSTS {
                     return false;
                 }
-                let host = Host { asked: AtomicU64::new(now), is_silent: AtomicBool::new(false) };
-                known.insert(url.authority().to_owned(), host);
+                known.insert(url.authority().to_owned(), Host::new(now));
                 return true;
             }
-            let Host { asked, is_silent } = &known[url.authority()];
-            let rested = now.saturating_sub(asked.load(Ordering::Relaxed));
-            let is_due = rested >= millis(RESTED) || is_silent.load(Ordering::Relaxed);
+            let host = &known[url.authority()];
+            let rested = now.saturating_sub(host.asked.load(Ordering::Relaxed));
+            let is_due = rested >= millis(RESTED) || host.is_silent();
             if is_due {
-                asked.store(now, Ordering::Relaxed);
+                host.asked.store(now, Ordering::Relaxed);
             }
             is_due
         };
@@ -107,10 +130,32 @@ impl Client {
         let urls = hosts.rested(self.hosts(), self.clock.uptime());
         stream::iter(urls)
             .for_each_concurrent(None, |url| async move {
+                let before = hosts.called(&url, self.clock.uptime());
                 let answer = self.http.send(Request::get(url.clone()).timeout(TIMEOUT)).await;
-                hosts.answers(&url, answer.is_ok_and(|answer| !answer.status.is_server_error()));
+                if answer.is_ok_and(|answer| !answer.status.is_server_error()) {
+                    hosts.answered(&url);
+                } else {
+                    hosts.unanswered(&url, before);
+                }
             })
             .await;
+    }
+
+    /// A call begins. Answers what [`call_ended`](Self::call_ended) wants to know.
+    pub(super) fn call_begins(&self, url: &Url, uptime: Duration) -> u64 {
+        self.warm.as_ref().map_or(0, |hosts| hosts.called(url, uptime))
+    }
+
+    /// A call ended so, which began when its host had answered so often.
+    pub(super) fn call_ended(&self, url: &Url, before: u64, sent: &Result<Answer, http_client::Error>) {
+        let Some(hosts) = &self.warm else { return };
+        match sent {
+            // Whatever stands before the host may have said that, and the host nothing.
+            Ok(answer) if answer.status.is_server_error() => {}
+            // One that is too large is an answer.
+            Ok(_) | Err(http_client::Error::TooLarge) => hosts.answered(url),
+            Err(_) => hosts.unanswered(url, before),
+        }
     }
 
     /// Whether a host that a sender acts at gave no answer when it was last asked.
@@ -157,16 +202,37 @@ mod tests {
         let hosts = Hosts::default();
         assert_eq!(hosts.rested(vec![url(1), url(2)], at(0)), [url(1), url(2)]);
         assert!(!hosts.any_is_silent());
-        hosts.answers(&url(2), false);
+        hosts.unanswered(&url(2), hosts.called(&url(2), at(0)));
         for seconds in [5, 10] {
             assert!(hosts.any_is_silent());
             assert_eq!(hosts.rested(vec![url(1), url(2)], at(seconds)), [url(2)]);
         }
-        hosts.answers(&url(2), true);
+        hosts.answered(&url(2));
         assert!(!hosts.any_is_silent());
         assert_eq!(hosts.rested(vec![url(1), url(2)], at(15)), []);
-        hosts.answers(&url(3), false);
+        hosts.unanswered(&url(3), hosts.called(&url(3), at(15)));
         assert!(!hosts.any_is_silent(), "nobody acts there");
+    }
+
+    #[test]
+    fn h1_a_call_that_is_given_up_after_others_were_answered_tells_nothing_of_its_host() {
+        let hosts = Hosts::default();
+        assert_eq!(hosts.rested(vec![url(1)], at(0)), [url(1)]);
+        let first = hosts.called(&url(1), at(1));
+        hosts.called(&url(1), at(1));
+        hosts.answered(&url(1));
+        hosts.unanswered(&url(1), first);
+        assert!(!hosts.any_is_silent(), "it has answered since");
+        let second = hosts.called(&url(1), at(1));
+        hosts.unanswered(&url(1), second);
+        assert!(hosts.any_is_silent());
+        hosts.answered(&url(1));
+        assert!(!hosts.any_is_silent(), "any answer ends it");
+        // Forgotten, and known anew: what an older call says is of no use.
+        assert_eq!(hosts.rested(Vec::new(), at(2)), []);
+        assert_eq!(hosts.rested(vec![url(1)], at(2)), [url(1)]);
+        hosts.unanswered(&url(1), second);
+        assert!(!hosts.any_is_silent());
     }
 
     #[test]

@@ -248,3 +248,19 @@ async fn a_passed_call_comes_back_as_the_upstream_words_it() {
         Err(Error::Limited { .. })
     ));
 }
+
+#[tokio::test]
+async fn h1_a_host_that_answered_a_call_is_not_called_silent_for_one_before() {
+    let world = World::new().await;
+    world.acting().await;
+    world.will(Reply::json(200, &json!({"service": "DocuSign"})));
+    world.client.keep_warm().await;
+    assert!(!world.client.is_upstream_silent());
+    let draft = Draft::of(vec![file(&[])]);
+    world.will(Reply::HangUp);
+    create(&world, &draft).await.unwrap_err();
+    assert!(world.client.is_upstream_silent());
+    world.will(created());
+    create(&world, &draft).await.unwrap();
+    assert!(!world.client.is_upstream_silent(), "nobody has to ask it again for that");
+}
