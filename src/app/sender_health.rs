@@ -1,9 +1,11 @@
 //! From the senders' state to health, log and events; and their first tokens.
 //!
-//! It must ask nobody for what `auth` knows already: it looks twice a second. `auth` decides when a consent that is
-//! missing is looked for again (rule T11).
+//! It must ask nobody for what `auth` knows already: it looks twice a second, and when a first token is there or cannot
+//! be had. `auth` decides when a consent that is missing is looked for again (rule T11).
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use tokio::sync::Notify;
 
 use crate::{
     app::{Parts, sender_events::News, sender_log::Said},
@@ -48,11 +50,19 @@ pub(super) fn watch(parts: &Parts) {
         // All of them wait for customers: there is no first token to wait for.
         parts.health.started();
     }
+    let tried = Arc::new(Notify::new());
     for name in at_start {
         let (auth, esign) = (parts.auth.clone(), Arc::clone(&parts.esign));
+        let (health, tried) = (parts.health.clone(), Arc::clone(&tried));
         // The failure, if it is one, is in the sender's status; the refresher goes on by itself.
         parts.life.spawn_work("first token", async move {
-            if auth.token(&name).await.is_ok() {
+            let is_there = auth.token(&name).await.is_ok();
+            if is_there {
+                health.started();
+            }
+            // Callers may act from now on, and health is not to deny it until the next look.
+            tried.notify_one();
+            if is_there {
                 // Known before the first call needs it: what names another account is refused unasked.
                 let _ = esign.acting(&SenderName::new(Arc::clone(&name))).await;
                 esign.keep_warm().await;
@@ -70,6 +80,7 @@ pub(super) fn watch(parts: &Parts) {
             news.tell(&looking).await;
             tokio::select! {
                 () = stopping.cancelled() => return,
+                () = tried.notified() => {}
                 () = looking.clock.sleep(LOOK_EVERY) => {}
             }
         }

@@ -60,8 +60,9 @@ async fn t9_results_links_and_webhooks_are_dated_by_the_upstreams_time() {
     let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
     let issued = Timestamp::from_second(claims["iat"].as_i64().unwrap()).unwrap();
     assert!(is_near(issued, daemon.clock.now() + day), "{claims}");
-    daemon.run_clock("an event", async || !taken.lock().unwrap().is_empty()).await;
-    let sent = taken.lock().unwrap()[0].0["webhook-timestamp"].to_str().unwrap().parse().unwrap();
+    daemon.run_clock("an event", async || of_signings(&taken).next().is_some()).await;
+    let (headers, _) = of_signings(&taken).next().unwrap();
+    let sent = headers["webhook-timestamp"].to_str().unwrap().parse().unwrap();
     let since = (daemon.clock.now() + day).duration_since(Timestamp::from_second(sent).unwrap());
     assert!(since.abs() < SignedDuration::from_mins(5), "receivers allow five minutes: {since:?}");
     // The link ends in its time, by this wrong clock too.
@@ -164,13 +165,27 @@ async fn b3_a_check_that_never_left_is_not_spent() {
 }
 
 #[tokio::test]
+async fn h1_a_first_token_is_known_to_health_as_soon_as_callers_can_act_with_it() {
+    // Its clock stands: no look that time brings comes to help.
+    let daemon = TestDaemon::start().await;
+    assert_eq!(daemon.create("order-1", &order()).await.status, StatusCode::CREATED);
+    assert_eq!(daemon.ops("/startupz").await.status, StatusCode::OK);
+    let is_denied = async || daemon.ops("/readyz").await.text.contains("sender.system");
+    daemon.until("the look", async || !is_denied().await).await;
+    // What cannot be had is said as soon, and why.
+    let is_told = async || daemon.ops("/readyz").await.text.contains("consent_required");
+    daemon.until("the refusal", async || is_told().await).await;
+}
+
+#[tokio::test]
 async fn h1_an_outage_is_degraded_while_the_token_lives_and_unready_after() {
     let daemon = TestDaemon::start().await;
     daemon.run_clock("started", async || daemon.ops("/startupz").await.status == StatusCode::OK).await;
     assert_eq!(daemon.ops("/livez").await.status, StatusCode::OK);
-    let ready = daemon.ops("/readyz").await;
     // The sender without consent is a reason; the other one serves.
-    assert!(ready.text.contains("consent_required"), "{}", ready.text);
+    daemon
+        .run_clock("its reason", async || daemon.ops("/readyz").await.text.contains("consent_required"))
+        .await;
     daemon.fault(&json!({"fault": "status", "status": 503, "method": "POST", "path": "/oauth/token"})).await;
     daemon.clock.advance(std::time::Duration::from_secs(31 * 60));
     daemon
@@ -228,15 +243,22 @@ async fn our_events_reach_a_webhook_signed() {
     let (taken, webhook) = webhook().await;
     let daemon = TestDaemon::builder().public().with(&webhook).start().await;
     daemon.create("order-1", &order()).await;
-    daemon.run_clock("an event", async || !taken.lock().unwrap().is_empty()).await;
-    let (headers, body) = taken.lock().unwrap()[0].clone();
-    let body: Value = serde_json::from_str(&body).unwrap();
+    daemon.run_clock("an event", async || of_signings(&taken).next().is_some()).await;
+    let (headers, body) = of_signings(&taken).next().unwrap();
     assert_eq!((&body["type"], &body["data"]["sequence"]), (&json!("signing.opened"), &json!(1)), "{body}");
     assert!(headers["webhook-id"].to_str().unwrap().starts_with("evt_"));
     assert!(headers["webhook-signature"].to_str().unwrap().starts_with("v1,"));
 }
 
 type Taken = std::sync::Arc<std::sync::Mutex<Vec<(http::HeaderMap, String)>>>;
+
+/// What came about signings; that a sender has no consent may come at any time.
+fn of_signings(taken: &Taken) -> impl Iterator<Item = (http::HeaderMap, Value)> + use<> {
+    let all = taken.lock().unwrap().clone();
+    let read =
+        all.into_iter().map(|(headers, body)| (headers, serde_json::from_str::<Value>(&body).unwrap()));
+    read.filter(|(_, body)| body["type"].as_str().unwrap().starts_with("signing."))
+}
 
 /// A receiver of webhooks, and the settings of it.
 async fn webhook() -> (Taken, String) {
