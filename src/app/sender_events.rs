@@ -12,7 +12,7 @@ use crate::{
         Parts,
         announce::{announce, callers_of},
     },
-    auth::{SenderStatus, Standing, consent::Consent},
+    auth::{Error, SenderStatus, Standing, consent::Consent},
     domain::{EventKind, SenderName},
     objects::event,
     store,
@@ -54,7 +54,8 @@ impl Told {
         let now = Self {
             consent_is_missing: status.consent == Consent::Missing,
             // What was never tried has not failed.
-            cannot_act: !can_act && (status.trouble().is_some() || self.cannot_act),
+            cannot_act: !can_act
+                && (status.trouble().is_some_and(|(error, _)| is_told(&error)) || self.cannot_act),
         };
         let kind = match (self, now) {
             (Self { consent_is_missing: false, .. }, Self { consent_is_missing: true, .. }) => {
@@ -67,6 +68,11 @@ impl Told {
         };
         (now, kind)
     }
+}
+
+/// While token after token is refused, each mint would be a recovery, up to once a second.
+pub(super) fn is_told(error: &Error) -> bool {
+    !matches!(error, Error::TokenRefused { .. })
 }
 
 async fn tell(parts: &Parts, status: &SenderStatus, kind: EventKind) -> Result<(), store::Error> {

@@ -25,6 +25,9 @@ use crate::{
 
 /// The code of a sender one of whose keys DocuSign refuses.
 const KEY_REJECTED: &str = "key_rejected";
+/// The code of a sender whose tokens DocuSign refuses one after the other: `provider_unavailable` to callers, which may
+/// be anything.
+const TOKEN_REFUSED: &str = "token_refused";
 /// How often the senders' state is carried over to health.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Senders that are minted for at start; of more, each when it is first used.
@@ -203,8 +206,11 @@ fn together(parts: &Parts) -> Reason {
     );
     let next_try = unwell.iter().filter_map(|(status, _)| Some(status.failure.as_ref()?.next_try)).min();
     // What somebody has to mend at each of those says nothing of the ones that rest; an outage does.
-    let is_their_own =
-        |status: &SenderStatus| status.failure.as_ref().is_none_or(|it| it.error.kind() == Kind::Permanent);
+    let is_their_own = |status: &SenderStatus| {
+        let own =
+            |error: &Error| error.kind() == Kind::Permanent || matches!(error, Error::TokenRefused { .. });
+        status.failure.as_ref().is_none_or(|it| own(&it.error))
+    };
     let others_can = || unwell.iter().all(|(status, _)| is_their_own(status));
     let one_can_act = can_act > 0 || others_can() && parts.auth.has_one_at_rest_that_can_act();
     let state = if one_can_act { Status::Degraded } else { Status::NotReady };
@@ -214,7 +220,15 @@ fn together(parts: &Parts) -> Reason {
 /// The code of what is wrong with a sender: of what keeps it from acting, or else of a key that will be needed.
 fn trouble(status: &SenderStatus) -> Option<&'static str> {
     let of_a_key = || status.keys.iter().find_map(bad_key).map(|(code, _)| code);
-    status.trouble().map(|(error, _)| error.code()).or_else(of_a_key)
+    status.trouble().map(|(error, _)| code_of(&error)).or_else(of_a_key)
+}
+
+/// The code that its callers get, or the word of `doctor` where that tells an operator more.
+fn code_of(error: &Error) -> &'static str {
+    match error {
+        Error::TokenRefused { .. } => TOKEN_REFUSED,
+        other => other.code(),
+    }
 }
 
 /// What is wrong with a key, as a word and in words, and what to do about it.
@@ -254,7 +268,7 @@ fn judge(status: &SenderStatus) -> Reason {
     }
     let failure = status.failure.as_ref();
     let why = failure
-        .map(|failure| format!("{} ({}): {}", failure.error, failure.error.code(), failure.error.fix()));
+        .map(|failure| format!("{} ({}): {}", failure.error, code_of(&failure.error), failure.error.fix()));
     let is_missing = status.consent == Consent::Missing;
     let (state, detail) = match (status.has_token(), why) {
         (true, None) => match &bad_key {
@@ -267,7 +281,7 @@ fn judge(status: &SenderStatus) -> Reason {
         (false, None) => (Status::NotReady, "no token yet".to_owned()),
     };
     let code = failure
-        .map(|failure| failure.error.code())
+        .map(|failure| code_of(&failure.error))
         .or(is_missing.then_some("consent_required"))
         .or(bad_key.map(|(code, _)| code));
     let reason = Reason {

@@ -8,7 +8,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    app::Parts,
+    app::{Parts, sender_events::is_told},
     auth::{
         Error, SenderStatus,
         consent::{self, Consent, ConsentBy},
@@ -87,7 +87,7 @@ impl Said {
 
 impl Stand {
     fn of(status: &SenderStatus, before: Acts) -> Self {
-        let failure = status.trouble().map(|(error, _)| error.cause());
+        let failure = status.trouble().filter(|(error, _)| is_told(error)).map(|(error, _)| error.cause());
         // A token that is good for no account is of no use.
         let acts = match (status.has_token() && status.misplaced.is_none(), failure) {
             (true, _) => Acts::Yes,

@@ -39,7 +39,7 @@ pub struct SenderStatus {
     pub consented_by_other: Option<UserId>,
     /// The keys, in order, candidates before what they are to replace.
     pub keys: Vec<KeyStatus>,
-    /// Why the last mint failed, if it did.
+    /// Why the last mint failed, if it did, or why the next one is held back.
     pub failure: Option<SenderFailure>,
     /// Why its user and its account do not belong together, if that is so: a token is of no use then.
     pub misplaced: Option<Misplaced>,
@@ -47,7 +47,7 @@ pub struct SenderStatus {
     pub mints: Mints,
 }
 
-/// Why a sender's last mint failed.
+/// Why a sender's last mint failed, or why its next one is held back.
 #[derive(Debug, Clone)]
 pub struct SenderFailure {
     /// The error: its `code`, `cause` and `fix`.
@@ -98,7 +98,8 @@ impl SenderStatus {
         now: Timestamp,
     ) -> Self {
         let later = |by: Duration| whole(later(now, by));
-        let failure = cache.and_then(|cache| cache.failure.as_ref()).map(|failure| SenderFailure {
+        let failure = cache.and_then(|cache| cache.failure.as_ref().or(cache.refused.as_ref()));
+        let failure = failure.map(|failure| SenderFailure {
             error: Arc::clone(&failure.error),
             since: earlier(now, failure.failing_for),
             next_try: later(failure.next_try_in),

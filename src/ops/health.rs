@@ -69,7 +69,8 @@ pub struct Reason {
     /// How it does.
     pub status: Status,
     /// Why, as one word of a closed set, where there is one: the code of the problem that a caller gets, or of a key
-    /// that cannot be read the one that `doctor` has for it. A part that is ready has one if it waits for a person.
+    /// that cannot be read, and of tokens that are refused, the one that `doctor` has for it. A part that is ready has
+    /// one if it waits for a person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'static str>,
     /// Why, in words for an operator; no secrets, no names of people.

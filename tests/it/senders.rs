@@ -355,3 +355,36 @@ async fn a_sender_whose_account_is_not_named_moves_to_no_other_while_the_daemon_
     let shown = daemon.get("/v1/senders/system").await;
     assert_eq!(shown.body["account_id"], SECOND_ACCOUNT, "a start takes the default anew: {}", shown.text);
 }
+
+#[tokio::test]
+async fn t7_tokens_that_are_refused_in_a_row_are_said_to_be_that() {
+    let daemon = TestDaemon::start().await;
+    let auth = daemon.parts().auth.clone();
+    for _ in 0..5 {
+        daemon.run_clock("a token", async || auth.ready("system").is_some()).await;
+        let token = auth.ready("system").unwrap();
+        // The emulator knows that they are dead, too: to mint another one is no fault of ours.
+        daemon.control(Method::POST, "tokens/revoke", &json!({})).await;
+        auth.retire("system", token.generation());
+    }
+    let shown = daemon.get("/v1/senders/system").await.body;
+    assert_eq!(shown["state"], "not_ready", "{shown}");
+    let told = &shown["last_error"];
+    assert_eq!((&told["code"], &told["cause"]), (&json!("provider_unavailable"), &json!("token_refused")));
+    assert!(told["fix"].as_str().unwrap().contains("suspended") && told["since"].is_string(), "{shown}");
+    assert!(shown["next_try"].is_string(), "{shown}");
+    let reason = async || {
+        let ready = daemon.ops("/readyz").await;
+        let reasons = ready.body["reasons"].as_array().cloned().unwrap_or_default();
+        reasons.into_iter().find(|one| one["part"] == "sender.system")
+    };
+    let is_told =
+        async || reason().await.is_some_and(|it| it["code"] == "token_refused" && it["next_try"].is_string());
+    daemon.run_clock_slowly("the reason", async || is_told().await).await;
+    // It ends with the next token that nobody refuses, and is no recovery of a consent or a key.
+    daemon.run_clock("the end", async || reason().await.is_none()).await;
+    let shown = daemon.get("/v1/senders/system").await.body;
+    assert_eq!((&shown["last_error"], &shown["next_try"]), (&Value::Null, &Value::Null), "{shown}");
+    let told = daemon.get("/v1/events?limit=100").await;
+    assert!(!told.text.contains("sender.recovered"), "{}", told.text);
+}

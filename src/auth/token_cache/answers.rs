@@ -37,6 +37,8 @@ pub struct CacheStatus {
     pub is_refreshing: bool,
     /// The last outcome, if it was a failure.
     pub failure: Option<CacheFailure>,
+    /// Why there is no token although the last outcome was none: they were refused one after the other.
+    pub refused: Option<CacheFailure>,
 }
 
 /// A failure, as operators see it.
@@ -44,7 +46,7 @@ pub struct CacheStatus {
 pub struct CacheFailure {
     /// Why.
     pub error: Arc<Error>,
-    /// For how long mints have been failing.
+    /// For how long mints have been failing, or tokens have been refused.
     pub failing_for: Duration,
     /// Until the next try.
     pub next_try_in: Duration,

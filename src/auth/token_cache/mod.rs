@@ -123,6 +123,8 @@ struct Control {
     /// Tokens in a row that were refused young, and when the last of them was.
     early_deaths: u32,
     died_at: Option<Duration>,
+    /// When the first of them was.
+    dying_since: Duration,
     /// No mint in place of a refused token begins sooner; zero once it has begun.
     held_until: Duration,
     jitter: Jitter,
@@ -134,7 +136,7 @@ impl Control {
     fn died(&mut self, age: Duration, now: Duration) {
         let is_first = self.died_at.is_none_or(|at| now.saturating_sub(at) >= EARLY_DEATH);
         if age >= EARLY_DEATH || is_first {
-            self.early_deaths = 0;
+            (self.early_deaths, self.dying_since) = (0, now);
         }
         self.died_at = (age < EARLY_DEATH).then_some(now);
         if age >= EARLY_DEATH {
@@ -145,6 +147,21 @@ impl Control {
             self.held_until = last.saturating_add(backoff(Kind::Transient, before));
         }
         self.early_deaths = self.early_deaths.saturating_add(1);
+    }
+
+    /// Why there is no token, if it is for that. The first one that is refused is replaced at once.
+    fn refused(&self, now: Duration) -> Option<CacheFailure> {
+        let is_in_a_row = self.died_at.is_some_and(|at| now.saturating_sub(at) < EARLY_DEATH);
+        if !is_in_a_row || self.early_deaths < 2 {
+            return None;
+        }
+        let next_try_in = self.held_until.saturating_sub(now);
+        let retry_after = (!next_try_in.is_zero()).then_some(next_try_in);
+        Some(CacheFailure {
+            error: Arc::new(Error::TokenRefused { retry_after }),
+            failing_for: now.saturating_sub(self.dying_since),
+            next_try_in,
+        })
     }
 }
 
@@ -182,6 +199,7 @@ impl TokenCache {
             forced: false,
             early_deaths: 0,
             died_at: None,
+            dying_since: Duration::ZERO,
             held_until: Duration::ZERO,
             jitter: Jitter::new(around.seed),
         };
@@ -319,14 +337,17 @@ impl TokenCache {
     /// How it stands.
     pub fn status(&self) -> CacheStatus {
         let now = self.shared.around.clock.uptime();
-        let (failed, is_refreshing) = {
+        let (failed, refused, is_refreshing) = {
             let control = self.shared.lock();
-            (control.failed.clone(), control.flight.is_some() || now < control.held_until)
+            let is_refreshing = control.flight.is_some() || now < control.held_until;
+            (control.failed.clone(), control.refused(now), is_refreshing)
         };
         let current = self.shared.current.get();
         let schedule = current.as_ref().map(|token| token.schedule);
+        let band = schedule.map_or(Band::None, |schedule| schedule.band(now));
         CacheStatus {
-            band: schedule.map_or(Band::None, |schedule| schedule.band(now)),
+            band,
+            refused: refused.filter(|_| band == Band::None && failed.is_none()),
             generation: current.map(|token| token.generation),
             expires_in: schedule.map(|schedule| schedule.expires_at.saturating_sub(now)),
             runway: schedule.map_or(Duration::ZERO, |schedule| schedule.usable_until.saturating_sub(now)),
