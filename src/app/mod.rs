@@ -27,6 +27,7 @@ mod listeners;
 mod observe;
 mod operators;
 mod pairing;
+mod pdfs;
 mod peers;
 mod reload;
 mod retention;
@@ -304,6 +305,7 @@ impl App {
         store::watch(&parts);
         certificates::watch(&parts);
         pairing::watch(&parts);
+        pdfs::probe(&parts);
         let recovery = parts.signings.clone().recover(Arc::clone(&templates), parts.life.stopping());
         parts.life.spawn("recovery", recovery);
         let names = parts.auth.senders().into_iter().map(SenderName::new).collect();

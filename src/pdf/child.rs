@@ -12,7 +12,7 @@ use std::{
 };
 
 use rustix::{
-    process::{Resource, Rlimit},
+    process::{DumpableBehavior, Resource, Rlimit},
     time::ClockId,
 };
 
@@ -22,8 +22,8 @@ use super::{
 };
 use crate::own_process;
 
-/// Memory for any file.
-const MEMORY_BYTES: usize = 64 * 1024 * 1024;
+/// Memory for any file: a kilobyte for each of its objects, of which large ones have 100,000.
+const MEMORY_BYTES: usize = 160 * 1024 * 1024;
 /// Memory for each byte of a file: as it came, as its streams are kept, and a third time for what is read of it.
 const MEMORY_PER_BYTE: usize = 3;
 /// Seconds of CPU for a file. The largest that are well take a tenth of one.
@@ -43,6 +43,8 @@ pub fn run() -> io::Result<()> {
     // Documents are nobody's business; and where memory is short, this goes before the daemon does.
     let _ = rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     let _ = fs::write("/proc/self/oom_score_adj", "1000");
+    // After that, because files of this process are root's from now on; with it no handler is given a core either.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     while let Some(request) = own_process::read::<Request>(&mut questions, LIMIT_BYTES)? {
         limit(request.file_bytes)?;
         let file = wire::read_file(&mut questions, &request)?;
@@ -61,12 +63,16 @@ pub fn run() -> io::Result<()> {
 /// What may be taken for a file of this size.
 fn limit(file_bytes: usize) -> io::Result<()> {
     let memory = MEMORY_BYTES + MEMORY_PER_BYTE * file_bytes.min(FILE_LIMIT_BYTES);
-    // The hard limit stays: the next file may be larger.
-    let memory = Rlimit { current: u64::try_from(memory).ok(), maximum: None };
-    rustix::process::setrlimit(Resource::Data, memory)?;
+    set(Resource::Data, u64::try_from(memory).unwrap_or(u64::MAX))?;
     let used = rustix::time::clock_gettime(ClockId::ProcessCPUTime).tv_sec.unsigned_abs();
-    let time = Rlimit { current: Some(used + 1 + SECONDS), maximum: None };
-    Ok(rustix::process::setrlimit(Resource::Cpu, time)?)
+    set(Resource::Cpu, used + 1 + SECONDS)
+}
+
+/// Sets a limit as far as the hard one goes, which stays: the next file may be larger.
+fn set(resource: Resource, limit: u64) -> io::Result<()> {
+    let maximum = rustix::process::getrlimit(resource).maximum;
+    let current = Some(maximum.map_or(limit, |most| most.min(limit)));
+    Ok(rustix::process::setrlimit(resource, Rlimit { current, maximum })?)
 }
 
 /// Memory of its own that is resident: all but what it shares with the daemon, which is the binary.

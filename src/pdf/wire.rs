@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Seen};
+use crate::own_process;
 
 /// The longest message: the texts that are looked for.
 pub(super) const LIMIT_BYTES: usize = 4 * 1024 * 1024;
@@ -21,9 +22,14 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// Whether a reader takes it.
-    pub(super) fn fits(&self) -> bool {
-        self.file_bytes <= FILE_LIMIT_BYTES
+    /// The question as it goes over the wire. The error: no reader takes that much.
+    pub(super) fn frame(&self) -> io::Result<Vec<u8>> {
+        self.check()?;
+        own_process::frame(self, LIMIT_BYTES)
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.file_bytes <= FILE_LIMIT_BYTES { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
 }
 
@@ -38,9 +44,7 @@ pub(super) struct Answer {
 
 /// Reads the file that follows a message.
 pub(super) fn read_file(link: &mut impl Read, request: &Request) -> io::Result<Vec<u8>> {
-    if !request.fits() {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
+    request.check()?;
     let mut file = vec![0; request.file_bytes];
     link.read_exact(&mut file)?;
     Ok(file)

@@ -1,6 +1,6 @@
 //! What can be said of a draft before anything is spent: are the documents PDFs, and are the anchors in them?
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
@@ -9,7 +9,7 @@ use crate::{
     domain::{
         Anchors, Document, Draft, SenderName,
         document::{Anchor, Content},
-        draft::MAX_UPSTREAM_RETURN_URL,
+        draft::{MAX_DOCUMENTS, MAX_UPSTREAM_RETURN_URL},
     },
     esign::{self, Acting, Template},
     objects::{Invalids, invalid::token, preflight::SeenFile},
@@ -22,6 +22,9 @@ const MAX_FILE_BYTES: usize = 32 * 1024 * 1024;
 /// Bodies and documents (in base64) larger than this are read on a thread of their own, not between other requests; so
 /// are smaller documents that turn out to take more than a little.
 const LARGE: usize = 128 * 1024;
+/// How long the files of one draft are read, waiting for a turn included. What is not read by then is left to the
+/// upstream to judge.
+const READING: Duration = Duration::from_secs(8);
 /// Creates that are read at once on threads of their own: each may take a core, and memory.
 pub(super) const READERS: usize = 2;
 
@@ -179,10 +182,12 @@ impl Signings {
 
     async fn read_documents(&self, draft: &Draft) -> (Vec<SeenFile>, Invalids) {
         let (mut seen, mut invalids) = (Vec::new(), Invalids::default());
-        for (at, document) in draft.documents.iter().enumerate() {
+        let until = Deadline::within(&*self.parts.clock, READING);
+        // Of more it is said already that they are too many.
+        for (at, document) in draft.documents.iter().take(MAX_DOCUMENTS).enumerate() {
             let Document::File { name, content, anchors } = document else { continue };
             let place = format!("/documents/{at}");
-            match self.read_file(content, anchors).await {
+            match self.read_file(content, anchors, until).await {
                 Ok((bytes, file)) => {
                     if let Some(file) = &file {
                         name_missing(&mut invalids, &place, anchors, &file.missing);
@@ -197,8 +202,18 @@ impl Signings {
         (seen, invalids)
     }
 
+    /// Whether PDFs can be read. The error says why not.
+    pub async fn probe_pdfs(&self) -> io::Result<()> {
+        self.parts.pdfs.probe().await
+    }
+
     /// How large a file is, and what was seen of it; that is nothing if it takes too much to read.
-    async fn read_file(&self, content: &Content, anchors: &Anchors) -> Result<(usize, Option<Seen>), Unfit> {
+    async fn read_file(
+        &self,
+        content: &Content,
+        anchors: &Anchors,
+        until: Deadline,
+    ) -> Result<(usize, Option<Seen>), Unfit> {
         let base64 = content.base64().clone();
         let decoded = self.on_reader(base64.len(), move || STANDARD.decode(base64)).await;
         let file = decoded.and_then(Result::ok).ok_or(Unfit::NotBase64)?;
@@ -207,7 +222,7 @@ impl Signings {
             return Err(Unfit::TooLarge);
         }
         let texts = anchors.0.values().flat_map(Anchor::texts).map(str::to_owned).collect();
-        match self.parts.pdfs.read(file, texts).await {
+        match self.parts.pdfs.read(file, texts, until).await {
             Ok(seen) => Ok((bytes, Some(seen))),
             Err(pdf::Error::TooMuch) => Ok((bytes, None)),
             Err(error) => Err(Unfit::Pdf(error)),

@@ -95,10 +95,12 @@ impl Process {
 
 fn cpu_seconds(pid: u32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The name in parentheses may hold blanks; utime and stime are the 14th and 15th fields of all.
+    // The name in parentheses may hold blanks; the times, and those of children that have ended, are the 14th to 17th fields
+    // of all.
     let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
     let fields: Vec<f64> = after.split_whitespace().map(|field| field.parse().unwrap_or(0.0)).collect();
-    fields.get(11..13).map_or(f64::NAN, |times| times.iter().sum::<f64>() / TICKS)
+    // Of what has ended since it was listed, its parent tells.
+    fields.get(11..15).map_or(0.0, |times| times.iter().sum::<f64>() / TICKS)
 }
 
 fn memory_mib(pid: u32, field: &str) -> f64 {
