@@ -30,6 +30,7 @@ mod list;
 pub(in crate::emulator) mod literals;
 mod locks;
 pub(in crate::emulator) mod model;
+mod overlay;
 mod pattern;
 mod placing;
 pub(in crate::emulator) mod progress;

@@ -8,11 +8,12 @@ use super::list::{List, called};
 use crate::emulator::{
     envelopes::{
         access::Part,
-        assembly::{Assembly, assemble, name_of},
+        assembly::{Assembly, assemble},
         create,
         files::Uploads,
         filling,
         model::{Envelope, Fields, Refusal, Status, Tab, objects, refuse, text},
+        overlay::name_of,
         reach,
         recipients::{self, Draft},
         refused::says_something,
