@@ -13,7 +13,7 @@ use super::{
     create,
     files::{Binaries, Uploads, file_from},
     model::{Fields, File, Kind, Refusal, invalid, objects, refuse, text},
-    overlay::{EMBEDDING, first_free, has_role, lay_over, overlay, same_role},
+    overlay::{EMBEDDING, first_free, has_role, id_of, lay_over, overlay, same_role},
     recipients::{self, Draft},
     refused::{self, says_something},
     settings, tabs,
@@ -37,6 +37,8 @@ pub(super) struct Assembly {
     pub(super) notification: Option<Fields>,
     /// The settings that a template gives.
     pub(super) settings: Fields,
+    /// Which of the recipients an inline template brought.
+    pub(super) inline: Vec<usize>,
 }
 
 /// Puts together what a definition describes.
@@ -55,7 +57,7 @@ pub(super) fn assemble(
     if let Some(template) = text(fields, "templateId") {
         not_beside_a_template(fields)?;
         let template = template_of(world, account, template)?.clone();
-        assembly.take_template(world, &template, 0);
+        assembly.take_template(world, &template, 0, None);
         fill_roles(&mut assembly.recipients, fields.get("templateRoles"))?;
     } else {
         let binaries = uploads.of("");
@@ -97,14 +99,19 @@ fn template_of<'a>(world: &'a World, account: &str, id: &str) -> Result<&'a Temp
 
 impl Assembly {
     /// Takes a template, a later one over those before it: by role, as an inline template is. The documents are those of
-    /// the first that has any (SPEC: compositeTemplate; that all of that one's are meant is our reading).
-    fn take_template(&mut self, world: &mut World, template: &Template, scope: usize) {
+    /// the first that has any (SPEC: compositeTemplate; that all of that one's are meant is our reading); what is on them
+    /// is on the composite's `own` one, if it has such.
+    fn take_template(&mut self, world: &mut World, template: &Template, scope: usize, own: Option<&str>) {
         if self.documents.is_empty() {
             self.take_template_documents(world, template, scope);
         }
-        for mut draft in template.drafts(scope) {
+        let mut drafts = template.drafts(scope);
+        if own.is_some() {
+            follow(&mut drafts, |_| own);
+        }
+        for mut draft in drafts {
             draft.fields.retain(|_, value| says_something(value));
-            match same_role(&self.recipients, &draft) {
+            match same_role(&self.recipients, &draft).or_else(|| self.inline_of(&draft)) {
                 Some(index) => lay_over(&mut self.recipients[index], draft),
                 None => self.add_recipient(draft),
             }
@@ -125,8 +132,43 @@ impl Assembly {
         }
     }
 
+    /// Whom an inline template before this one brought without a role, of the same kind and id: they are one, whichever
+    /// of the two templates comes first.
+    fn inline_of(&self, draft: &Draft) -> Option<usize> {
+        text(&draft.fields, "roleName")?;
+        let is_it = |known: &Draft| {
+            known.kind == draft.kind
+                && text(&known.fields, "roleName").is_none()
+                && id_of(known) == id_of(draft)
+        };
+        self.inline.iter().copied().find(|index| is_it(&self.recipients[*index]))
+    }
+
+    /// Takes an inline template, over those before it.
+    fn take_inline(
+        &mut self,
+        world: &mut World,
+        inline: &Value,
+        binaries: &Binaries,
+        scope: usize,
+    ) -> Result<(), Refusal> {
+        let over = recipients::drafts(&inline["recipients"], scope)?;
+        // The first that has documents brings them: those of the others are passed over (DEV blog on composite
+        // templates, I).
+        let documents = inline["documents"].as_array().filter(|_| self.documents.is_empty());
+        for document in documents.into_iter().flatten().filter_map(Value::as_object) {
+            let file = file_from(world.guid(), document, binaries, scope, self.documents.len())?;
+            self.documents.push(file);
+        }
+        let known = self.recipients.len();
+        overlay(&mut self.recipients, over);
+        self.inline.extend(known..self.recipients.len());
+        self.custom_fields.extend(inline.get("customFields").cloned());
+        inline["envelope"].as_object().map_or(Ok(()), |envelope| self.take_envelope(envelope))
+    }
+
     /// Takes what an inline template says of the envelope, over what the templates before it said.
-    fn take_inline(&mut self, envelope: &Fields) -> Result<(), Refusal> {
+    fn take_envelope(&mut self, envelope: &Fields) -> Result<(), Refusal> {
         refused::in_envelope(envelope)?;
         for (name, words) in [("emailSubject", &mut self.subject), ("emailBlurb", &mut self.blurb)] {
             if let Some(said) = text(envelope, name) {
@@ -253,41 +295,47 @@ fn from_composite(
     scope: usize,
 ) -> Result<Assembly, Refusal> {
     let mut part = Assembly::default();
-    for server in in_sequence(&composite["serverTemplates"]) {
-        let template =
-            template_of(world, account, server["templateId"].as_str().unwrap_or_default())?.clone();
-        part.take_template(world, &template, scope);
-    }
     // A composite's own document takes the place of its templates' documents, whose tabs are then on it (DEV blog on
     // composite templates, II).
     if let Some(document) = composite["document"].as_object() {
-        let file = file_from(world.guid(), document, binaries, scope, 0)?;
-        follow(&mut part.recipients, |_| Some(file.id.as_str()));
-        part.documents = vec![file];
+        part.documents.push(file_from(world.guid(), document, binaries, scope, 0)?);
     }
-    for inline in in_sequence(&composite["inlineTemplates"]) {
-        let over = recipients::drafts(&inline["recipients"], scope)?;
-        // The first that has documents brings them: those of the others are passed over (the same blog, I).
-        let documents = inline["documents"].as_array().filter(|_| part.documents.is_empty());
-        for document in documents.into_iter().flatten().filter_map(Value::as_object) {
-            let file = file_from(world.guid(), document, binaries, scope, part.documents.len())?;
-            part.documents.push(file);
-        }
-        overlay(&mut part.recipients, over);
-        part.custom_fields.extend(inline.get("customFields").cloned());
-        if let Some(envelope) = inline["envelope"].as_object() {
-            part.take_inline(envelope)?;
+    let own = part.documents.first().map(|file| file.id.clone());
+    for layer in in_sequence(composite) {
+        match layer {
+            Layer::Server(server) => {
+                let id = server["templateId"].as_str().unwrap_or_default();
+                let template = template_of(world, account, id)?.clone();
+                part.take_template(world, &template, scope, own.as_deref());
+            }
+            Layer::Inline(inline) => part.take_inline(world, inline, binaries, scope)?,
         }
     }
     Ok(part)
 }
 
-fn in_sequence(list: &Value) -> Vec<Value> {
-    let mut items: Vec<Value> = list.as_array().cloned().unwrap_or_default();
-    items.sort_by_key(|item| {
-        item["sequence"].as_str().and_then(|n| n.trim().parse::<u32>().ok()).unwrap_or(u32::MAX)
-    });
-    items
+/// A template of a composite.
+enum Layer<'d> {
+    Server(&'d Value),
+    Inline(&'d Value),
+}
+
+impl Layer<'_> {
+    /// Where it stands among the others; without a number behind them.
+    fn sequence(&self) -> u32 {
+        let (Self::Server(item) | Self::Inline(item)) = self;
+        item["sequence"].as_str().and_then(|n| n.trim().parse().ok()).unwrap_or(u32::MAX)
+    }
+}
+
+/// The templates of a composite as they are overlaid: each list gives "their position in the overlay" (SPEC:
+/// compositeTemplate). Of the same position the server's come first (our reading).
+fn in_sequence(composite: &Value) -> Vec<Layer<'_>> {
+    let servers = composite["serverTemplates"].as_array().into_iter().flatten().map(Layer::Server);
+    let inlines = composite["inlineTemplates"].as_array().into_iter().flatten().map(Layer::Inline);
+    let mut layers: Vec<_> = servers.chain(inlines).collect();
+    layers.sort_by_key(Layer::sequence);
+    layers
 }
 
 /// The name and address of an in-person role are its host's (SPEC: templateRole).

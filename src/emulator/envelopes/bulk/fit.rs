@@ -129,6 +129,7 @@ fn of_draft(draft: &Envelope) -> Source {
         custom_fields: vec![Value::Object(draft.custom_fields.clone())],
         notification: Some(draft.notification.clone()),
         settings: draft.given.clone(),
+        inline: Vec::new(),
     };
     let hooks = draft.hooks.iter().map(|(_, hook)| hook.clone()).collect();
     let mut fields = Fields::new();

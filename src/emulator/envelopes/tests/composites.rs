@@ -75,7 +75,7 @@ async fn a_composite_may_leave_the_embedding_of_a_person_to_another() {
 }
 
 /// Fixed places to sign, at these distances from the left of this document.
-fn signs_at(document: &str, places: &[u32]) -> Value {
+pub(super) fn signs_at(document: &str, places: &[u32]) -> Value {
     let tab = |x: &u32| json!({ "documentId": document, "pageNumber": "1", "xPosition": x, "yPosition": 50 });
     json!({ "signHereTabs": places.iter().map(tab).collect::<Vec<Value>>() })
 }
@@ -379,7 +379,7 @@ async fn people(client: &Client, made: &Value, list: &str) -> Vec<(String, Strin
     all.map(|one| (word(one, "recipientId"), word(one, "name"), places(one))).collect()
 }
 
-fn person(id: &str, name: &str, role: Option<&str>) -> Value {
+pub(super) fn person(id: &str, name: &str, role: Option<&str>) -> Value {
     let mut one =
         json!({ "recipientId": id, "name": name, "email": format!("{}@example.com", name.to_lowercase()) });
     if let Some(role) = role {

@@ -10,6 +10,7 @@ mod creates;
 mod fields;
 mod folders;
 mod given;
+mod layers;
 mod lengths;
 mod lists;
 mod lives;
