@@ -106,8 +106,8 @@ impl Assembly {
             self.take_template_documents(world, template, scope);
         }
         let mut drafts = template.drafts(scope);
-        if own.is_some() {
-            follow(&mut drafts, |_| own);
+        if let Some(own) = own {
+            move_to(own, &template.documents, &mut drafts);
         }
         for mut draft in drafts {
             draft.fields.retain(|_, value| says_something(value));
@@ -237,6 +237,21 @@ fn renumber(files: Vec<File>, taken: &[File], drafts: &mut [Draft]) -> Vec<File>
     }
     follow(drafts, |old| moved.get(old).map(String::as_str));
     renumbered
+}
+
+/// Moves what is on the documents of a template to the one that takes the place of all of them. Whoever was to see none
+/// of them is not to see that one either; whoever was to see one, is (our reading).
+fn move_to(own: &str, documents: &[File], drafts: &mut [Draft]) {
+    for draft in &mut *drafts {
+        let Some(excluded) = draft.fields.remove("excludedDocuments") else { continue };
+        let is_excluded = |file: &File| {
+            excluded.as_array().is_some_and(|ids| ids.iter().any(|id| id.as_str() == Some(file.id.as_str())))
+        };
+        if !documents.is_empty() && documents.iter().all(is_excluded) {
+            draft.fields.insert("excludedDocuments".to_owned(), json!([own]));
+        }
+    }
+    follow(drafts, |_| Some(own));
 }
 
 /// Takes along to the new ids of documents the tabs that lie on them, and who shall not see them.

@@ -60,3 +60,38 @@ async fn the_templates_of_a_composite_are_overlaid_in_one_sequence() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_composites_own_document_is_hidden_from_whom_all_of_the_templates_were() {
+    let client = Client::start().await;
+    let signer = json!({ "recipientId": "1", "roleName": "Seller", "tabs": signs_at("1", &[10]), "excludedDocuments": ["2"] });
+    let reader = |id: &str, role: &str, excluded: Value| json!({ "recipientId": id, "roleName": role, "excludedDocuments": excluded });
+    let readers = json!([
+        reader("2", "First", json!(["1"])),
+        reader("3", "Both", json!(["2", "1"])),
+        reader("4", "All", json!([])),
+    ]);
+    let template = json!({ "name": "T", "emailSubject": "T", "documents": [page("1", "One.pdf"), page("2", "Two.pdf")],
+        "recipients": { "signers": [signer], "carbonCopies": readers } });
+    let template = client.call("POST", "/templates", template).await.1["templateId"].clone();
+    for id in ["1", "2", "3"] {
+        let copies = [
+            person("2", "Bob", Some("First")),
+            person("3", "Carol", Some("Both")),
+            person("4", "Dan", Some("All")),
+        ];
+        let recipients = json!({ "signers": [person("1", "Ada", Some("Seller"))], "carbonCopies": copies });
+        let definition = json!({ "status": "sent", "emailSubject": "C", "compositeTemplates": [{
+            "document": page(id, "Own.pdf"),
+            "serverTemplates": [{ "sequence": "1", "templateId": template }],
+            "inlineTemplates": [{ "sequence": "2", "recipients": recipients }],
+        }] });
+        let path = format!("/envelopes/{}?include=tabs", client.create(definition).await);
+        let read = client.get(&path).await["recipients"].clone();
+        let excluded = |one: &Value| one["excludedDocuments"].clone();
+        assert_eq!(excluded(&read["signers"][0]), Value::Null, "{id}: {read}");
+        assert_eq!(read["signers"][0]["tabs"]["signHereTabs"][0]["documentId"], id, "{id}: {read}");
+        let copies: Vec<Value> = read["carbonCopies"].as_array().unwrap().iter().map(excluded).collect();
+        assert_eq!(copies, [Value::Null, json!([id]), Value::Null], "{id}: {read}");
+    }
+}
