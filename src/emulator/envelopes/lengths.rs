@@ -58,18 +58,15 @@ pub(super) fn of_recipient(fields: &Fields) -> Result<(), Refusal> {
     check(&OF_A_RECIPIENT, fields, &format!("recipient {id}"))
 }
 
-/// The tabs of a recipient.
-pub(super) fn of_tabs(tabs: &[DraftTab]) -> Result<(), Refusal> {
-    for tab in tabs {
-        check(&OF_A_TAB, &tab.fields, "a tab")?;
-        let items: Vec<&str> =
-            objects(tab.fields.get("listItems")).filter_map(|item| text(item, "text")).collect();
-        if items.iter().any(|item| is_longer(item, MAX_ITEM)) {
-            return Err(too_long("text", "an item of a list", MAX_ITEM));
-        }
-        of_items(&items)?;
+/// A tab.
+pub(super) fn of_tab(tab: &DraftTab) -> Result<(), Refusal> {
+    check(&OF_A_TAB, &tab.fields, "a tab")?;
+    let items: Vec<&str> =
+        objects(tab.fields.get("listItems")).filter_map(|item| text(item, "text")).collect();
+    if items.iter().any(|item| is_longer(item, MAX_ITEM)) {
+        return Err(too_long("text", "an item of a list", MAX_ITEM));
     }
-    Ok(())
+    of_items(&items)
 }
 
 /// A custom field of an envelope.

@@ -58,31 +58,35 @@ pub(super) fn in_recipient(fields: &Fields) -> Result<(), Refusal> {
     )
 }
 
-/// Refuses what tabs, and the radios in them, ask for.
-pub(super) fn in_tabs(tabs: &[DraftTab]) -> Result<(), Refusal> {
+/// Refuses what a tab that is to be a new one asks for. A file is to be attached at it unless it says otherwise.
+pub(super) fn in_new_tab(tab: &DraftTab) -> Result<(), Refusal> {
+    if tab.list == "signerAttachmentTabs" && !is_true(&tab.fields, "optional") {
+        return Err(lacking(ATTACHMENT));
+    }
+    in_tab(tab)
+}
+
+/// Refuses what a tab, and the radios in it, ask for; of a change only what it says.
+pub(super) fn in_tab(tab: &DraftTab) -> Result<(), Refusal> {
     let members = [
         ("extensionData", "fields that extension apps fill in or check (extensionData)"),
         ("paymentDetails", "payments, and gateways for them,"),
     ];
-    for tab in tabs {
-        not_owed(tab)?;
-        none_of(&tab.fields, &members)?;
-        objects(tab.fields.get("radios")).try_for_each(|radio| none_of(radio, &members))?;
-    }
-    Ok(())
+    not_owed(tab)?;
+    none_of(&tab.fields, &members)?;
+    objects(tab.fields.get("radios")).try_for_each(|radio| none_of(radio, &members))
 }
 
-/// Refuses a tab at which its signer has to do what the ceremony does not play: it would let that signer pass. A file is
-/// to be attached unless the tab is `optional`; a change of one tells by its `tabId` that it is no new one, and leaves that.
+/// What a signer has to do at a tab of its list that is not `optional`.
+const ATTACHMENT: &str = "files that a signer must attach (signerAttachmentTabs that are not optional)";
+
+/// Refuses a tab at which its signer has to do what the ceremony does not play: it would let that signer pass.
 fn not_owed(tab: &DraftTab) -> Result<(), Refusal> {
     let is_on = |name: &str| is_true(&tab.fields, name);
-    let is_new = || text(&tab.fields, "tabId").is_none();
-    let optional = text(&tab.fields, "optional");
+    let says_optional = text(&tab.fields, "optional").is_some();
     let what = match tab.list.as_str() {
         "drawTabs" if is_on("required") => "drawings that a signer must make (required drawTabs)",
-        "signerAttachmentTabs" if !is_on("optional") && (optional.is_some() || is_new()) => {
-            "files that a signer must attach (signerAttachmentTabs that are not optional)"
-        }
+        "signerAttachmentTabs" if says_optional && !is_on("optional") => ATTACHMENT,
         "viewTabs" if is_on("required") || is_on("requiredRead") => {
             "documents that a signer must view (required viewTabs)"
         }

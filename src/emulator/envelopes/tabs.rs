@@ -138,15 +138,24 @@ pub(in crate::emulator) fn drafts(tabs: Option<&Value>, scope: usize) -> Vec<Dra
     drafts
 }
 
-/// Refuses what no tabs may ask for, wherever they come.
+/// Refuses what no new tabs may ask for, wherever they come.
 pub(super) fn check(tabs: &[DraftTab]) -> Result<(), Refusal> {
-    refused::in_tabs(tabs)?;
-    for tab in tabs {
-        literals::switches(&tab.fields, &SWITCHES)?;
-        literals::numbers(&tab.fields, &["maxLength"])?;
-        objects(tab.fields.get("radios")).try_for_each(|radio| literals::switches(radio, &SWITCHES))?;
-    }
-    lengths::of_tabs(tabs)
+    tabs.iter().try_for_each(check_new)
+}
+
+/// Refuses what a new tab may not ask for. Whether it is one, the `tabId` that it names does not tell.
+fn check_new(tab: &DraftTab) -> Result<(), Refusal> {
+    refused::in_new_tab(tab)?;
+    check_said(tab)
+}
+
+/// Refuses what neither a new tab nor the change of one may say.
+fn check_said(tab: &DraftTab) -> Result<(), Refusal> {
+    refused::in_tab(tab)?;
+    literals::switches(&tab.fields, &SWITCHES)?;
+    literals::numbers(&tab.fields, &["maxLength"])?;
+    objects(tab.fields.get("radios")).try_for_each(|radio| literals::switches(radio, &SWITCHES))?;
+    lengths::of_tab(tab)
 }
 
 /// `…/recipients/{id}/tabs`: read, add, change values, delete.
@@ -258,12 +267,14 @@ pub(super) fn lay_over(
     drafts: Vec<DraftTab>,
     documents: &[File],
 ) -> Result<Vec<DraftTab>, Refusal> {
-    check(&drafts)?;
     let mut fresh = Vec::new();
     for draft in drafts {
-        match tabs.iter_mut().find(|tab| is_meant(tab, &draft)) {
-            Some(tab) => change(tab, draft.fields, documents)?,
-            None => fresh.push(draft),
+        if let Some(tab) = tabs.iter_mut().find(|tab| is_meant(tab, &draft)) {
+            check_said(&draft)?;
+            change(tab, draft.fields, documents)?;
+        } else {
+            check_new(&draft)?;
+            fresh.push(draft);
         }
     }
     Ok(fresh)
@@ -284,13 +295,14 @@ fn write(world: &mut World, call: &Call, id: &str, index: usize, named: &str) ->
     let mut recipient = envelope.recipients[index].clone();
     let before: BTreeSet<String> = recipient.tabs.iter().map(|tab| tab.id.clone()).collect();
     let mut changed = BTreeSet::new();
-    check(&drafts)?;
     for draft in drafts {
         let known = recipient.tabs.iter_mut().filter(|_| !is_new).find(|tab| is_meant(tab, &draft));
         if let Some(tab) = known {
+            check_said(&draft)?;
             changed.insert(tab.id.clone());
             change(tab, draft.fields, &world.envelopes.envelopes[id].documents)?;
         } else if is_new || text(&draft.fields, "tabId").is_none() {
+            check_new(&draft)?;
             recipient.tabs.push(draft.build(world.guid()));
         } else {
             return Err(refuse("INVALID_TAB_ID", "The tab specified does not exist for this recipient."));

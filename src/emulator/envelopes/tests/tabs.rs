@@ -204,6 +204,34 @@ async fn what_a_signer_would_have_to_do_and_cannot_here_is_refused() {
 }
 
 #[tokio::test]
+async fn a_tab_that_is_new_is_so_whatever_id_it_names() {
+    let client = Client::start().await;
+    let named = |id: &str| {
+        let mut tab = place();
+        tab["tabId"] = json!(id);
+        json!({ "signerAttachmentTabs": [tab] })
+    };
+    let mut whole = definition(&[signer("1", "Ada", "/sn1/")]);
+    whole["recipients"]["signers"][0]["tabs"] = named("t1");
+    assert_eq!(client.refusal(whole.clone()).await, "PLAN_ITEM_NOT_ENABLED");
+    let role = json!({ "recipientId": "1", "roleName": "Client", "tabs": named("t1") });
+    let template = json!({ "name": "T", "emailSubject": "T", "documents": [document("One page")], "recipients": { "signers": [role] } });
+    let (status, body) = client.call("POST", "/templates", template).await;
+    assert_eq!((status, &body["errorCode"]), (400, &json!("PLAN_ITEM_NOT_ENABLED")), "{body}");
+
+    // One that is there, and one that is not.
+    whole["recipients"]["signers"][0]["tabs"]["signerAttachmentTabs"][0]["optional"] = json!("true");
+    let tabs = format!("/envelopes/{}/recipients/1/tabs", client.create(whole).await);
+    let known = client.get(&tabs).await["signerAttachmentTabs"][0]["tabId"].as_str().unwrap().to_owned();
+    for id in [known.as_str(), "t1"] {
+        let (status, body) = client.call("POST", &tabs, named(id)).await;
+        assert_eq!((status, &body["errorCode"]), (400, &json!("PLAN_ITEM_NOT_ENABLED")), "{id}: {body}");
+    }
+    assert_eq!(client.call("PUT", &tabs, named(&known)).await.0, 200, "it says nothing of what is owed");
+    assert_eq!(client.get(&tabs).await["signerAttachmentTabs"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn the_locale_of_a_field_is_kept_with_its_long_form_of_currencies() {
     let client = Client::start().await;
     let locale = json!({ "cultureName": "en-US", "currencyCode": "usd", "useLongCurrencyFormat": "true" });
