@@ -34,7 +34,7 @@ use crate::{
     events::{
         Endpoints, Hub, Webhooks,
         lanes::{self, Hold, Key, LEASE_MARGIN, Lanes},
-        oldest_pending::OldestPending,
+        oldest_pending::{LOOK_EVERY, OldestPending},
         webhooks::{Ended, settle},
     },
     lifecycle::Lifecycle,
@@ -47,8 +47,6 @@ use crate::{
 
 /// The wait for other daemons' events, and for what is due again.
 const TICK: Duration = Duration::from_secs(1);
-/// How often it is looked up since when the oldest pending delivery waits: what begins to wait is told so much later.
-const GAUGE_EVERY: Duration = Duration::from_secs(5);
 /// Events fanned out in one transaction.
 const FAN_OUT: u32 = 500;
 /// Deliveries claimed in one transaction.
@@ -200,8 +198,8 @@ impl Dispatcher {
                 }
             }
             if now.uptime >= next_gauge {
-                next_gauge = now.uptime.saturating_add(GAUGE_EVERY);
-                self.oldest.look_up(&self.shared.store).await;
+                next_gauge = now.uptime.saturating_add(LOOK_EVERY);
+                self.oldest.look_up(&self.shared.store, now.date).await;
             }
             if is_wanted {
                 is_more = self.try_to_fill().await;
