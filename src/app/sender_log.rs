@@ -142,11 +142,13 @@ fn log(parts: &Parts, status: &SenderStatus, news: &News) {
         }
         News::KeyRefused(fingerprint) => {
             let fix = "register its public half at DocuSign, or take it out of the settings; it is tried again by \
-                       itself, and until then the next key signs";
+                       itself";
+            let fix = meanwhile(fix, "the next key signs", &status.keys);
             tracing::warn!(sender, key.fingerprint = fingerprint, fix, "DocuSign refuses this key");
         }
         News::KeyUnread(number, why) => {
-            let fix = "put a good file in its place; it is read again by itself, and until then the other keys sign";
+            let fix = "put a good file in its place; it is read again by itself";
+            let fix = meanwhile(fix, "the other keys sign", &status.keys);
             let setting = format!("keys.{number}");
             tracing::warn!(sender, key.setting = setting, error = why, fix, "a key cannot be read");
         }
@@ -163,6 +165,15 @@ fn log(parts: &Parts, status: &SenderStatus, news: &News) {
             tracing::warn!(sender, code, error = why, open, fix, "{what}");
         }
     }
+}
+
+/// What is to be done about a key, and what happens until then, if there is another one that can sign.
+fn meanwhile(fix: &str, until_then: &str, keys: &[KeyStatus]) -> String {
+    let can_sign = |key: &KeyStatus| match key.state {
+        KeyState::Active | KeyState::Standby | KeyState::Unproven => true,
+        KeyState::Broken | KeyState::Rejected => false,
+    };
+    if keys.iter().any(can_sign) { format!("{fix}, and until then {until_then}") } else { fix.to_owned() }
 }
 
 fn consent_page(parts: &Parts, status: &SenderStatus, error: &Error) -> Option<String> {
@@ -217,6 +228,35 @@ mod tests {
         assert_eq!(bad.since(&bad), []);
         assert_eq!(with(KeyState::Active).since(&bad), [News::KeyTaken("a".to_owned())]);
         assert_eq!(with(KeyState::Standby).since(&with(KeyState::Active)), []);
+    }
+
+    #[test]
+    fn t10_another_key_signs_meanwhile_only_where_there_is_one() {
+        let key = |state| KeyStatus {
+            origin: "key.pem".to_owned(),
+            number: Some(0),
+            fingerprint: None,
+            bits: None,
+            state,
+            loaded_at: None,
+            last_success: None,
+            defect: None,
+        };
+        let said = |states: &[KeyState]| {
+            meanwhile(
+                "mend it",
+                "the next key signs",
+                &states.iter().map(|state| key(*state)).collect::<Vec<_>>(),
+            )
+        };
+        for alone in
+            [vec![KeyState::Rejected], vec![KeyState::Rejected, KeyState::Broken, KeyState::Rejected]]
+        {
+            assert_eq!(said(&alone), "mend it", "{alone:?}");
+        }
+        for other in [KeyState::Active, KeyState::Standby, KeyState::Unproven] {
+            assert_eq!(said(&[KeyState::Rejected, other]), "mend it, and until then the next key signs");
+        }
     }
 
     #[test]
