@@ -252,7 +252,7 @@ pub(super) fn control(world: &mut World, call: &Call) -> Option<Answer> {
         }
         ["_test", "signers"] if call.method == Method::GET => Some(ceremony::scripted::list(world)),
         ["_test", "envelopes", id, action @ ("void" | "expire")] if call.method == Method::POST => {
-            Some(ended(world, call, id, action))
+            Some(ended(world, call, &id.to_ascii_lowercase(), action))
         }
         _ => None,
     }

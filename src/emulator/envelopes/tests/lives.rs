@@ -457,3 +457,17 @@ async fn an_order_of_zero_comes_before_one() {
         assert_eq!(refused, "INVALID_REQUEST_PARAMETER", "{wrong}");
     }
 }
+
+#[tokio::test]
+async fn an_envelope_is_ended_by_its_id_in_any_case() {
+    let client = Client::start().await;
+    for action in ["void", "expire"] {
+        let id = client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
+        let path = format!("envelopes/{}/{action}", id.to_uppercase());
+        let ended = client.emulator.control("POST", &path, json!({})).await;
+        assert_eq!(ended["envelope_id"], json!(id), "{action}");
+        let read = client.get(&format!("/envelopes/{id}")).await;
+        assert_eq!(ended["envelope_status"], read["status"], "{action}");
+        assert_eq!(read["status"], "voided", "{action}");
+    }
+}
