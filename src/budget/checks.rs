@@ -23,8 +23,6 @@ use crate::{
 pub const INTERVAL: Duration = Duration::from_secs(15 * 60);
 /// The name under which an envelope is asked about by a list. No path has a slash at its beginning.
 pub(super) const LISTING: &str = "/list";
-/// The name under which it is asked for along with whatever else has changed since some time.
-pub(super) const CHANGES: &str = "/changes";
 /// So many are remembered at least before those whose time is over are forgotten.
 const SWEEP_AT: usize = 16_384;
 

@@ -260,23 +260,6 @@ impl Budget {
         store.return_checks(envelopes, checks::LISTING, claimed.date).await
     }
 
-    /// Notes that it is asked, by a list, what has changed since some time, of a sender that has these envelopes; answers
-    /// those for which a daemon on the store noted so in the last 15 minutes, each with when.
-    pub async fn claim_changes(
-        &self,
-        envelopes: &[EnvelopeId],
-        now: Now,
-    ) -> Result<Vec<(EnvelopeId, Timestamp)>, store::Error> {
-        let Some(store) = &self.store else { return Ok(Vec::new()) };
-        store.take_checks(envelopes, checks::CHANGES, checks::taking(now)).await
-    }
-
-    /// Takes back what was noted then for a list that was not had.
-    pub async fn return_changes(&self, envelopes: &[EnvelopeId], noted: Now) -> Result<(), store::Error> {
-        let Some(store) = &self.store else { return Ok(()) };
-        store.return_checks(envelopes, checks::CHANGES, noted.date).await
-    }
-
     /// A call was held back before it came here, to keep this rule.
     pub fn held_back(&self, rule: Rule) {
         self.ledger.avoided(rule, Now::read(&*self.clock));

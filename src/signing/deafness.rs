@@ -32,19 +32,12 @@ pub(super) struct Deafness(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// What was not looked back at yet.
-    missed: Option<Deaf>,
+    /// Since when it was not looked back yet.
+    missed: Option<Timestamp>,
     /// The uptime of the last look back.
     looked_at: Option<Duration>,
     /// Until this uptime the upstream may keep events back.
     wary_until: Duration,
-}
-
-/// A time in which events may have been missed: from its first moment to its last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Deaf {
-    pub(super) since: Timestamp,
-    pub(super) until: Timestamp,
 }
 
 impl Deafness {
@@ -52,8 +45,7 @@ impl Deafness {
     fn note(&self, lasted: Duration, now: Now) {
         let mut state = self.lock();
         let since = earlier(now.date, lasted);
-        let since = state.missed.map_or(since, |before| before.since.min(since));
-        state.missed = Some(Deaf { since, until: now.date });
+        state.missed = Some(state.missed.map_or(since, |before| before.min(since)));
         state.wary_until = now.uptime.saturating_add(WARY_FOR);
     }
 
@@ -74,8 +66,8 @@ impl Deafness {
         state.missed.is_some() && !is_early
     }
 
-    /// Takes the time to look back at, which is done now.
-    pub(super) fn take(&self, uptime: Duration) -> Option<Deaf> {
+    /// Takes the time since when to look back, which is done now.
+    pub(super) fn take(&self, uptime: Duration) -> Option<Timestamp> {
         let mut state = self.lock();
         let missed = state.missed.take()?;
         state.looked_at = Some(uptime);
@@ -134,14 +126,12 @@ mod tests {
         deafness.note(Duration::ZERO, at(100));
         deafness.note(Duration::from_secs(40), at(110));
         assert_eq!(stands(115), (true, true));
-        let first = Deaf { since: at(70).date, until: at(110).date };
-        assert_eq!(deafness.take(at(115).uptime), Some(first));
+        assert_eq!(deafness.take(at(115).uptime), Some(at(70).date));
         assert_eq!(stands(116), (false, false));
         deafness.note(Duration::ZERO, at(120));
         deafness.note(Duration::ZERO, at(1_000));
         assert_eq!((stands(1_014), stands(1_015)), ((false, true), (true, true)));
-        let second = Deaf { since: at(120).date, until: at(1_000).date };
-        assert_eq!(deafness.take(at(1_015).uptime), Some(second));
+        assert_eq!(deafness.take(at(1_015).uptime), Some(at(120).date));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     budget::{Rule, checks::INTERVAL},
     clock::{Now, earlier, later},
-    domain::{EnvelopeId, SenderName, Signing, SigningId, SigningStatus},
+    domain::{SenderName, Signing, SigningId, SigningStatus},
     esign::{self, MAX_LISTED, Since},
     signing::{Error, Signings, recover::by_sender},
     store::{Durability, Record},
@@ -54,9 +54,19 @@ const MAX_OPEN: u32 = 1_000;
 /// What is not known yet of a time in which nobody could tell us: since when, and of which senders.
 struct Missed {
     since: Timestamp,
-    /// When it was over, if this daemon was there. Another one on the store that has looked back since has learnt it.
-    until: Option<Timestamp>,
     senders: VecDeque<SenderName>,
+}
+
+impl Missed {
+    /// Adds what was missed besides. Who is new comes first: the others have failed before.
+    fn join(&mut self, more: Self) {
+        self.since = self.since.min(more.since);
+        for sender in more.senders {
+            if !self.senders.contains(&sender) {
+                self.senders.push_front(sender);
+            }
+        }
+    }
 }
 
 /// One round of looking at quiet signings.
@@ -145,40 +155,41 @@ impl Signings {
             let real = |last: Timestamp| if is_ahead(last) { earlier(now, UNKNOWN) } else { last };
             let since = |last: Timestamp| earlier(real(last), MARGIN);
             let last = self.parts.store.last_pulse().await?;
-            *missed = last.map(|last| Missed {
-                since: since(last),
-                until: None,
-                senders: senders.iter().cloned().collect(),
-            });
+            *missed =
+                last.map(|last| Missed { since: since(last), senders: senders.iter().cloned().collect() });
             if missed.is_some() {
                 self.parts.deafness.began(self.parts.clock.uptime());
             }
         }
-        if missed.is_none() && self.parts.deafness.is_due(self.parts.clock.uptime()) {
-            *missed = self.missed_since(senders).await?;
+        // Also while some are still to be asked of an earlier time: they hold up none of the others.
+        if self.parts.deafness.is_due(self.parts.clock.uptime())
+            && let Some(more) = self.missed_since(senders).await?
+        {
+            match missed.as_mut() {
+                Some(known) => known.join(more),
+                None => *missed = Some(more),
+            }
         }
         if let Some(missed) = missed {
             self.catch_up(missed).await?;
         }
         *missed = None;
-        // What is not asked about yet would be asked about after a crash, too.
+        // What is not asked about yet would be asked about after a crash, too: unless another daemon on the store says that
+        // it is here, and then it is found as quiet.
         if self.parts.deafness.is_pending() {
             return Ok(());
         }
         Ok(self.parts.store.pulse(self.parts.clock.now()).await?)
     }
 
-    /// What events could not tell this daemon. Of all senders: there may be more of them than at the start.
+    /// What events could not tell this daemon. Of all senders: there may be more of them than at the start. Other daemons on
+    /// the store may ask the same; that one of them has asked tells neither since when, nor whether it was answered.
     async fn missed_since(&self, senders: &[SenderName]) -> Result<Option<Missed>, Error> {
         let open = self.parts.store.quiet(Timestamp::MAX, &[], MAX_OPEN).await?;
         let known = senders.iter().cloned();
         let all: BTreeSet<_> = known.chain(open.into_iter().map(|record| record.signing.sender)).collect();
         let deaf = self.parts.deafness.take(self.parts.clock.uptime());
-        Ok(deaf.map(|deaf| Missed {
-            since: earlier(deaf.since, MARGIN),
-            until: Some(deaf.until),
-            senders: all.into_iter().collect(),
-        }))
+        Ok(deaf.map(|since| Missed { since: earlier(since, MARGIN), senders: all.into_iter().collect() }))
     }
 
     /// Asks for every envelope that has changed since then, of the senders that have any open. Whoever has
@@ -190,11 +201,8 @@ impl Signings {
         missed.senders.retain(|sender| !is_all || open.iter().any(|record| record.signing.sender == *sender));
         let mut failed = Vec::new();
         while let Some(sender) = missed.senders.pop_front() {
-            match self.changes_unless_known(&sender, missed, &open).await {
-                Ok(None) => {
-                    tracing::debug!(sender = %sender, "another daemon has caught up with what happened");
-                }
-                Ok(Some(changed)) => {
+            match self.changes_of(&sender, missed.since).await {
+                Ok(changed) => {
                     tracing::info!(sender = %sender, changed, "caught up with what happened since {}", missed.since);
                 }
                 Err(error) if is_for_good(&error) => {
@@ -212,31 +220,6 @@ impl Signings {
             last = Err(error);
         }
         last
-    }
-
-    /// Asks for what has changed, unless another daemon on the store has done so since nobody could tell us.
-    async fn changes_unless_known(
-        &self,
-        sender: &SenderName,
-        missed: &Missed,
-        open: &[Record],
-    ) -> Result<Option<usize>, Error> {
-        let Some(until) = missed.until else { return self.changes_of(sender, missed.since).await.map(Some) };
-        let of_sender = open.iter().filter(|record| record.signing.sender == *sender);
-        let mut envelopes: Vec<EnvelopeId> =
-            of_sender.filter_map(|record| record.signing.envelope.clone()).collect();
-        let claimed = Now::read(&*self.parts.clock);
-        let others = self.parts.esign.budget().claim_changes(&envelopes, claimed).await?;
-        envelopes.retain(|envelope| !others.iter().any(|(other, _)| other == envelope));
-        let is_known = envelopes.is_empty() && others.iter().all(|(_, asked_at)| *asked_at >= until);
-        if is_known && !others.is_empty() {
-            return Ok(None);
-        }
-        let changed = self.changes_of(sender, missed.since).await;
-        if changed.is_err() {
-            self.parts.esign.budget().return_changes(&envelopes, claimed).await?;
-        }
-        changed.map(Some)
     }
 
     async fn changes_of(&self, sender: &SenderName, since: Timestamp) -> Result<usize, Error> {

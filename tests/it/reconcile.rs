@@ -126,9 +126,9 @@ async fn what_happened_while_deliveries_were_refused_is_asked_for_within_a_pulse
     assert_eq!((lists(&daemon).await, &*stands(&daemon, &second).await), (1, "open"));
 }
 
-/// The store was away for both of them.
+/// The store was away for both of them. What one has asked, since when and with what answer, the other cannot know.
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_daemons_that_had_to_refuse_deliveries_one_asks_what_happened() {
+async fn of_two_daemons_that_had_to_refuse_deliveries_each_asks_what_happened() {
     let Some(url) = postgres::database() else { return };
     let daemon = TestDaemon::builder().store(&url).start().await;
     let beside = daemon.beside().await;
@@ -137,9 +137,10 @@ async fn of_two_daemons_that_had_to_refuse_deliveries_one_asks_what_happened() {
     daemon.forget_requests().await;
     daemon.parts().signings.event_refused();
     beside.parts.signings.event_refused();
-    daemon.run_clock_slowly("completed", async || stands(&daemon, &made).await == "completed").await;
+    daemon.run_clock_slowly("both lists", async || lists(&daemon).await == 2).await;
+    daemon.until("completed", async || stands(&daemon, &made).await == "completed").await;
     daemon.pass(Duration::from_secs(1), 60).await;
-    assert_eq!(lists(&daemon).await, 1);
+    assert_eq!(lists(&daemon).await, 2, "each asks once");
     beside.stop().await;
 }
 
