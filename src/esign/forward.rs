@@ -342,7 +342,7 @@ mod tests {
         let many: Vec<_> = (0..2 * MAX_LISTED).map(|_| Uuid::new_v4().to_string()).collect();
         let many = format!("envelope_ids={}", many.join(","));
         assert_eq!(named(&many).len(), MAX_LISTED);
-        assert_eq!(named_in_list(Some(&many)).len(), 2 * MAX_LISTED, "whose they are is asked of all");
+        assert_eq!(named_in_list(Some(&many)).len(), 2 * MAX_LISTED, "how many it names is seen");
         let query = format!("envelope_ids={one}");
         assert_eq!(listed(&Method::POST, "envelopes", Some(&query)), []);
         assert_eq!(listed(&Method::GET, "templates", Some(&query)), []);

@@ -1,18 +1,19 @@
 //! Whose an envelope is: for callers that share an account and reach envelopes by their ids, and for events that tell of
 //! envelopes.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
 
 use crate::{
     clock::{Deadline, later},
     domain::{AccountId, CallerName, EnvelopeId, SenderName, SigningId},
-    signing::{Error, Signings, follow::CLOCKS, is_settled},
+    events::hub::Watcher,
+    signing::{Error, LOOK_FOR_OTHERS, Signings, follow::CLOCKS, is_settled},
     store::{self, Record},
 };
 
-/// The pause between looks for what another daemon may have written down.
+/// The pause between looks for what another daemon may have written down, where an event waits for it.
 const AGAIN: Duration = Duration::from_millis(100);
 /// The longest wait for other callers' creates.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -44,39 +45,66 @@ impl Whose {
 }
 
 impl Signings {
-    /// Whose an envelope of this account is. It exists before we have read the answer to its create, and is written
-    /// down after that: so if it is of no signing, and creates of other callers were under way or in doubt when this
-    /// was asked, this waits until it is written down or each of those is settled, for ten seconds at most and no longer
-    /// than the deadline. What begins later cannot have made an envelope that somebody names already.
+    /// Whose envelopes of this account are, in their order. One exists before we have read the answer to its create, and
+    /// is written down after that: so if one is of no signing, and creates of other callers were under way or in doubt
+    /// when this was asked, this waits until all are written down or each of those is settled, for ten seconds at most and
+    /// no longer than the deadline. What begins later cannot have made an envelope that somebody names already.
+    ///
+    /// However many are named, the store is asked once for all of them, and again when a create is settled or half a second
+    /// has passed: who names many must not keep it from everybody else.
     pub async fn whose(
         &self,
         caller: &CallerName,
         account: &AccountId,
-        envelope: &EnvelopeId,
+        envelopes: &[EnvelopeId],
         deadline: Deadline,
-    ) -> Result<Whose, Error> {
+    ) -> Result<Vec<Whose>, Error> {
         let clock = &*self.parts.clock;
-        let found = self.recorded(caller, envelope).await?;
-        if found != Whose::Nobodys {
+        let found = self.recorded(caller, envelopes).await?;
+        if !found.contains(&Whose::Nobodys) {
             return Ok(found);
         }
-        // Of these one may be settled by now, so it is looked up again in any case.
+        // Of these one may be settled by now, so they are looked up again in any case.
         let others = self.parts.store.making_for_others(caller, account, clock.now(), MOST).await?;
         let are_all = others.len() < MOST as usize;
         let patience = deadline.left(clock.uptime()).min(PATIENCE);
-        let (found, are_settled) = tokio::select! {
+        let (mut found, are_settled) = tokio::select! {
             biased;
-            written = self.written_down(envelope, others) => (Whose::of(written?.as_ref(), caller), are_all),
-            () = clock.sleep(patience) => (self.recorded(caller, envelope).await?, false),
-            () = self.parts.life.stopping().cancelled_owned() => (self.recorded(caller, envelope).await?, false),
+            found = self.settled(caller, envelopes, others) => (found?, are_all),
+            () = clock.sleep(patience) => (self.recorded(caller, envelopes).await?, false),
+            () = self.parts.life.stopping().cancelled_owned() => (self.recorded(caller, envelopes).await?, false),
         };
-        Ok(if found == Whose::Nobodys && !are_settled { Whose::Unknown } else { found })
+        if !are_settled {
+            for whose in found.iter_mut().filter(|whose| **whose == Whose::Nobodys) {
+                *whose = Whose::Unknown;
+            }
+        }
+        Ok(found)
     }
 
-    /// Whose it is, as far as is written down.
-    async fn recorded(&self, caller: &CallerName, envelope: &EnvelopeId) -> Result<Whose, Error> {
-        let record = self.parts.store.signing_by_envelope(envelope).await?;
-        Ok(Whose::of(record.as_ref(), caller))
+    /// Whose they are, as far as is written down.
+    async fn recorded(&self, caller: &CallerName, envelopes: &[EnvelopeId]) -> Result<Vec<Whose>, Error> {
+        let records = self.parts.store.signings_of_envelopes(envelopes).await?;
+        // Of two that have one envelope the later one counts.
+        let owners: HashMap<_, _> =
+            records.iter().filter_map(|record| Some((record.signing.envelope.as_ref()?, record))).collect();
+        Ok(envelopes.iter().map(|envelope| Whose::of(owners.get(envelope).copied(), caller)).collect())
+    }
+
+    /// Whose they are, once all are written down or none of these creates may have made one.
+    async fn settled(
+        &self,
+        caller: &CallerName,
+        envelopes: &[EnvelopeId],
+        mut making: Vec<SigningId>,
+    ) -> Result<Vec<Whose>, Error> {
+        loop {
+            // Before the look, so that none is settled between the two.
+            let last = self.watch_last(&mut making).await?;
+            let found = self.recorded(caller, envelopes).await?;
+            let Some(mut last) = last.filter(|_| found.contains(&Whose::Nobodys)) else { return Ok(found) };
+            last.changed_within(&*self.parts.clock, LOOK_FOR_OTHERS).await;
+        }
     }
 
     /// Whose an envelope is, of which the upstream told at `told_at` by its clock; none if it is of no signing. The
@@ -96,36 +124,15 @@ impl Signings {
             return Ok(Some(record.signing.sender));
         }
         let sent_by = told_at.map_or(Timestamp::MAX, |at| self.surely_sent_by(at));
-        let making = self.parts.store.making(senders, self.parts.clock.now(), sent_by).await?;
-        Ok(self.written_down(envelope, making).await?.map(|record| record.signing.sender))
-    }
-
-    /// By our clocks, when a create had surely been sent of whose envelope the upstream told at that time.
-    fn surely_sent_by(&self, told_at: Timestamp) -> Timestamp {
-        later(self.by_our_clock(told_at), CLOCKS)
-    }
-
-    /// Waits until an envelope is written down, or none of these creates may have made it: then it is of no signing.
-    async fn written_down(
-        &self,
-        envelope: &EnvelopeId,
-        mut making: Vec<SigningId>,
-    ) -> Result<Option<Record>, store::Error> {
+        let mut making = self.parts.store.making(senders, self.parts.clock.now(), sent_by).await?;
         let mut told = self.parts.hub.outbox();
         loop {
-            // Read before the look, so that none is settled between the two. The last one is watched, for it may be settled
-            // without an event.
-            let mut last = None;
-            while let Some(id) = making.last() {
-                let watcher = self.parts.hub.watch(*id);
-                if self.may_be_making(*id).await? {
-                    last = Some(watcher);
-                    break;
-                }
-                making.pop();
-            }
+            // Before the look, so that none is settled between the two.
+            let last = self.watch_last(&mut making).await?;
             let record = self.parts.store.signing_by_envelope(envelope).await?;
-            let Some(mut last) = last.filter(|_| record.is_none()) else { return Ok(record) };
+            let Some(mut last) = last.filter(|_| record.is_none()) else {
+                return Ok(record.map(|record| record.signing.sender));
+            };
             // Another daemon's comes without a wake-up.
             tokio::select! {
                 biased;
@@ -133,6 +140,24 @@ impl Signings {
                 () = last.changed_within(&*self.parts.clock, AGAIN) => {}
             }
         }
+    }
+
+    /// By our clocks, when a create had surely been sent of whose envelope the upstream told at that time.
+    fn surely_sent_by(&self, told_at: Timestamp) -> Timestamp {
+        later(self.by_our_clock(told_at), CLOCKS)
+    }
+
+    /// Watches the last of these creates that may have made an envelope which is not written down, because it may be settled
+    /// without an event. Those behind it are taken away.
+    async fn watch_last(&self, making: &mut Vec<SigningId>) -> Result<Option<Watcher>, store::Error> {
+        while let Some(id) = making.last().copied() {
+            let watcher = self.parts.hub.watch(id);
+            if self.may_be_making(id).await? {
+                return Ok(Some(watcher));
+            }
+            making.pop();
+        }
+        Ok(None)
     }
 
     /// Whether a create may have made an envelope that is not written down.

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     budget::{Rule, checks::INTERVAL},
     clock::{Now, earlier, later},
-    domain::{SenderName, Signing, SigningId, SigningStatus},
+    domain::{EnvelopeId, SenderName, Signing, SigningStatus},
     esign::{self, MAX_LISTED, Since},
     signing::{Error, Signings, recover::by_sender},
     store::{Durability, Record},
@@ -240,16 +240,13 @@ impl Signings {
         Ok(changed)
     }
 
-    /// Looks at these signings of a caller's, which it is about to list by their envelopes, if one of them is quiet. Then that
+    /// Looks at the signings of these envelopes, which their caller is about to list, if one of them is quiet. Then that
     /// was their one list in 15 minutes (rule B3): the caller's own is [`Error::PollingBudget`], and what it would have told
     /// is in the signings. It goes on if the caller, who waits so long, hangs up: a look that is broken off has been had.
-    pub async fn look_before(&self, listed: &[SigningId], wait: Duration) -> Result<(), Error> {
+    pub async fn look_before(&self, listed: &[EnvelopeId], wait: Duration) -> Result<(), Error> {
         let now = self.parts.clock.now();
-        let mut open = Vec::new();
-        for id in listed {
-            let record = self.parts.store.signing(*id).await?;
-            open.extend(record.filter(|record| record.signing.status == SigningStatus::Open));
-        }
+        let mut open = self.parts.store.signings_of_envelopes(listed).await?;
+        open.retain(|record| record.signing.status == SigningStatus::Open);
         // Those that are not quiet yet are asked about with them, or each would have another of the caller's lists refused.
         open.sort_by_key(|record| last_asked_at(&record.signing, now));
         open.truncate(MAX_LISTED);

@@ -184,6 +184,10 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// The signing that owns an envelope.
     fn signing_by_envelope<'a>(&'a self, envelope: &'a EnvelopeId) -> Answer<'a, Option<Record>>;
 
+    /// The signings that own these envelopes, in the order in which they were made. If one cannot be read it fails: who
+    /// owns its envelope is then not known.
+    fn signings_of_envelopes<'a>(&'a self, envelopes: &'a [EnvelopeId]) -> Answer<'a, Vec<Record>>;
+
     /// Lists a caller's signings, newest first.
     fn signings<'a>(&'a self, caller: &'a CallerName, filter: Filter) -> Answer<'a, Vec<Signing>>;
 

@@ -1,13 +1,13 @@
 //! Lists of envelopes that are passed through: where callers share an account, and where nobody else tells of an end.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
     harness::{CALLER_KEY, Reply, THIRD_KEY, TestDaemon, key_hash, order},
-    passthrough::{colleague, envelope, root, sent},
+    passthrough::{colleague, envelope, made_beside, root, sent},
 };
 
 /// What stands in the signing of [`coded`], beside the signer's name.
@@ -90,6 +90,48 @@ async fn a_caller_that_shares_its_account_with_nobody_lists_whatever_it_asks_for
         let listed = list(&daemon, CALLER_KEY, &format!("{ALL}&include=recipients&search_text=ada")).await;
         assert_eq!(listed.status, status, "{rights}: {}", listed.text);
     }
+}
+
+/// Ids of so many envelopes that do not exist, each behind a comma.
+fn unknown(count: usize) -> String {
+    (0..count).map(|number| format!(",{number:08x}-0000-4000-8000-000000000000")).collect::<Vec<_>>().concat()
+}
+
+/// Whose a new envelope is may have to be waited for: once for all that a list names, and for no more than a hundred.
+#[tokio::test]
+async fn a_list_takes_a_hundred_ids_and_waits_for_whose_they_are() {
+    let daemon = TestDaemon::builder().with(&colleague()).start().await;
+    let passed = daemon.post(&format!("{}/envelopes", root(&daemon)), &envelope()).await;
+    let free = passed.body["envelopeId"].as_str().unwrap();
+    daemon.forget_requests().await;
+    let refused = list(&daemon, THIRD_KEY, &format!("envelope_ids={free}{}", unknown(100))).await;
+    assert_eq!((refused.status.as_u16(), refused.code()), (400, "invalid_request"), "{}", refused.text);
+    assert!(refused.body["fix"].is_string() && refused.text.contains("101"), "{}", refused.text);
+    assert_eq!(sent(&daemon).await, Vec::<String>::new());
+
+    // It is made, its answer is lost, and nobody can look it up.
+    daemon.fault(&json!({"fault": "status", "status": 503, "method": "GET", "path": "/envelopes"})).await;
+    daemon.fault_create("commit_then_drop").await;
+    let made = daemon.queue("order-1", &order()).await;
+    daemon.run_clock("the envelope", async || daemon.envelopes().await == 2).await;
+    let theirs = made_beside(&daemon, free).await;
+    let with_theirs = format!("envelope_ids={free},{theirs}{}", unknown(98));
+    let answered = Cell::new(false);
+    let asks = async {
+        let reply = list(&daemon, THIRD_KEY, &with_theirs).await;
+        answered.set(true);
+        reply
+    };
+    let (unsure, ()) = tokio::join!(asks, daemon.run_clock("an answer", async || answered.get()));
+    assert_eq!((unsure.status.as_u16(), unsure.code()), (503, "provider_unavailable"), "{}", unsure.text);
+    assert!(unsure.text.contains("not yet known whose"), "{}", unsure.text);
+
+    daemon.control(Method::DELETE, "faults", &Value::Null).await;
+    daemon.settle(made.id(), "open").await;
+    let hidden = list(&daemon, THIRD_KEY, &with_theirs).await;
+    assert_eq!((hidden.status.as_u16(), hidden.code()), (404, "not_found"), "{}", hidden.text);
+    let shared = list(&daemon, THIRD_KEY, &format!("envelope_ids={free}{}", unknown(99))).await;
+    assert!(shared.status == StatusCode::OK && shared.text.contains(free), "{}", shared.text);
 }
 
 /// Such a list takes the same right to ask about an envelope as our own look at quiet signings (rule B3).

@@ -344,7 +344,7 @@ async fn ask_for_a_view(daemon: &TestDaemon, envelope: &str, key: &str) -> Reply
 }
 
 /// The id of the envelope that the upstream made beside this one.
-async fn made_beside(daemon: &TestDaemon, known: &str) -> String {
+pub(crate) async fn made_beside(daemon: &TestDaemon, known: &str) -> String {
     let all = daemon.control(Method::GET, "signers", &Value::Null).await;
     let mut ids = all["signers"].as_array().unwrap().iter().map(|one| one["envelope_id"].as_str().unwrap());
     ids.find(|id| *id != known).unwrap().to_owned()

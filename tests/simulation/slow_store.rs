@@ -90,6 +90,9 @@ impl Store for SlowStore {
     fn signing_by_envelope<'a>(&'a self, envelope: &'a EnvelopeId) -> Answer<'a, Option<Record>> {
         straight!(self, self.store.signing_by_envelope(envelope))
     }
+    fn signings_of_envelopes<'a>(&'a self, envelopes: &'a [EnvelopeId]) -> Answer<'a, Vec<Record>> {
+        straight!(self, self.store.signings_of_envelopes(envelopes))
+    }
     fn signings<'a>(&'a self, caller: &'a CallerName, filter: Filter) -> Answer<'a, Vec<Signing>> {
         straight!(self, self.store.signings(caller, filter))
     }

@@ -12,7 +12,6 @@
 //! have been quiet for long, we look at them in the place of the list, for which there is one right in 15 minutes
 //! (`polling_budget`): its answer would go to the caller alone, and the signings would never end here.
 
-use futures_util::future::try_join_all;
 use url::form_urlencoded;
 
 use super::{envelope_id, known_account, owned};
@@ -20,7 +19,8 @@ use crate::{
     api::{Problem, caller::Caller, router::Api},
     clock::Deadline,
     domain::{AccountId, SenderName},
-    esign, signing,
+    esign::{self, MAX_LISTED},
+    signing,
 };
 
 /// Refuses a list that would tell of other callers' envelopes what these themselves do not tell this caller, or before which
@@ -37,14 +37,24 @@ pub(super) async fn check(
         return Err(tells_more());
     }
     let named = esign::named_in_list(query);
-    // At once, because whose they are may have to be waited for.
-    let owners = named.iter().map(|envelope| owned(api, caller, account, envelope, deadline));
-    let own: Vec<_> = try_join_all(owners).await?.into_iter().flatten().collect();
-    let looked = api.signings.look_before(&own, deadline.left(api.clock.uptime())).await;
+    if named.len() > MAX_LISTED {
+        return Err(too_many(named.len()));
+    }
+    if named.is_empty() {
+        return Ok(());
+    }
+    owned(api, caller, account, &named, deadline).await?;
+    let looked = api.signings.look_before(&named, deadline.left(api.clock.uptime())).await;
     looked.map_err(|error| match error {
         signing::Error::PollingBudget { retry_at } => looked_instead().at(retry_at),
         error => error.into(),
     })
+}
+
+/// For each of them it is found out whose it is, and all are asked about by one list if they are quiet.
+fn too_many(named: usize) -> Problem {
+    let detail = format!("envelope_ids names {named} envelopes, and a list takes {MAX_LISTED} at most");
+    Problem::new("invalid_request", detail).fix(format!("List them {MAX_LISTED} at a time."))
 }
 
 fn looked_instead() -> Problem {

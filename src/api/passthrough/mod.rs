@@ -38,6 +38,7 @@
 //! | a whole call, its body, its turn and a fresh token included | 120 s | `provider_unavailable` |
 //! | reads of an envelope, of each part of it, and of lists by its id | one in 15 minutes | `polling_budget` |
 //! | lists by its id, of an open signing that was not asked about for an hour, or for a day where events come | our own in its place | `polling_budget` |
+//! | envelopes in `envelope_ids` of a list | 100 | `invalid_request` |
 //! | streamed bodies at once | 8, or a quarter of the calls; of one caller three quarters of that | waits 10 s, or as long as its caller; `quota_exceeded` |
 //! | answer | 256 MiB, streamed | it ends with an error |
 
@@ -50,7 +51,7 @@ mod views;
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::creates::lets_pass;
 
-use std::{sync::Arc, time::Duration};
+use std::{slice, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -113,7 +114,10 @@ pub(super) async fn forward(
     check_account(account, &acting.account)?;
     let rule = rules::check(&head.method, below, Some(&acting)).map_err(|why| refused(&why))?;
     let signing = match &envelope {
-        Some(envelope) => owned(&api, &caller, &acting.account, envelope, deadline).await?,
+        Some(envelope) => {
+            let named = slice::from_ref(envelope);
+            owned(&api, &caller, &acting.account, named, deadline).await?.first().copied()
+        }
         None => None,
     };
     if rules::lists_envelopes(&head.method, below) {
@@ -226,26 +230,30 @@ fn known_account(api: &Api, sender: &SenderName) -> Option<AccountId> {
     known.or_else(named)
 }
 
-/// The signing that an envelope belongs to, if it belongs to one. A signing is its caller's alone, also where several
-/// callers share a sender: to the others its envelope does not exist. What was made by passing calls through belongs
-/// to nobody but the account.
+/// The signings that these envelopes belong to, as far as they belong to any. A signing is its caller's alone, also where
+/// several callers share a sender: to the others its envelope does not exist. What was made by passing calls through
+/// belongs to nobody but the account.
 async fn owned(
     api: &Api,
     caller: &Caller,
     account: &AccountId,
-    envelope: &EnvelopeId,
+    envelopes: &[EnvelopeId],
     deadline: Deadline,
-) -> Result<Option<SigningId>, Problem> {
-    match api.signings.whose(&caller.name, account, envelope, deadline).await? {
-        Whose::Theirs(signing) => Ok(Some(signing)),
-        Whose::Nobodys => Ok(None),
-        Whose::Anothers => Err(Problem::not_found()),
-        Whose::Unknown => {
-            let detail = "it is not yet known whose envelope this is: a create of another caller is under way in \
-                          this account, and its outcome is not known";
-            Err(Problem::new("provider_unavailable", detail).retry_after(OWNER_RETRY))
-        }
+) -> Result<Vec<SigningId>, Problem> {
+    let found = api.signings.whose(&caller.name, account, envelopes, deadline).await?;
+    if found.contains(&Whose::Anothers) {
+        return Err(Problem::not_found());
     }
+    if found.contains(&Whose::Unknown) {
+        let detail = "it is not yet known whose envelope this is: a create of another caller is under way in this \
+                      account, and its outcome is not known";
+        return Err(Problem::new("provider_unavailable", detail).retry_after(OWNER_RETRY));
+    }
+    let theirs = |whose| match whose {
+        Whose::Theirs(signing) => Some(signing),
+        Whose::Anothers | Whose::Nobodys | Whose::Unknown => None,
+    };
+    Ok(found.into_iter().filter_map(theirs).collect())
 }
 
 /// Refuses headers that would make the call mean something else than its path and body say.

@@ -50,6 +50,13 @@ impl Store for PostgresStore {
         Box::pin(async move { self.record(with!(&self.pool, db => signings::by_envelope(db, envelope))?) })
     }
 
+    fn signings_of_envelopes<'a>(&'a self, envelopes: &'a [EnvelopeId]) -> Answer<'a, Vec<Record>> {
+        Box::pin(async move {
+            let rows = with!(&self.pool, db => signings::by_envelopes(db, envelopes))?;
+            rows.into_iter().map(|row| row.into_record(&self.keys)).collect()
+        })
+    }
+
     fn signings<'a>(&'a self, caller: &'a CallerName, filter: Filter) -> Answer<'a, Vec<Signing>> {
         Box::pin(async move {
             let rows = with!(&self.pool, db => signings::list(db, caller, &filter))?;

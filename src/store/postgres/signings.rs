@@ -237,6 +237,16 @@ pub(super) async fn by_envelope(db: &mut PgConnection, envelope: &EnvelopeId) ->
     sqlx::query(sql).bind(envelope.as_str()).fetch_optional(db).await?.as_ref().map(row).transpose()
 }
 
+pub(super) async fn by_envelopes(db: &mut PgConnection, envelopes: &[EnvelopeId]) -> Result<Vec<SigningRow>> {
+    let sql = concat!(
+        "SELECT ",
+        signing_columns!(),
+        " FROM signings WHERE envelope = ANY ($1) ORDER BY created_at"
+    );
+    let envelopes: Vec<_> = envelopes.iter().map(EnvelopeId::as_str).collect();
+    sqlx::query(sql).bind(envelopes).fetch_all(db).await?.iter().map(row).collect()
+}
+
 pub(super) async fn list(
     db: &mut PgConnection,
     caller: &CallerName,

@@ -55,6 +55,14 @@ impl Store for SqliteStore {
         Box::pin(async move { self.record(self.read(move |db| signings::by_envelope(db, &envelope)).await?) })
     }
 
+    fn signings_of_envelopes<'a>(&'a self, envelopes: &'a [EnvelopeId]) -> Answer<'a, Vec<Record>> {
+        let envelopes = envelopes.to_vec();
+        Box::pin(async move {
+            let rows = self.read(move |db| signings::by_envelopes(db, &envelopes)).await?;
+            rows.into_iter().map(|row| row.into_record(&self.keys)).collect()
+        })
+    }
+
     fn signings<'a>(&'a self, caller: &'a CallerName, filter: Filter) -> Answer<'a, Vec<Signing>> {
         let caller = caller.clone();
         Box::pin(async move {

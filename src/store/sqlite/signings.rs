@@ -136,6 +136,15 @@ pub(super) fn by_envelope(db: &Connection, envelope: &EnvelopeId) -> Result<Opti
     Ok(db.prepare_cached(sql)?.query_row([envelope.as_str()], row).optional()?)
 }
 
+pub(super) fn by_envelopes(db: &Connection, envelopes: &[EnvelopeId]) -> Result<Vec<SigningRow>, Error> {
+    let sql = concat!(
+        "SELECT ",
+        signing_columns!(),
+        " FROM signings WHERE envelope IN (SELECT value FROM json_each(?1)) ORDER BY created_at"
+    );
+    rows(db, sql, params![list_of(envelopes.iter().map(EnvelopeId::as_str))])
+}
+
 pub(super) fn list(db: &Connection, caller: &CallerName, filter: &Filter) -> Result<Vec<SigningRow>, Error> {
     let before = filter.before.map_or([0xff; 16], |id| bytes(id.as_uuid()));
     let status = filter.status.map(crate::domain::SigningStatus::as_str);
@@ -258,10 +267,14 @@ pub(super) fn quiet(
     rows(db, sql, params![before, limit, names(except)])
 }
 
-/// Names as `json_each` takes them.
 fn names(senders: &[SenderName]) -> String {
-    let names: serde_json::Value = senders.iter().map(SenderName::as_str).collect();
-    names.to_string()
+    list_of(senders.iter().map(SenderName::as_str))
+}
+
+/// Words as `json_each` takes them.
+fn list_of<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    let words: serde_json::Value = words.collect();
+    words.to_string()
 }
 
 pub(super) fn payload(db: &Connection, id: &[u8; 16]) -> Result<Option<Vec<u8>>, Error> {

@@ -18,6 +18,7 @@ use crate::store::{Fixture, after, events, on_both, samples};
 
 on_both!(
     every_field_comes_back,
+    who_owns_envelopes_is_found_of_many_at_once,
     a_key_makes_one_signing,
     sixty_four_tasks_with_one_key_make_one_signing,
     a_stale_change_is_refused_whole,
@@ -101,6 +102,24 @@ async fn every_field_comes_back(fixture: Fixture) {
     assert!(store.signing(samples::signing().id).await.unwrap().is_none());
     assert!(store.signing_by_envelope(&EnvelopeId::new("none")).await.unwrap().is_none());
     store.check().await.unwrap();
+}
+
+async fn who_owns_envelopes_is_found_of_many_at_once(fixture: Fixture) {
+    let store = fixture.open().await;
+    let mut made = Vec::new();
+    for number in 0..3_u32 {
+        let mut intent = samples::intent(number.into());
+        intent.signing.created_at = after(number.into());
+        let signing = samples::full(intent.signing.clone());
+        let version = begin(&store, intent).await;
+        store.save(samples::change(&signing, version)).await.unwrap();
+        made.push(signing);
+    }
+    let envelope = |at: usize| made[at].envelope.clone().unwrap();
+    let found = store.signings_of_envelopes(&[envelope(2), EnvelopeId::new("none"), envelope(0)]).await;
+    let found: Vec<_> = found.unwrap().into_iter().map(|record| record.signing).collect();
+    assert_eq!(found, [made[0].clone(), made[2].clone()]);
+    assert!(store.signings_of_envelopes(&[]).await.unwrap().is_empty());
 }
 
 async fn a_key_makes_one_signing(fixture: Fixture) {
