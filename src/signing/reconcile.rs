@@ -12,6 +12,7 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,7 +23,7 @@ use crate::{
     budget::{Rule, checks::INTERVAL},
     clock::{Now, earlier, later},
     domain::{EnvelopeId, SenderName, Signing, SigningStatus},
-    esign::{self, MAX_LISTED, Since},
+    esign::{self, Acting, MAX_LISTED, Since},
     signing::{Error, Signings, recover::by_sender},
     store::{Durability, Record},
     telemetry::chain,
@@ -255,7 +256,7 @@ impl Signings {
             return Ok(());
         }
         let this = self.clone();
-        let look = Box::pin(async move { this.look_at_all(open).await });
+        let look = Box::pin(async move { this.look_at_all(open, quiet_since).await });
         if self.aside_within(wait, "a look before a caller's list", look).await? == 0 {
             return Ok(());
         }
@@ -263,14 +264,50 @@ impl Signings {
         Err(Error::PollingBudget { retry_at: later(self.parts.clock.now(), INTERVAL) })
     }
 
-    /// Asks about signings, each sender's by its own list; answers about how many.
-    async fn look_at_all(&self, records: Vec<Record>) -> Result<usize, Error> {
+    /// Asks about signings, each sender's by its own list, if one of them is quiet; answers about how many. A sender that
+    /// cannot be asked is passed over, and so are signings that are quiet in an account that theirs has left: nothing is
+    /// learnt of those, and the caller's list, by a sender that can, is no worse for it.
+    async fn look_at_all(&self, records: Vec<Record>, quiet_since: Timestamp) -> Result<usize, Error> {
+        let now = self.parts.clock.now();
+        let is_quiet =
+            |signings: &[Signing]| signings.iter().any(|signing| last_asked_at(signing, now) < quiet_since);
+        let mut looks = self.looks(records).await;
+        looks.sort_by_key(|(_, signings)| !is_quiet(signings));
         let mut asked = 0;
-        for (sender, records) in by_sender(records) {
-            let signings: Vec<_> = records.into_iter().map(|record| record.signing).collect();
-            asked += self.ask_about(&sender, &signings).await?;
+        for (acting, signings) in &looks {
+            // For those that are not quiet alone the caller's list is not refused.
+            if asked == 0 && !is_quiet(signings) {
+                break;
+            }
+            match self.ask_about(acting, signings).await {
+                Ok(count) => asked += count,
+                Err(Error::Upstream(error)) => {
+                    tracing::warn!(sender = %acting.sender, error = %chain(&error), "cannot look before a caller's list");
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(asked)
+    }
+
+    /// By which senders these signings can be asked about, each with its own: those in the account that it acts in.
+    async fn looks(&self, records: Vec<Record>) -> Vec<(Arc<Acting>, Vec<Signing>)> {
+        let mut looks = Vec::new();
+        for (sender, records) in by_sender(records) {
+            let acting = match self.parts.esign.acting(&sender).await {
+                Ok(acting) => acting,
+                Err(error) => {
+                    tracing::warn!(%sender, error = %chain(&error), "cannot look before a caller's list");
+                    continue;
+                }
+            };
+            let is_there =
+                |signing: &Signing| signing.account.as_ref().is_none_or(|account| *account == acting.account);
+            let signings: Vec<_> =
+                records.into_iter().map(|record| record.signing).filter(is_there).collect();
+            looks.push((acting, signings));
+        }
+        looks
     }
 
     /// After how long without a word an open signing is asked about here.
@@ -307,7 +344,11 @@ impl Signings {
         let mut is_all_others = true;
         for (sender, records) in by_sender(records) {
             let signings: Vec<_> = records.into_iter().map(|record| record.signing).collect();
-            match self.ask_about(&sender, &signings).await {
+            let asked = match self.parts.esign.acting(&sender).await {
+                Ok(acting) => self.ask_about(&acting, &signings).await,
+                Err(error) => Err(error.into()),
+            };
+            match asked {
                 Ok(asked) => is_all_others &= asked == 0,
                 Err(error) => {
                     tracing::warn!(sender = %sender, error = %chain(&error), "cannot ask about quiet signings");
@@ -321,8 +362,7 @@ impl Signings {
     }
 
     /// Asks about a sender's signings by one list; answers about how many.
-    async fn ask_about(&self, sender: &SenderName, signings: &[Signing]) -> Result<usize, Error> {
-        let acting = self.parts.esign.acting(sender).await?;
+    async fn ask_about(&self, acting: &Acting, signings: &[Signing]) -> Result<usize, Error> {
         let mut envelopes: Vec<_> = signings.iter().filter_map(|signing| signing.envelope.clone()).collect();
         // Another daemon looks at the same signings: what it is just asking about is not asked about twice.
         let claimed = Now::read(&*self.parts.clock);
@@ -332,7 +372,7 @@ impl Signings {
             return Ok(0);
         }
         let since = Since::Ids(&envelopes);
-        let page = match self.parts.esign.list_changes(&acting, since, 0, self.at_leisure()).await {
+        let page = match self.parts.esign.list_changes(acting, since, 0, self.at_leisure()).await {
             Ok(page) => page,
             Err(error) => {
                 // The vendor limits no lists: whoever looks next may ask again.

@@ -2,6 +2,7 @@
 
 use std::{cell::Cell, time::Duration};
 
+use countersign::domain::{AccountId, SenderName};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -181,5 +182,31 @@ async fn b3_our_look_in_the_place_of_a_list_is_at_all_that_it_names() {
     for made in [&first, &second] {
         let record = daemon.record(made.id().parse().unwrap()).await;
         assert!(record.signing.checked_at.is_some(), "{}", made.id());
+    }
+}
+
+/// A caller has two senders in one account, and one of them cannot act any more, or acts elsewhere by now.
+#[tokio::test]
+async fn what_cannot_be_looked_at_has_no_list_refused_that_another_sender_can_have() {
+    let daemon = TestDaemon::start().await;
+    let gone = daemon.create("order-1", &order()).await;
+    daemon.rewrite(gone.id().parse().unwrap(), None, |it| it.sender = SenderName::new("gone")).await;
+    let left = daemon.create("order-2", &order()).await;
+    daemon.rewrite(left.id().parse().unwrap(), None, |it| it.account = Some(AccountId::new("left"))).await;
+    daemon.pass(Duration::from_secs(3_000), 1).await;
+    let fresh = daemon.create("order-3", &order()).await;
+    daemon.pass(Duration::from_secs(601), 1).await;
+    let all = [gone, left, fresh];
+    let query = format!("envelope_ids={}", all.each_ref().map(envelope_of).join(","));
+    let listed = list(&daemon, CALLER_KEY, &query).await;
+    assert_eq!(
+        (listed.status, &listed.body["resultSetSize"]),
+        (StatusCode::OK, &json!("3")),
+        "{}",
+        listed.text
+    );
+    for made in &all {
+        let record = daemon.record(made.id().parse().unwrap()).await;
+        assert!(record.signing.checked_at.is_none(), "{}", made.id());
     }
 }

@@ -10,7 +10,8 @@
 //!
 //! Another caller's envelope does not exist under `envelope_ids` either, whatever is asked of it. And if the caller's own
 //! have been quiet for long, we look at them in the place of the list, for which there is one right in 15 minutes
-//! (`polling_budget`): its answer would go to the caller alone, and the signings would never end here.
+//! (`polling_budget`): its answer would go to the caller alone, and the signings would never end here. Those that cannot be
+//! looked at, because their sender cannot act or acts in another account by now, have no list refused.
 
 use url::form_urlencoded;
 
@@ -58,7 +59,7 @@ fn too_many(named: usize) -> Problem {
 }
 
 fn looked_instead() -> Problem {
-    let detail = "nothing had been heard for long of a signing whose envelope this list names, so DocuSign was asked about \
+    let detail = "a signing whose envelope this list names had not been asked about for long, so DocuSign was asked about \
                   it in the place of the list, and may be asked so once in 15 minutes";
     let fix =
         "Read the signing (GET /v1/signings/{id}): it has what was answered. Or repeat the list at retry_at.";
