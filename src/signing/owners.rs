@@ -107,6 +107,11 @@ impl Signings {
         }
     }
 
+    /// Whose signings are kept, be it that the settings no longer name them.
+    pub async fn callers(&self) -> Result<Vec<CallerName>, Error> {
+        Ok(self.parts.store.callers().await?)
+    }
+
     /// Whose an envelope is, of which the upstream told at `told_at` by its clock; none if it is of no signing. The
     /// upstream tells of an envelope before we have read its answer to the create, so while creates of the senders that
     /// it may be of are under way this waits for one of them to be written down: for as long as the caller likes.

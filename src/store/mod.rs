@@ -191,6 +191,9 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Lists a caller's signings, newest first.
     fn signings<'a>(&'a self, caller: &'a CallerName, filter: Filter) -> Answer<'a, Vec<Signing>>;
 
+    /// Whose signings there are: each caller once, in the order of their names.
+    fn callers(&self) -> Answer<'_, Vec<CallerName>>;
+
     /// Saves one change, or answers [`Error::Conflict`] if the record has moved on.
     fn save<'a>(&'a self, change: Change<'a>) -> Answer<'a, Version>;
 

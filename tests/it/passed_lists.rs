@@ -93,6 +93,23 @@ async fn a_caller_that_shares_its_account_with_nobody_lists_whatever_it_asks_for
     }
 }
 
+#[tokio::test]
+async fn a_list_tells_no_more_of_the_signings_of_a_caller_that_is_gone() {
+    let mut daemon = TestDaemon::builder().with(&colleague()).start().await;
+    let url = format!("{}/v1/signings", daemon.api);
+    let headers = [("content-type", "application/json"), ("idempotency-key", "order-1")];
+    let body = coded().to_string().into_bytes();
+    let made = daemon.call(Method::POST, &url, Some(THIRD_KEY), &headers, body).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    daemon.restart_with(|settings| settings.replace(&colleague(), "")).await;
+    let listed = list(&daemon, THIRD_KEY, ALL).await;
+    assert_eq!(listed.status, StatusCode::UNAUTHORIZED, "it is gone: {}", listed.text);
+    let refused = list(&daemon, CALLER_KEY, &format!("{ALL}&include=recipients")).await;
+    assert_eq!((refused.status.as_u16(), refused.code()), (403, "forbidden"), "{}", refused.text);
+    let plain = list(&daemon, CALLER_KEY, ALL).await;
+    assert!(plain.status == StatusCode::OK && !plain.text.contains(CODE), "{}", plain.text);
+}
+
 /// Ids of so many envelopes that do not exist, each behind a comma.
 fn unknown(count: usize) -> String {
     (0..count).map(|number| format!(",{number:08x}-0000-4000-8000-000000000000")).collect::<Vec<_>>().concat()

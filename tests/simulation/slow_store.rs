@@ -96,6 +96,9 @@ impl Store for SlowStore {
     fn signings<'a>(&'a self, caller: &'a CallerName, filter: Filter) -> Answer<'a, Vec<Signing>> {
         straight!(self, self.store.signings(caller, filter))
     }
+    fn callers(&self) -> Answer<'_, Vec<CallerName>> {
+        straight!(self, self.store.callers())
+    }
     fn save<'a>(&'a self, change: Change<'a>) -> Answer<'a, Version> {
         slowly!(self, store.save(change))
     }

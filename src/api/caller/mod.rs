@@ -119,6 +119,11 @@ impl Callers {
         names
     }
 
+    /// Whether anybody can be this caller.
+    pub(in crate::api) fn knows(&self, caller: &CallerName) -> bool {
+        self.table.load().all().any(|known| known.name == *caller)
+    }
+
     /// Whether anybody but this caller may use a sender of the settings, be it for as long as its rights are on trial.
     pub(in crate::api) fn others_may_use(&self, caller: &CallerName, sender: &SenderName) -> bool {
         self.table.load().all().any(|other| other.name != *caller && other.is_let_use_sender(sender))

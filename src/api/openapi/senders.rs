@@ -105,8 +105,8 @@ fn forward() -> Value {
                  (`recipientViewRequest`): those are refused. A caller that `templates` or `sms_required` limit makes no \
                  envelope this way, unless its `passthrough` says so. The envelope of another caller's signing does not \
                  exist here for as long as the signing's record is kept, nor in `envelope_ids` of a list, and where another \
-                 caller has a right to the account a list with `include`, `search_text`, `order_by=signer_list` or \
-                 `continuation_token` is refused, unless it names envelopes alone that are the caller's own or of no \
+                 caller has a right to the account, or signings are kept of one that is gone, a list with `include`, \
+                 `search_text`, `order_by=signer_list` or `continuation_token` is refused, unless it names envelopes alone that are the caller's own or of no \
                  signing; while it is not known whose a new envelope is, the answer is 503 `provider_unavailable`, and \
                  to be asked for again. Of bodies over 1 MiB few are on their way at once, and not all of one caller: \
                  the next waits for 10 s, or for as long as `Prefer` says if that is less, and is refused then (429 \

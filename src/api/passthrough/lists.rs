@@ -4,9 +4,9 @@
 //! each unasked: its status, dates and subject. What a query asks for besides (`include`: the recipients with their access
 //! codes and numbers, their fields, our signing's id) is what the envelope itself would tell, which does not exist for
 //! them; and what finds or sorts envelopes by their recipients answers questions about these. So where another caller
-//! has a right to the account, a list takes parameters alone that are known to tell no more. All others it takes if it
-//! names its envelopes, and each of them is the caller's own or of no signing: in the one way of writing that no reader
-//! takes for another list.
+//! has a right to the account, or signings are kept of one that the settings no longer name, a list takes parameters alone
+//! that are known to tell no more. All others it takes if it names its envelopes, and each of them is the caller's own or of
+//! no signing: in the one way of writing that no reader takes for another list.
 //!
 //! Another caller's envelope does not exist under `envelope_ids` either, whatever is asked of it. And if the caller's own
 //! have been quiet for long, we look at them in the place of the list, for which there is one right in 15 minutes
@@ -34,7 +34,7 @@ pub(super) async fn check(
     deadline: Deadline,
 ) -> Result<(), Problem> {
     let asked = Asked::read(query.unwrap_or_default());
-    if asked.tells_more && !asked.is_by_ids && is_shared(api, caller, account) {
+    if asked.tells_more && !asked.is_by_ids && (is_shared(api, caller, account) || was_shared(api).await?) {
         return Err(tells_more());
     }
     let named = esign::named_in_list(query);
@@ -67,9 +67,9 @@ fn looked_instead() -> Problem {
 }
 
 fn tells_more() -> Problem {
-    let detail = "other callers have a right to this account, and the list would tell more of their envelopes than that \
-                  they are there: with include, search_text, continuation_token, order_by=signer_list, or a parameter \
-                  that is not known here";
+    let detail = "other callers have a right to this account, or may have had one and their signings are kept, and the \
+                  list would tell more of their envelopes than that they are there: with include, search_text, \
+                  continuation_token, order_by=signer_list, or a parameter that is not known here";
     let fix = "List without it, and read each envelope of your own by its id (GET …/envelopes/{id}?include=…); or name \
                them in the list: envelope_ids with include, order, order_by, count and start_position alone.";
     Problem::new("forbidden", detail).fix(fix)
@@ -89,6 +89,13 @@ fn is_shared(api: &Api, caller: &Caller, account: &AccountId) -> bool {
     };
     let mut senders = api.auth.senders().into_iter().map(SenderName::new);
     senders.any(|sender| is_here(&sender) && is_others(&sender))
+}
+
+/// Whether signings are kept of a caller that is not in the settings any more. In which accounts their envelopes are is
+/// not looked up: that might be a look at every one of them.
+async fn was_shared(api: &Api) -> Result<bool, Problem> {
+    let kept = api.signings.callers().await?;
+    Ok(kept.iter().any(|caller| !api.callers.knows(caller)))
 }
 
 /// What a query asks of a list.

@@ -64,6 +64,10 @@ impl Store for PostgresStore {
         })
     }
 
+    fn callers(&self) -> Answer<'_, Vec<CallerName>> {
+        Box::pin(async move { with!(&self.pool, db => signings::callers(db)) })
+    }
+
     fn save<'a>(&'a self, change: Change<'a>) -> Answer<'a, Version> {
         Box::pin(async move {
             let next = Version(change.from.0 + 1);

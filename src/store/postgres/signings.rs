@@ -280,6 +280,16 @@ pub(super) async fn list(
     found.iter().map(row).collect()
 }
 
+/// From each name the index leads to the next, past all the signings between: those may be millions.
+pub(super) async fn callers(db: &mut PgConnection) -> Result<Vec<CallerName>> {
+    let sql = "WITH RECURSIVE found (caller) AS (SELECT min(caller) FROM signings UNION ALL \
+               SELECT (SELECT min(s.caller) FROM signings s WHERE s.caller > found.caller) FROM found \
+               WHERE found.caller IS NOT NULL) \
+               SELECT caller FROM found WHERE caller IS NOT NULL ORDER BY caller";
+    let found = sqlx::query(sql).fetch_all(db).await?;
+    found.iter().map(|row| row.try_get::<String, _>(0).map(CallerName::new)).collect()
+}
+
 /// Leases what is due and nobody else is just claiming. The version moves on, so that whoever held it
 /// before cannot save any more. What is free is due, too (`free_at` is the later of due and lease), and asked for
 /// so that the index on `due_at` gives it in order, however much there is.

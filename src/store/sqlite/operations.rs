@@ -71,6 +71,10 @@ impl Store for SqliteStore {
         })
     }
 
+    fn callers(&self) -> Answer<'_, Vec<CallerName>> {
+        Box::pin(self.read(signings::callers))
+    }
+
     fn save<'a>(&'a self, change: Change<'a>) -> Answer<'a, Version> {
         Box::pin(async move {
             let (durability, next) = (change.durability, Version(change.from.0 + 1));

@@ -173,6 +173,16 @@ pub(super) fn list(db: &Connection, caller: &CallerName, filter: &Filter) -> Res
     }
 }
 
+/// From each name the index leads to the next, past all the signings between: those may be millions.
+pub(super) fn callers(db: &Connection) -> Result<Vec<CallerName>, Error> {
+    let sql = "WITH RECURSIVE found (caller) AS (SELECT min(caller) FROM signings UNION ALL \
+               SELECT (SELECT min(s.caller) FROM signings s WHERE s.caller > found.caller) FROM found \
+               WHERE found.caller IS NOT NULL) \
+               SELECT caller FROM found WHERE caller IS NOT NULL ORDER BY caller";
+    let caller = |row: &Row<'_>| row.get::<_, String>(0).map(CallerName::new);
+    Ok(db.prepare_cached(sql)?.query_map([], caller)?.collect::<Result<_, _>>()?)
+}
+
 /// What is due and not in hand. What is free is due, too (`free_at` is the later of due and lease), and asked for so
 /// that the index on `due_at` gives it in order, however much there is.
 const DUE: &str = "SELECT id FROM signings WHERE due_at <= ?1 AND free_at <= ?1 ORDER BY due_at, id LIMIT ?2";

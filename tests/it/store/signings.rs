@@ -19,6 +19,7 @@ use crate::store::{Fixture, after, events, on_both, samples};
 on_both!(
     every_field_comes_back,
     who_owns_envelopes_is_found_of_many_at_once,
+    each_caller_that_has_signings_is_named_once,
     a_key_makes_one_signing,
     sixty_four_tasks_with_one_key_make_one_signing,
     a_stale_change_is_refused_whole,
@@ -120,6 +121,17 @@ async fn who_owns_envelopes_is_found_of_many_at_once(fixture: Fixture) {
     let found: Vec<_> = found.unwrap().into_iter().map(|record| record.signing).collect();
     assert_eq!(found, [made[0].clone(), made[2].clone()]);
     assert!(store.signings_of_envelopes(&[]).await.unwrap().is_empty());
+}
+
+async fn each_caller_that_has_signings_is_named_once(fixture: Fixture) {
+    let store = fixture.open().await;
+    assert!(store.callers().await.unwrap().is_empty());
+    for (number, caller) in (1..).zip(["website", "shop", "website", "a", "shop"]) {
+        let mut intent = samples::intent(number);
+        intent.signing.caller = CallerName::new(caller);
+        begin(&store, intent).await;
+    }
+    assert_eq!(store.callers().await.unwrap(), ["a", "shop", "website"].map(CallerName::new));
 }
 
 async fn a_key_makes_one_signing(fixture: Fixture) {
