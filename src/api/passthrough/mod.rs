@@ -37,7 +37,7 @@
 //! | a whole body | 119 s, with all that was before it | `invalid_request` |
 //! | a whole call, its body, its turn and a fresh token included | 120 s | `provider_unavailable` |
 //! | reads of an envelope, of each part of it, and of lists by its id | one in 15 minutes | `polling_budget` |
-//! | lists by its id, of an open signing that was not asked about for an hour, or for a day where events come | our own in its place | `polling_budget` |
+//! | lists by its id, of an open signing that was not asked about for an hour, or for a day where events come and none may be kept back (`signing::deafness`) | our own in its place | `polling_budget` |
 //! | envelopes in `envelope_ids` of a list | 100 | `invalid_request` |
 //! | streamed bodies at once | 8, or a quarter of the calls; of one caller three quarters of that | waits 10 s, or as long as its caller; `quota_exceeded` |
 //! | answer | 256 MiB, streamed | it ends with an error |
