@@ -7,7 +7,7 @@
 //!
 //! Memory costs one frame a writer and one a reader, whatever the size ([`FRAME`]). All files together stay
 //! below a limit; a file counts for as long as someone reads it. Room on the disk is set aside before anything is asked
-//! for to fill it: what is to be kept here may be had only a few times an hour.
+//! for to fill it: what is to be kept here may be had only a few times an hour. It counts from then on, for it is taken.
 //!
 //! Format: frames of 64 KiB, each sealed by AES-256-GCM with its number as the nonce (NIST SP 800-38D, 8.2.1:
 //! the key is used for this one file, so no number comes twice).
@@ -92,17 +92,24 @@ impl Spool {
         Self { directory: directory.into(), limit_bytes, used: Arc::default() }
     }
 
-    /// What all files hold now.
+    /// The most that there may be.
+    pub const fn limit_bytes(&self) -> u64 {
+        self.limit_bytes
+    }
+
+    /// What all files hold now, or have set aside.
     #[cfg(test)]
     fn used_bytes(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Begins a file, with room on the disk for so many bytes. Fails when there is no space left for any.
+    /// Begins a file, with room for so many bytes. Fails when there is no space left for them, or for any.
     pub async fn create(&self, room_bytes: u64) -> Result<Writer, Error> {
         if self.used.load(Ordering::Relaxed) >= self.limit_bytes {
             return Err(Error::Full);
         }
+        let mut share = Share { used: Arc::clone(&self.used), bytes: 0 };
+        share.grow(room_bytes, self.limit_bytes)?;
         let mut secret = [0_u8; 40];
         aws_lc_rs::rand::fill(&mut secret).expect("the system gives random bytes");
         let (key, name) = secret.split_at(32);
@@ -119,12 +126,33 @@ impl Spool {
             file: Arc::new(file),
             key: Arc::new(LessSafeKey::new(key)),
             spool: self.clone(),
-            share: Share { used: Arc::clone(&self.used), bytes: 0 },
+            share,
             digest: digest::Context::new(&digest::SHA256),
             frame: Vec::with_capacity(FRAME + TAG),
             frames: 0,
             length: 0,
         })
+    }
+}
+
+impl Share {
+    /// Takes what it lacks to so many bytes, or nothing at all.
+    fn grow(&mut self, bytes: u64, limit_bytes: u64) -> Result<(), Error> {
+        let more = bytes.saturating_sub(self.bytes);
+        if more == 0 {
+            return Ok(());
+        }
+        let taken = |used: u64| used.checked_add(more).filter(|sum| *sum <= limit_bytes);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).map_err(|_| Error::Full)?;
+        self.bytes += more;
+        Ok(())
+    }
+
+    /// Gives back what it has above so many bytes.
+    fn shrink(&mut self, bytes: u64) {
+        let less = self.bytes.saturating_sub(bytes);
+        self.used.fetch_sub(less, Ordering::Relaxed);
+        self.bytes -= less;
     }
 }
 
@@ -135,11 +163,10 @@ impl Drop for Share {
 }
 
 impl Writer {
-    /// Sets room on the disk aside for so many bytes in all, or fails now and not later.
-    pub async fn set_aside(&self, room_bytes: u64) -> Result<(), Error> {
-        if room_bytes > self.spool.limit_bytes {
-            return Err(Error::Full);
-        }
+    /// Sets room aside for so many bytes in all, or fails now and not later. When there is no space for them nothing has
+    /// changed: once there is, they can be asked for again.
+    pub async fn set_aside(&mut self, room_bytes: u64) -> Result<(), Error> {
+        self.share.grow(room_bytes, self.spool.limit_bytes)?;
         let file = Arc::clone(&self.file);
         Ok(blocking(move || set_aside(&file, room_bytes)).await?)
     }
@@ -147,12 +174,10 @@ impl Writer {
     /// Adds bytes at the end. When there is no space for them nothing has changed: once there is, the
     /// same bytes can be added again.
     pub async fn write(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
-        let (more, limit) = (bytes.len() as u64, self.spool.limit_bytes);
-        let taken = |used: u64| used.checked_add(more).filter(|sum| *sum <= limit);
-        self.share.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).map_err(|_| Error::Full)?;
-        self.share.bytes += more;
+        let length = self.length.saturating_add(bytes.len() as u64);
+        self.share.grow(length, self.spool.limit_bytes)?;
         self.digest.update(bytes);
-        self.length += more;
+        self.length = length;
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at(bytes.len().min(FRAME - self.frame.len()));
             self.frame.extend_from_slice(now);
@@ -169,9 +194,11 @@ impl Writer {
         if !self.frame.is_empty() {
             self.flush().await?;
         }
-        // What was set aside and not needed. If it cannot be given back it goes with the file.
+        // What was set aside and not needed. If it cannot be given back it goes with the file, and counts until then.
         let (file, size) = (Arc::clone(&self.file), self.length + self.frames * TAG as u64);
-        let _ = blocking(move || file.set_len(size)).await;
+        if blocking(move || file.set_len(size)).await.is_ok() {
+            self.share.shrink(self.length);
+        }
         let sha256 = self.digest.finish().as_ref().try_into().expect("SHA-256 has 32 bytes");
         Ok(Spooled { file: self.file, key: self.key, length: self.length, sha256, _share: self.share })
     }
@@ -377,11 +404,32 @@ mod tests {
         let kept = Arc::new(writer.finish().await.unwrap());
         assert_eq!(size(&kept.file), 100_000 + 2 * TAG as u64);
         assert_eq!(read(&kept, 0, u64::MAX).await, bytes(100_000));
-        assert_eq!(spool.used_bytes(), 100_000, "what is set aside is not used yet");
-        let writer = spool.create(0).await.unwrap();
+        assert_eq!(spool.used_bytes(), 100_000, "what was set aside counts no more");
+        let mut writer = spool.create(0).await.unwrap();
         assert!(matches!(writer.set_aside(2 << 20).await, Err(Error::Full)), "it would never fit");
         let full = Spool { limit_bytes: 100_000, ..spool };
         assert!(matches!(full.create(0).await, Err(Error::Full)));
+    }
+
+    #[tokio::test]
+    async fn what_is_set_aside_is_part_of_the_limit_before_a_byte_comes() {
+        let spool = spool(100);
+        let mut first = spool.create(60).await.unwrap();
+        assert_eq!(spool.used_bytes(), 60);
+        assert!(matches!(spool.create(41).await, Err(Error::Full)));
+        let mut second = spool.create(10).await.unwrap();
+        assert!(matches!(second.set_aside(41).await, Err(Error::Full)));
+        assert_eq!(spool.used_bytes(), 70, "nothing has changed");
+        second.set_aside(40).await.unwrap();
+        assert!(matches!(second.write(&bytes(41)).await, Err(Error::Full)));
+        // It fills what it has, and takes nothing twice.
+        first.write(&bytes(50)).await.unwrap();
+        assert_eq!(spool.used_bytes(), 100);
+        let first = first.finish().await.unwrap();
+        assert_eq!(spool.used_bytes(), 90, "what was not needed is given back");
+        second.write(&bytes(50)).await.unwrap();
+        drop((first, second));
+        assert_eq!(spool.used_bytes(), 0);
     }
 
     proptest! {

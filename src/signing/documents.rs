@@ -70,7 +70,7 @@ pub(super) struct Documents {
     spool: Spool,
     keep: Duration,
     places: Mutex<HashMap<Key, Place>>,
-    /// How large those are for which the disk had no room when they came: they are asked for again once it has.
+    /// How large those are for which there was no room when they came: they are asked for again once there is.
     lacking: Mutex<HashMap<Key, u64>>,
 }
 
@@ -144,18 +144,37 @@ impl Documents {
 
     /// A file for a document that is not asked for yet: if there is no room for it, no download is spent.
     async fn begin(&self, key: Key) -> Result<Writer, spool::Error> {
-        let room = self.lacking().get(&key).map_or(ROOM_BYTES, |length| ROOM_BYTES.max(*length));
+        // Where the limit is lower than what is set aside for any, a smaller one still has its place.
+        let least = ROOM_BYTES.min(self.spool.limit_bytes());
+        let room = self.lacking().get(&key).map_or(least, |length| least.max(*length));
+        self.can_fit(room)?;
         loop {
             match self.spool.create(room).await {
-                Err(spool::Error::Full) if self.make_room() => {}
+                Err(error) if wants_room(&error) && self.make_room() => {}
                 done => return done,
             }
         }
     }
 
-    /// Remembers how large a document is that the disk did not take, as far as is known.
+    /// Makes the room for a document that is said to be so long.
+    async fn set_aside(&self, writer: &mut Writer, length: u64) -> Result<(), spool::Error> {
+        self.can_fit(length)?;
+        loop {
+            match writer.set_aside(length).await {
+                Err(error) if wants_room(&error) && self.make_room() => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// For what would never fit, nothing else has to go.
+    fn can_fit(&self, length: u64) -> Result<(), spool::Error> {
+        if length > self.spool.limit_bytes() { Err(spool::Error::Full) } else { Ok(()) }
+    }
+
+    /// Remembers how large a document is for which there was no room, as far as is known.
     fn note_room(&self, key: Key, fetched: &Result<Document, DownloadError>, length: u64) {
-        let is_lacking = matches!(fetched, Err(DownloadError::Spool(spool::Error::Io(_))));
+        let is_lacking = matches!(fetched, Err(DownloadError::Spool(_)));
         let mut lacking = self.lacking();
         if lacking.len() >= MAX_LACKING {
             lacking.clear();
@@ -276,9 +295,10 @@ impl Signings {
         let acting = self.acting_for(signing).await?;
         self.announce(Act::DocumentFetch, signing, &envelope.as_str()).await?;
         let download = self.parts.esign.document(&acting, envelope, part, deadline).await?;
-        let length = download.length.unwrap_or(ROOM_BYTES);
-        let fetched = self.take_down(signing, download, writer).await;
-        documents.note_room(key, &fetched, length);
+        let (said, mut came) = (download.length, 0);
+        let fetched = self.take_down(signing, download, writer, &mut came).await;
+        // One that does not say how long it is is longer than what came of it.
+        documents.note_room(key, &fetched, said.unwrap_or(ROOM_BYTES).max(came));
         fetched
     }
 
@@ -288,9 +308,10 @@ impl Signings {
         signing: &Signing,
         mut download: esign::Download,
         mut writer: Writer,
+        came: &mut u64,
     ) -> Result<Document, DownloadError> {
         if let Some(length) = download.length.filter(|length| *length > ROOM_BYTES) {
-            writer.set_aside(length).await?;
+            self.parts.documents.set_aside(&mut writer, length).await?;
         }
         let out_of_time = self.parts.clock.sleep(MAX_DOWNLOAD);
         tokio::pin!(out_of_time);
@@ -300,7 +321,10 @@ impl Signings {
                 () = &mut out_of_time => return Err(esign::Error::Deadline.into()),
             };
             match piece {
-                Some(Ok(piece)) => self.parts.documents.keep(&mut writer, &piece).await?,
+                Some(Ok(piece)) => {
+                    *came += piece.len() as u64;
+                    self.parts.documents.keep(&mut writer, &piece).await?;
+                }
                 Some(Err(error)) => return Err(esign::Error::Unknown(error).into()),
                 None => break,
             }
@@ -312,5 +336,69 @@ impl Signings {
         }
         self.jot(signing.id, MomentKind::DocumentFetched, None, download.trace).await;
         Ok(Document { content: Arc::new(content), content_type: download.content_type })
+    }
+}
+
+/// Whether it helps if documents that are merely kept go.
+fn wants_room(error: &spool::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    match error {
+        spool::Error::Full => true,
+        spool::Error::Io(error) => matches!(error.kind(), QuotaExceeded | StorageFull),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn key(number: u128) -> Key {
+        (SigningId::from_uuid(Uuid::from_u128(number)), DocumentRef::Combined)
+    }
+
+    fn documents(limit_bytes: u64) -> Documents {
+        Documents::new(Spool::new(std::env::temp_dir(), limit_bytes), Duration::from_secs(60))
+    }
+
+    /// Downloads of which the upstream has said how large they are, and sent nothing yet.
+    #[tokio::test]
+    async fn what_is_under_way_has_its_share_of_the_limit_and_what_is_kept_makes_room_for_it() {
+        let documents = documents(4 * MIB);
+        let mut kept = documents.begin(key(1)).await.unwrap();
+        documents.keep(&mut kept, &vec![7; 1 << 20]).await.unwrap();
+        let content = Arc::new(kept.finish().await.unwrap());
+        documents.end(key(1), &Ok(Document { content, content_type: None }), Duration::ZERO);
+        let mut first = documents.begin(key(2)).await.unwrap();
+        assert!(matches!(documents.set_aside(&mut first, 4 * MIB + 1).await, Err(spool::Error::Full)));
+        assert_eq!(documents.places().len(), 1, "it would never fit: nothing makes room");
+        documents.set_aside(&mut first, 3 * MIB + 1).await.unwrap();
+        assert_eq!(documents.places().len(), 0);
+        assert!(matches!(documents.begin(key(3)).await, Err(spool::Error::Full)), "the others wait for it");
+        drop(first);
+        assert!(documents.begin(key(3)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_document_for_which_there_was_no_room_is_asked_for_once_there_is() {
+        let documents = documents(4 * MIB);
+        let other = documents.begin(key(1)).await.unwrap();
+        let lacked = Err(DownloadError::Spool(spool::Error::Full));
+        documents.note_room(key(2), &lacked, 4 * MIB);
+        assert!(matches!(documents.begin(key(2)).await, Err(spool::Error::Full)), "no download is spent");
+        drop(other);
+        assert!(documents.begin(key(2)).await.is_ok());
+    }
+
+    /// A limit that is lower than what is set aside for any.
+    #[tokio::test]
+    async fn a_small_limit_takes_what_is_smaller() {
+        let documents = documents(1_000);
+        let mut writer = documents.begin(key(1)).await.unwrap();
+        documents.keep(&mut writer, &[7; 1_000]).await.unwrap();
+        assert!(matches!(documents.keep(&mut writer, b"!").await, Err(spool::Error::Full)));
     }
 }
