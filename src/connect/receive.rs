@@ -15,6 +15,7 @@ use crate::{
         payload::identity_of_bytes,
     },
     domain::{Private, SenderName},
+    signing::ToldOf,
     store::{self, Inbound, Received},
     telemetry::metrics::ConnectResult,
     tls::Name,
@@ -37,6 +38,8 @@ pub struct Limits {
     pub place_time: Duration,
     /// How long the answer may take once the body has arrived; the wait for a slot counts.
     pub answer_time: Duration,
+    /// How long it may be unknown whose envelope a customer's account tells of.
+    pub owner_time: Duration,
 }
 
 impl Default for Limits {
@@ -52,6 +55,10 @@ impl Default for Limits {
             // The upstream waits 100 s (eSignature REST API, requiresAcknowledgement), and one delivery that fails keeps all
             // later ones back: a store that fails over, or a disk that stalls, must not cost one. Twice the store's patience.
             answer_time: Duration::from_secs(20),
+            // A create is written down a second or two after its envelope is told of: its first view is waited for. One in
+            // doubt stays so for minutes, in which each delivery about anything else of that account would hold its slot
+            // for the whole of the time above.
+            owner_time: Duration::from_secs(3),
         }
     }
 }
@@ -69,7 +76,7 @@ pub enum Receipt {
     BadDigest,
     /// Its body broke off.
     Broken,
-    /// Too many at once, or the store does not answer: the upstream will come again.
+    /// Too many at once, the store does not answer, or whose it is, is not known yet: the upstream will come again.
     Busy,
     /// It had been received before.
     Duplicate,
@@ -366,13 +373,16 @@ impl Inbox {
         let message = message.ok_or(Receipt::Unreadable)?;
         let envelope = message.envelope.as_ref().ok_or(Receipt::Foreign)?;
         let told_at = message.generated_at();
-        match self.parts.signings.sender_of_envelope(envelope, senders, told_at).await.map_err(busy)? {
-            Some(sender) if senders.contains(&sender) => Ok(()),
-            Some(_) => {
+        let wait = self.parts.limits.owner_time;
+        let told_of = self.parts.signings.sender_of_envelope(envelope, senders, told_at, wait).await;
+        match told_of.map_err(busy)? {
+            ToldOf::Senders(sender) if senders.contains(&sender) => Ok(()),
+            ToldOf::Senders(_) => {
                 Err(self
                     .unproven("it speaks of an envelope of another sender than the one whose key signed it"))
             }
-            None => Err(Receipt::Foreign),
+            ToldOf::Nobodys => Err(Receipt::Foreign),
+            ToldOf::Unknown => Err(Receipt::Busy),
         }
     }
 }

@@ -85,7 +85,7 @@ pub use follow::{Returned, Seen};
 pub use leases::{Opener, view_in_use};
 pub use links::{LinkState, OpenedLink};
 pub use nonce::{NonceKey, ReturnTarget};
-pub use owners::Whose;
+pub use owners::{ToldOf, Whose};
 pub use repeat::Repeated;
 pub use result::ResultKey;
 pub use settings::{Dependencies, EventsTo, FindAddress, Settings};

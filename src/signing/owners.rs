@@ -33,6 +33,17 @@ pub enum Whose {
     Unknown,
 }
 
+/// Whose an envelope is of which the upstream tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToldOf {
+    /// Of no signing.
+    Nobodys,
+    /// Of a signing of this sender.
+    Senders(SenderName),
+    /// It is not known yet: a create that is under way or in doubt may have made it.
+    Unknown,
+}
+
 impl Whose {
     /// Whose it is to a caller, by the record of the signing that owns it.
     fn of(record: Option<&Record>, caller: &CallerName) -> Self {
@@ -112,9 +123,9 @@ impl Signings {
         Ok(self.parts.store.callers().await?)
     }
 
-    /// Whose an envelope is, of which the upstream told at `told_at` by its clock; none if it is of no signing. The
-    /// upstream tells of an envelope before we have read its answer to the create, so while creates of the senders that
-    /// it may be of are under way this waits for one of them to be written down: for as long as the caller likes.
+    /// Whose an envelope is, of which the upstream told at `told_at` by its clock. The upstream tells of an envelope before
+    /// we have read its answer to the create, so while creates of the senders that it may be of are under way this waits
+    /// for one of them to be written down, for so long. A store that takes its time is waited for beyond that.
     ///
     /// It waits for those alone that had been sent when it was told of, and when this was asked: what is sent later made
     /// another envelope, and a busy sender always sends. One in doubt counts for a quarter of an hour after it was sent,
@@ -124,20 +135,25 @@ impl Signings {
         envelope: &EnvelopeId,
         senders: &[SenderName],
         told_at: Option<Timestamp>,
-    ) -> Result<Option<SenderName>, store::Error> {
+        wait: Duration,
+    ) -> Result<ToldOf, store::Error> {
         if let Some(record) = self.parts.store.signing_by_envelope(envelope).await? {
-            return Ok(Some(record.signing.sender));
+            return Ok(ToldOf::Senders(record.signing.sender));
         }
         let sent_by = told_at.map_or(Timestamp::MAX, |at| self.surely_sent_by(at));
         let mut making = self.parts.store.making(senders, self.parts.clock.now(), sent_by).await?;
+        let until = Deadline::within(&*self.parts.clock, wait);
         let mut told = self.parts.hub.outbox();
         loop {
             // Before the look, so that none is settled between the two.
             let last = self.watch_last(&mut making).await?;
-            let record = self.parts.store.signing_by_envelope(envelope).await?;
-            let Some(mut last) = last.filter(|_| record.is_none()) else {
-                return Ok(record.map(|record| record.signing.sender));
-            };
+            if let Some(record) = self.parts.store.signing_by_envelope(envelope).await? {
+                return Ok(ToldOf::Senders(record.signing.sender));
+            }
+            let Some(mut last) = last else { return Ok(ToldOf::Nobodys) };
+            if until.left(self.parts.clock.uptime()).is_zero() {
+                return Ok(ToldOf::Unknown);
+            }
             // Another daemon's comes without a wake-up.
             tokio::select! {
                 biased;

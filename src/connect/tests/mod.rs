@@ -430,6 +430,35 @@ async fn a_delivery_waits_for_creates_that_may_have_made_its_envelope_and_for_no
     }
 }
 
+/// A create stays in doubt for minutes. What else its account tells of holds its slot for a moment, and is told of again.
+#[tokio::test]
+async fn a_delivery_waits_for_a_create_in_doubt_for_a_moment_and_not_for_as_long_as_for_the_store() {
+    let body = Bytes::from(sim("envelope-completed", None, 1).to_string());
+    let fixture = Arc::new(fixture().await);
+    let mut keys = Keys::default();
+    keys.add_of(&SenderName::new("system"), [KEY]);
+    fixture.inbox.set_keys(keys);
+    let mut doubted = signing(2);
+    (doubted.status, doubted.envelope) = (SigningStatus::Uncertain, None);
+    doubted.posted_at = Some("2026-02-25T06:12:59Z".parse().unwrap());
+    let leased_until = Some(now() + SignedDuration::from_hours(1));
+    fixture.begin(&doubted, Work { due_at: now(), leased_until, attempts: 0 }).await;
+    let mut receipt = tokio::spawn({
+        let fixture = Arc::clone(&fixture);
+        async move { fixture.inbox.receive(&signed(&body), None, Full::new(body.clone())).await }
+    });
+    let mut passed = Duration::ZERO;
+    let receipt = loop {
+        match tokio::time::timeout(Duration::from_millis(20), &mut receipt).await {
+            Ok(receipt) => break receipt.unwrap(),
+            Err(_) => fixture.clock.advance(Duration::from_millis(250)),
+        }
+        passed += Duration::from_millis(250);
+    };
+    assert_eq!(receipt, Receipt::Busy);
+    assert!((Duration::from_secs(1)..Duration::from_secs(10)).contains(&passed), "{passed:?}");
+}
+
 #[tokio::test]
 async fn a_bearer_value_is_asked_for_if_one_is_set() {
     let fixture = fixture().await;
