@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 /// The slots.
 #[derive(Debug)]
 pub(super) struct BodySlots {
+    count: usize,
     free: Semaphore,
     arriving: Mutex<Arriving>,
 }
@@ -25,6 +26,8 @@ pub(super) struct BodySlots {
 struct Arriving {
     last: u64,
     cut: BTreeMap<u64, CancellationToken>,
+    /// Slots of deliveries that a key of ours has signed.
+    proven: usize,
 }
 
 /// One of the slots, until it is dropped.
@@ -33,13 +36,14 @@ pub(super) struct BodySlot<'a> {
     slots: &'a BodySlots,
     number: u64,
     cut: CancellationToken,
+    is_proven: bool,
     _permit: SemaphorePermit<'a>,
 }
 
 impl BodySlots {
     /// So many slots.
     pub(super) fn new(count: usize) -> Self {
-        Self { free: Semaphore::new(count), arriving: Mutex::default() }
+        Self { count, free: Semaphore::new(count), arriving: Mutex::default() }
     }
 
     /// Takes a slot, if need be from the body that has been arriving for longest. Waits only while all
@@ -56,7 +60,12 @@ impl BodySlots {
         let (number, cut) = (arriving.last, CancellationToken::new());
         arriving.cut.insert(number, cut.clone());
         drop(arriving);
-        BodySlot { slots: self, number, cut, _permit: permit }
+        BodySlot { slots: self, number, cut, is_proven: false, _permit: permit }
+    }
+
+    /// Whether no stranger holds any of them.
+    pub(super) fn are_all_proven(&self) -> bool {
+        self.arriving().proven >= self.count
     }
 
     fn cut_oldest(&self) {
@@ -80,11 +89,18 @@ impl BodySlot<'_> {
     pub(super) fn arrived(&self) {
         self.slots.arriving().cut.remove(&self.number);
     }
+
+    /// A key of ours has signed what has arrived.
+    pub(super) fn proven(&mut self) {
+        self.slots.arriving().proven += usize::from(!self.is_proven);
+        self.is_proven = true;
+    }
 }
 
 impl Drop for BodySlot<'_> {
     fn drop(&mut self) {
         self.arrived();
+        self.slots.arriving().proven -= usize::from(self.is_proven);
     }
 }
 
@@ -116,5 +132,22 @@ mod tests {
         drop(first);
         assert!(fifth.now_or_never().is_some());
         assert!(slots.arriving().cut.is_empty(), "nothing is left behind");
+    }
+
+    #[test]
+    fn all_are_proven_once_each_is_and_until_one_is_let_go() {
+        let slots = BodySlots::new(2);
+        let mut first = slots.take().now_or_never().unwrap();
+        first.arrived();
+        first.proven();
+        first.proven();
+        assert!(!slots.are_all_proven(), "one is free");
+        let mut second = slots.take().now_or_never().unwrap();
+        assert!(!slots.are_all_proven(), "one is anybody's");
+        second.arrived();
+        second.proven();
+        assert!(slots.are_all_proven());
+        drop(first);
+        assert!(!slots.are_all_proven());
     }
 }

@@ -26,7 +26,7 @@
 //! | time for a body to arrive | 10 s ([`Limits::body_time`]) |
 //! | time from the whole body to the answer, for all that must be asked and stored | 20 s ([`Limits::answer_time`]); the upstream waits 100 s, and takes one that fails for a receiver that is down |
 //! | the part of it in which a customer's delivery waits for creates that may have made its envelope | 3 s ([`Limits::owner_time`]), then 503 |
-//! | bodies in memory at once | 512 up to 64 KiB, 48 above ([`Limits::small`], [`Limits::large`]); the next one cuts off that which has been arriving for longest (503), or waits 500 ms if all have arrived |
+//! | bodies in memory at once | 512 up to 64 KiB, 48 above ([`Limits::small`], [`Limits::large`]); the next one cuts off that which has been arriving for longest (503), or waits 500 ms if all have arrived. What has proven nothing by then is no delivery that was missed |
 //! | keys a delivery is held against | at a sender's own address its own; at the general one the shared ones, and those of all senders while they are at most 100 |
 //! | lines in the log about deliveries that prove nothing, about those that were cut short, and about envelopes that are nobody's | one a second each, with the count of the others |
 //! | digest headers looked at | 100, the upstream's own maximum |

@@ -76,8 +76,11 @@ pub enum Receipt {
     BadDigest,
     /// Its body broke off.
     Broken,
-    /// Too many at once, the store does not answer, or whose it is, is not known yet: the upstream will come again.
+    /// The store does not answer, whose it is, is not known yet, or whether its token is good; or all slots are held by
+    /// such: the upstream will come again.
     Busy,
+    /// Too many at once, and it had proven nothing by then: if it was the upstream's, it will come again.
+    Crowded,
     /// It had been received before.
     Duplicate,
     /// The account of a customer tells of an envelope that is none of ours.
@@ -98,7 +101,7 @@ struct Arrived<'a> {
     /// The time that is left for the answer.
     left: Duration,
     /// What the body's memory is counted by.
-    _slot: BodySlot<'a>,
+    slot: BodySlot<'a>,
 }
 
 impl Receipt {
@@ -108,7 +111,7 @@ impl Receipt {
             Self::Accepted | Self::Duplicate | Self::Foreign | Self::Unknown | Self::Unreadable => 200,
             Self::BadDigest => 401,
             Self::Broken => 400,
-            Self::Busy => 503,
+            Self::Busy | Self::Crowded => 503,
             Self::TooLarge => 413,
             Self::TooSlow => 408,
         }
@@ -119,7 +122,9 @@ impl Receipt {
         match self {
             Self::Accepted => ConnectResult::Accepted,
             Self::BadDigest => ConnectResult::BadDigest,
-            Self::Broken | Self::TooLarge | Self::TooSlow | Self::Unreadable => ConnectResult::Malformed,
+            Self::Broken | Self::Crowded | Self::TooLarge | Self::TooSlow | Self::Unreadable => {
+                ConnectResult::Malformed
+            }
             Self::Busy => ConnectResult::Busy,
             Self::Duplicate => ConnectResult::Duplicate,
             Self::Foreign | Self::Unknown => ConnectResult::Unknown,
@@ -190,6 +195,7 @@ impl Inbox {
             self.outcome(&keys, headers, certificate, body).await.unwrap_or_else(|refused| refused)
         };
         self.parts.metrics.connect_delivered(receipt.counted());
+        // Anybody can have themselves turned away, and must not have the upstream asked for what it could not tell.
         if receipt == Receipt::Busy {
             self.parts.signings.event_refused();
         }
@@ -231,7 +237,7 @@ impl Inbox {
             | Receipt::Foreign
             | Receipt::Unreadable => None,
             Receipt::Unknown => Some(0),
-            Receipt::Broken | Receipt::Busy | Receipt::TooLarge | Receipt::TooSlow => {
+            Receipt::Broken | Receipt::Busy | Receipt::Crowded | Receipt::TooLarge | Receipt::TooSlow => {
                 self.parts.failures.due(self.parts.clock.uptime())
             }
         }
@@ -258,7 +264,7 @@ impl Inbox {
         if self.parts.clients.load().as_ref().is_some_and(|clients| !clients.admit(certificate)) {
             return Err(self.unproven("it shows no client certificate that connect.certificates admits"));
         }
-        let arrived = self.read(body).await?;
+        let mut arrived = self.read(body).await?;
         let judged = async {
             let delivery = UnverifiedDelivery::new(headers, arrived.body);
             let delivery = delivery.verify(keys).map_err(|_| {
@@ -266,6 +272,7 @@ impl Inbox {
                     "no signature of it is by a key of ours: compare the Connect keys with connect.hmac_keys",
                 )
             })?;
+            arrived.slot.proven();
             self.has_token(headers).await?;
             Ok(self.keep(&delivery).await)
         };
@@ -289,7 +296,7 @@ impl Inbox {
             let frame = tokio::select! {
                 biased;
                 frame = body.frame() => frame,
-                () = slot.cut() => return Err(Receipt::Busy),
+                () = slot.cut() => return Err(Receipt::Crowded),
                 () = &mut late => return Err(Receipt::TooSlow),
             };
             let Some(frame) = frame else { break };
@@ -306,14 +313,16 @@ impl Inbox {
             whole.extend_from_slice(&data);
         }
         slot.arrived();
-        Ok(Arrived { body: whole.into(), left: limits.answer_time.saturating_sub(waited), _slot: slot })
+        Ok(Arrived { body: whole.into(), left: limits.answer_time.saturating_sub(waited), slot })
     }
 
     /// A slot, and how long it took to get one.
     async fn slot<'a>(&self, slots: &'a BodySlots) -> Result<(BodySlot<'a>, Duration), Receipt> {
         let before = self.parts.clock.uptime();
-        let slot = self.within(self.parts.limits.place_time, slots.take()).await.ok_or(Receipt::Busy)?;
-        Ok((slot, self.parts.clock.uptime().saturating_sub(before)))
+        let slot = self.within(self.parts.limits.place_time, slots.take()).await;
+        // Where true deliveries hold all of them, the store keeps them there, and no stranger.
+        let turned_away = || if slots.are_all_proven() { Receipt::Busy } else { Receipt::Crowded };
+        Ok((slot.ok_or_else(turned_away)?, self.parts.clock.uptime().saturating_sub(before)))
     }
 
     /// Asks for an access token, if one is asked for.

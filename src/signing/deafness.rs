@@ -1,5 +1,5 @@
-//! Times in which this daemon was there and could not be told of events: a delivery was answered with 503, or the whole
-//! process stood still, as it does while its machine is suspended.
+//! Times in which this daemon was there and could not be told of events: a signed delivery was answered with 503, or the
+//! whole process stood still, as it does while its machine is suspended.
 //!
 //! One delivery that fails marks the receiver as down at DocuSign, which then keeps all later events back, too, and tries
 //! again about once a day (eSignature REST API, requiresAcknowledgement). So what happened meanwhile is asked for, as it is
@@ -85,7 +85,7 @@ impl Deafness {
 }
 
 impl Signings {
-    /// A delivery could not be taken: DocuSign comes back with it, about a day later.
+    /// A delivery that is surely DocuSign's could not be taken: it comes back with it, about a day later.
     pub fn event_refused(&self) {
         self.parts.deafness.note(Duration::ZERO, Now::read(&*self.parts.clock));
     }

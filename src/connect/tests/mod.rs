@@ -545,7 +545,31 @@ async fn s5_a_flood_of_slow_bodies_does_not_keep_a_true_delivery_out() {
     assert_eq!(is_over(&slow), [vec![true], vec![false; 63]].concat());
     assert_eq!(is_over(&large), [true, false]);
     let receipt = slow.into_iter().next().unwrap().await.unwrap();
-    assert_eq!((receipt, receipt.status()), (Receipt::Busy, 503));
+    assert_eq!((receipt, receipt.status()), (Receipt::Crowded, 503));
+    let counted = fixture.metrics.render();
+    assert!(counted.contains("countersign_connect_deliveries_total{result=\"busy\"} 0"), "{counted}");
+    assert!(counted.contains("countersign_connect_deliveries_total{result=\"malformed\"} 2"), "{counted}");
+}
+
+/// It is the store that keeps them there, and DocuSign may be among those who wait.
+#[tokio::test]
+async fn whoever_finds_all_slots_held_by_true_deliveries_is_counted_as_turned_away() {
+    let path = std::env::temp_dir().join(format!("countersign-intake-{}.db", uuid::Uuid::new_v4()));
+    let limits = Limits { small: 1, ..Limits::default() };
+    let fixture = Arc::new(fixture_over(store_in(&path).await, limits));
+    let holder = rusqlite::Connection::open(&path).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let receive = |second: u32| {
+        let fixture = Arc::clone(&fixture);
+        tokio::spawn(async move { fixture.receive(&sim("envelope-sent", None, second)).await })
+    };
+    let first = receive(1);
+    settle().await;
+    let second = receive(2);
+    settle().await;
+    fixture.clock.advance(Duration::from_millis(500));
+    assert_eq!(second.await.unwrap(), Receipt::Busy);
+    assert!(!first.is_finished() && fixture.counted("busy"), "{}", fixture.metrics.render());
 }
 
 #[tokio::test]

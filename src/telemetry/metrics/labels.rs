@@ -149,11 +149,11 @@ label_values! {
         Accepted = "accepted",
         /// No key makes its digest.
         BadDigest = "bad_digest",
-        /// Too many at once, or the store did not answer in time: answered with 503, to be sent again.
+        /// Signed, and the store did not answer in time, or one of the like: answered with 503, to be sent again.
         Busy = "busy",
         /// Had been received before.
         Duplicate = "duplicate",
-        /// Not readable, or too large. What was signed all the same is kept.
+        /// Not readable, too large, or cut short, be it for too many at once. What was signed all the same is kept.
         Malformed = "malformed",
         /// Kept, though its event is not known; or of an envelope that is nobody's, which is counted when we have looked
         /// for it for an hour, beside `accepted` when it came, or at once at a sender's own address.
