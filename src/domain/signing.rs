@@ -232,6 +232,8 @@ impl Failure {
 /// How far a view is, as far as we know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ViewKind {
+    /// As [`Coming`](Self::Coming), for a click: the answer to the create never has it, and waits for no such view.
+    Clicked,
     /// It was asked for and is not here yet: another must not be made before it, which it would end.
     Coming,
     /// The caller was given it, and may never have used it.

@@ -91,7 +91,7 @@ impl Signings {
             let view = soon.hold(clock, coming.as_mut()).await;
             let Some(view) = view else {
                 let made = (account, created.clone());
-                let lease = coming_lease(signer.id, minting.at);
+                let lease = coming_lease(signer.id, minting.at, Opener::Caller);
                 // Rare and large: boxed, so that every create need not have room for it.
                 Box::pin(self.add_later(job.clone(), made, lease, coming, until, tell.take())).await;
                 return None;
@@ -120,7 +120,7 @@ impl Signings {
             Err(error) => {
                 tracing::warn!(signing.id = %signing.id, error = %chain(&error), "no view after the create");
                 if error.is_unanswered() {
-                    return FirstView::Coming(coming_lease(signer.id, minting.at));
+                    return FirstView::Coming(coming_lease(signer.id, minting.at, Opener::Caller));
                 }
                 if !error.is_out_of_turn() {
                     return FirstView::None;
@@ -215,11 +215,18 @@ pub(super) fn viewer(job: &Job) -> Option<&Signer> {
 }
 
 /// The lease of a view that is asked for and not here yet, from its first moment on: no call for it takes longer.
-pub(super) fn coming_lease(signer: SignerId, asked_at: Timestamp) -> LiveView {
-    LiveView { kind: ViewKind::Coming, signer, minted_at: asked_at, until: later(asked_at, AT_LEISURE) }
+pub(super) fn coming_lease(signer: SignerId, asked_at: Timestamp, opener: Opener) -> LiveView {
+    let kind = if opener == Opener::Click { ViewKind::Clicked } else { ViewKind::Coming };
+    LiveView { kind, signer, minted_at: asked_at, until: later(asked_at, AT_LEISURE) }
 }
 
 /// The view of a signing that is asked for and not here yet.
 pub(super) fn coming_view(signing: &Signing, now: Timestamp) -> Option<&LiveView> {
+    let is_coming = |view: &&LiveView| matches!(view.kind, ViewKind::Clicked | ViewKind::Coming);
+    live_view(signing, now).filter(is_coming)
+}
+
+/// The same, if it may yet be told in the answer to the create: a click's never is.
+pub(super) fn view_to_tell(signing: &Signing, now: Timestamp) -> Option<&LiveView> {
     live_view(signing, now).filter(|view| view.kind == ViewKind::Coming)
 }

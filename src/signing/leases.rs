@@ -95,7 +95,7 @@ mod tests {
     use crate::{
         clock::earlier,
         domain::{Signer, sample},
-        signing::first_view::coming_lease,
+        signing::first_view::{coming_lease, view_to_tell},
     };
 
     #[test]
@@ -119,13 +119,18 @@ mod tests {
     fn l2_nobody_has_a_view_made_while_another_is_on_its_way() {
         let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
         let (signer, now) = (signing.signers[0].id, signing.created_at);
-        let lease = coming_lease(signer, now);
-        signing.live_view = Some(lease.clone());
-        for opener in [Opener::Caller, Opener::Click, Opener::Late] {
-            let refused = may_open(&signing, signer, opener, (now, now));
-            assert!(matches!(refused, Err(Error::ViewLive { until }) if until == lease.until), "{opener:?}");
-            let over = may_open(&signing, signer, opener, (lease.until, now));
-            assert!(over.is_ok(), "{opener:?}: it is over");
+        for coming in [Opener::Caller, Opener::Click, Opener::Late] {
+            let lease = coming_lease(signer, now, coming);
+            signing.live_view = Some(lease.clone());
+            for opener in [Opener::Caller, Opener::Click, Opener::Late] {
+                let refused = may_open(&signing, signer, opener, (now, now));
+                assert!(
+                    matches!(refused, Err(Error::ViewLive { until }) if until == lease.until),
+                    "{opener:?}"
+                );
+                let over = may_open(&signing, signer, opener, (lease.until, now));
+                assert!(over.is_ok(), "{opener:?}: it is over");
+            }
         }
         for opener in [Opener::Caller, Opener::Click, Opener::Late] {
             signing.live_view = Some(fresh(signer, now, opener));
@@ -141,7 +146,12 @@ mod tests {
     fn l2_a_view_is_on_its_way_until_it_is_here_and_no_other_is() {
         let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
         let (signer, now) = (signing.signers[0].id, signing.created_at);
-        let coming = coming_lease(signer, now);
+        for opener in [Opener::Caller, Opener::Click, Opener::Late] {
+            signing.live_view = Some(coming_lease(signer, now, opener));
+            let may_be_told = view_to_tell(&signing, now).is_some();
+            assert_eq!(may_be_told, opener != Opener::Click, "no answer has a click's");
+        }
+        let coming = coming_lease(signer, now, Opener::Late);
         signing.live_view = Some(LiveView { kind: ViewKind::InUse, ..coming });
         assert_eq!(coming_view(&signing, now), None);
         assert!(view_in_use(&signing, now).is_some());

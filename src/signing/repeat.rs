@@ -13,7 +13,7 @@ use crate::{
     signing::{
         Error, LOOK_FOR_OTHERS, MAX_CONFLICTS, Save, Signings,
         create::{Ask, Created, GRACE, Job},
-        first_view::coming_view,
+        first_view::view_to_tell,
         is_settled,
         leases::{Opener, live_view, view_in_use},
     },
@@ -188,7 +188,7 @@ impl Signings {
             let signing = record.signing;
             match signing.next_signer().filter(|_| view).map(|signer| signer.id) {
                 Some(signer) => Box::pin(this.with_late_view(&signing, signer, links, replayed, until)).await,
-                None if coming_view(&signing, this.parts.clock.now()).is_some() => {
+                None if view_to_tell(&signing, this.parts.clock.now()).is_some() => {
                     Err(Error::InProgress { signing: id, retry_after: ASK_AGAIN })
                 }
                 None => this.keep_answer(id, &[], links, replayed).await,
@@ -292,7 +292,7 @@ impl Signings {
         if is_taken(&signing, now) {
             return self.keep_answer(id, &[], links, replayed).await;
         }
-        if replayed && coming_view(&signing, now).is_some() {
+        if replayed && view_to_tell(&signing, now).is_some() {
             return Err(Error::InProgress { signing: id, retry_after: ASK_AGAIN });
         }
         let fresh = if links.is_empty() { self.new_links(&signing, now) } else { Vec::new() };
@@ -342,5 +342,5 @@ impl Signings {
 
 /// Whether somebody is at a view, or may be: then no answer waits for it.
 fn is_taken(signing: &Signing, now: Timestamp) -> bool {
-    view_in_use(signing, now).is_some() && coming_view(signing, now).is_none()
+    view_in_use(signing, now).is_some() && view_to_tell(signing, now).is_none()
 }

@@ -253,7 +253,7 @@ impl Signings {
             let mut signing = record.signing;
             let name = self.name_of_view();
             // Until the view is there, and noted: if we die before, nobody is at it.
-            let lease = coming_lease(signer, name);
+            let lease = coming_lease(signer, name, opener);
             signing.live_view = Some(lease.clone());
             match self.save(&mut signing, record.version, Vec::new(), record.work, Durability::Flushed).await
             {

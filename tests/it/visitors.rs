@@ -942,6 +942,46 @@ async fn l3_a_daemon_that_dies_over_a_click_costs_its_visitor_a_minute() {
     assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER);
 }
 
+/// The answer never has the visitor's view, whenever that comes.
+#[tokio::test]
+async fn e3_a_repeated_create_does_not_wait_for_the_view_of_a_click() {
+    for order in [unopened(), order()] {
+        let daemon = TestDaemon::builder().public().start().await;
+        let made = daemon.queue("order-1", &order).await;
+        let id = made.id();
+        daemon.until("open", async || stands(&daemon, id).await == "open").await;
+        daemon
+            .fault(&json!({"fault": "stall", "method": "POST", "path": "/views/recipient", "count": 1}))
+            .await;
+        let link = link_of(&made, 0);
+        let clicked = daemon.click(&link);
+        tokio::pin!(clicked);
+        daemon.forget_requests().await;
+        let asked = async || {
+            let all = daemon.requests().await;
+            all.iter().filter(|line| line.ends_with("/views/recipient")).count()
+        };
+        let is_asked = async || asked().await == 1;
+        tokio::select! {
+            told = &mut clicked => panic!("there is no view: {}", told.text),
+            () = daemon.until("the view to be asked for", is_asked) => {}
+        }
+        // The clock stands still.
+        let again = tokio::select! {
+            told = &mut clicked => panic!("there is no view: {}", told.text),
+            again = daemon.create("order-1", &order) => again,
+        };
+        assert_eq!((again.status, again.id()), (StatusCode::CREATED, id), "{}", again.text);
+        assert_eq!(again.body["signers"][0]["view"], json!(null), "{}", again.text);
+        assert_eq!(asked().await, 1, "nobody else has one made");
+    }
+}
+
+/// How a signing stands.
+async fn stands(daemon: &TestDaemon, id: &str) -> Value {
+    daemon.get(&format!("/v1/signings/{id}")).await.body["status"].clone()
+}
+
 #[tokio::test]
 async fn l2_a_view_that_a_caller_does_not_get_ends_no_signers_lease() {
     let daemon = TestDaemon::builder().public().start().await;

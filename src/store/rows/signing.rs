@@ -173,6 +173,9 @@ struct LiveViewState {
     clicked: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     coming: bool,
+    /// Of one that is coming, whether a click has asked for it. Without it, as in an earlier version, the create may have.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    for_click: bool,
     signer: String,
     minted_at: i64,
     until: i64,
@@ -234,7 +237,8 @@ impl<'a> From<&'a Signing> for State<'a> {
             last_try: signing.last_try.as_ref().map(FailureState::from),
             live_view: signing.live_view.as_ref().map(|view| LiveViewState {
                 clicked: view.kind != ViewKind::Given,
-                coming: view.kind == ViewKind::Coming,
+                coming: matches!(view.kind, ViewKind::Clicked | ViewKind::Coming),
+                for_click: view.kind == ViewKind::Clicked,
                 signer: hex(view.signer.as_uuid()),
                 minted_at: micros(view.minted_at),
                 until: micros(view.until),
@@ -428,6 +432,7 @@ impl LiveViewState {
         // Before `coming` was written, such a view was told by its lease, which no other had.
         let was_coming = self.clicked && self.until.saturating_sub(self.minted_at) == OLD_COMING_US;
         let kind = match (self.coming, self.clicked) {
+            (true, _) if self.for_click => ViewKind::Clicked,
             (true, _) => ViewKind::Coming,
             (false, true) if was_coming => ViewKind::Coming,
             (false, true) => ViewKind::InUse,
@@ -508,6 +513,19 @@ mod tests {
             let row = format!(r#"{{"clicked":{clicked},"signer":"{signer}","minted_at":0,"until":{until}}}"#);
             let read: LiveViewState = serde_json::from_str(&row).unwrap();
             assert_eq!(serde_json::to_string(&read).unwrap(), row, "nor does it see anything new");
+            assert_eq!(read.into_view().unwrap().kind, kind);
+        }
+    }
+
+    #[test]
+    fn a_view_on_its_way_of_an_earlier_version_may_be_the_creates() {
+        for (more, kind) in [("", ViewKind::Coming), (r#","for_click":true"#, ViewKind::Clicked)] {
+            let signer = "0".repeat(32);
+            let row = format!(
+                r#"{{"clicked":true,"coming":true{more},"signer":"{signer}","minted_at":0,"until":1}}"#
+            );
+            let read: LiveViewState = serde_json::from_str(&row).unwrap();
+            assert_eq!(serde_json::to_string(&read).unwrap(), row, "it keeps a second view out");
             assert_eq!(read.into_view().unwrap().kind, kind);
         }
     }
