@@ -17,7 +17,7 @@ use crate::{
     clock::{Deadline, earlier, later},
     domain::{
         CallerName, EnvelopeId, LinkId, LiveView, MomentKind, Signer, SignerId, SignerStatus, Signing,
-        SigningId, SigningStatus, draft::MAX_LIFE,
+        SigningId, SigningStatus, ViewKind, draft::MAX_LIFE,
     },
     esign::{self, Reach, RejectionKind, ViewRequest},
     objects::show::ShownView,
@@ -33,6 +33,9 @@ use crate::{
 /// How often an open signing page tells us that it is open (`pingFrequency`): twice within [`VIEW_LIFE`], so
 /// that one that is lost does no harm.
 const PING_SECONDS: u32 = 120;
+
+/// The pause between attempts to write down a view that was handed out.
+const NOTE_AGAIN: Duration = Duration::from_secs(2);
 
 /// Within so many microseconds a clock that stands or lags behind is made up for.
 const NAMES: i64 = 1_000_000;
@@ -73,6 +76,14 @@ pub(super) struct Minting {
     pub(super) at: Timestamp,
     /// When nobody waits for it any more.
     pub(super) deadline: Deadline,
+}
+
+/// A view that is there, and is to be written down.
+#[derive(Debug)]
+struct Made {
+    id: SigningId,
+    view: LiveView,
+    trace: Option<String>,
 }
 
 impl Signings {
@@ -201,7 +212,8 @@ impl Signings {
         }
         match minted {
             Ok(view) => {
-                self.note(id, signer, opener, view.trace.clone(), at).await;
+                let made = Made { id, view: fresh(signer, at, opener), trace: view.trace.clone() };
+                self.note(made, lease).await;
                 Ok(ShownView { signer, url: view.url, expires_at: later(asked_at, VIEW_LIFE) })
             }
             Err(error) => {
@@ -298,22 +310,49 @@ impl Signings {
         }
     }
 
-    /// Writes down a view that there is: failing to costs the line, and not the view.
-    async fn note(
-        &self,
-        id: SigningId,
-        signer: SignerId,
-        opener: Opener,
-        trace: Option<String>,
-        minted_at: Timestamp,
-    ) {
-        let noted = self.change(id, Durability::Flushed, |signing, now| {
-            signing.live_view = Some(fresh(signer, minted_at, opener));
-            signing.remember(now, MomentKind::ViewMinted, Some(signer), trace.clone());
-            Ok(signing.allow_turn(signer))
+    /// Writes down a view that there is: failing to does not cost the view. Without it the lease would end while the signer
+    /// is at work, long before their page first says that it is open, so it is tried again for as long as the view can be
+    /// opened, and nobody waits for that. A caller took no lease: there it costs the line.
+    async fn note(&self, made: Made, lease: Option<LiveView>) {
+        let noted = self.change(made.id, Durability::Flushed, |signing, now| {
+            signing.live_view = Some(made.view.clone());
+            signing.remember(now, MomentKind::ViewMinted, Some(made.view.signer), made.trace.clone());
+            Ok(signing.allow_turn(made.view.signer))
         });
-        if let Err(error) = noted.await {
-            tracing::warn!(signing.id = %id, error = %chain(&error), "a view that was handed out is not written down");
+        let Err(error) = noted.await else { return };
+        tracing::warn!(signing.id = %made.id, error = %chain(&error), "a view that was handed out is not written down");
+        // The URL of a late answer's view may be lost, and then its lease must not go on.
+        if let Some(lease) = lease.filter(|lease| lease.kind == ViewKind::Clicked) {
+            let this = self.clone();
+            self.parts.life.spawn_work("note a view", async move { this.note_later(made, &lease).await });
+        }
+    }
+
+    /// Tries again until it is written down, and one last time when the daemon stops.
+    async fn note_later(&self, made: Made, lease: &LiveView) {
+        let until = Deadline::within(&*self.parts.clock, VIEW_LIFE);
+        let mut is_last = false;
+        while !is_last {
+            tokio::select! {
+                biased;
+                () = self.parts.life.stopping().cancelled_owned() => is_last = true,
+                () = self.parts.clock.sleep(NOTE_AGAIN) => is_last = until.left(self.parts.clock.uptime()).is_zero(),
+            }
+            let noted = self.change(made.id, Durability::Flushed, |signing, now| {
+                // It may have been written all the same; or its page has said that it is open, or another is there by now.
+                if signing.live_view.as_ref() != Some(lease) {
+                    return Ok(Vec::new());
+                }
+                signing.live_view = Some(made.view.clone());
+                signing.remember(now, MomentKind::ViewMinted, Some(made.view.signer), made.trace.clone());
+                Ok(signing.allow_turn(made.view.signer))
+            });
+            match noted.await {
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::debug!(signing.id = %made.id, error = %chain(&error), "a view is still not written down");
+                }
+            }
         }
     }
 

@@ -942,6 +942,31 @@ async fn l3_a_daemon_that_dies_over_a_click_costs_its_visitor_a_minute() {
     assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER);
 }
 
+/// The store has a bad moment when there is a view. Its signer is at work for longer than the call for it may take, and
+/// their page says so only after that.
+#[tokio::test]
+async fn l2_a_clicks_view_that_cannot_be_written_down_at_once_is_a_moment_later() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &unopened()).await;
+    let (link, id) = (link_of(&made, 0), made.id().parse().unwrap());
+    let store = rusqlite::Connection::open(daemon.store_file()).unwrap();
+    let refuse = "CREATE TRIGGER refuse BEFORE UPDATE ON signings WHEN NEW.state ->> '$.live_view.clicked' \
+                  AND NEW.state ->> '$.live_view.coming' IS NULL BEGIN SELECT RAISE(ABORT, 'no'); END";
+    store.execute_batch(refuse).unwrap();
+    assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER, "there is a view");
+    let kind = async || daemon.record(id).await.signing.live_view.map(|view| view.kind);
+    daemon.pass(Duration::from_secs(1), 10).await;
+    assert_eq!(kind().await, Some(ViewKind::Clicked));
+    store.execute_batch("DROP TRIGGER refuse").unwrap();
+    daemon.run_clock_slowly("the view", async || kind().await == Some(ViewKind::InUse)).await;
+    daemon.clock.advance(Duration::from_secs(60));
+    assert_eq!(daemon.click(&link).await.status, StatusCode::CONFLICT, "they are at work");
+    let timeline = daemon.get(&format!("/v1/signings/{}/timeline", made.id())).await.text;
+    assert_eq!(timeline.matches("view_minted").count(), 1, "{timeline}");
+    daemon.clock.advance(Duration::from_secs(240));
+    assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER, "it cannot be opened any more");
+}
+
 /// The answer never has the visitor's view, whenever that comes.
 #[tokio::test]
 async fn e3_a_repeated_create_does_not_wait_for_the_view_of_a_click() {
