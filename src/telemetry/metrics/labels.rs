@@ -149,7 +149,8 @@ label_values! {
         Accepted = "accepted",
         /// No key makes its digest.
         BadDigest = "bad_digest",
-        /// Signed, and the store did not answer in time, or one of the like: answered with 503, to be sent again.
+        /// Signed, and answered with 503, to be sent again: the store did not answer in time, nor an issuer of access
+        /// tokens, or it was not known yet whose it is.
         Busy = "busy",
         /// Had been received before.
         Duplicate = "duplicate",
