@@ -14,7 +14,7 @@ use std::{
 use tokio::{
     io::AsyncWriteExt as _,
     process::{Child, ChildStdin, ChildStdout, Command},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 
 use super::{
@@ -42,13 +42,28 @@ impl Readers {
         Self { program, turn: Arc::new(Semaphore::new(1)), idle: Mutex::default(), clock }
     }
 
+    /// A turn at reading, if there is one by then. A file is made ready only with it in hand: those that wait take no memory.
+    pub async fn turn(&self, until: Deadline) -> Option<Turn> {
+        let turn = until.hold(&*self.clock, Arc::clone(&self.turn).acquire_owned()).await;
+        if turn.is_none() {
+            tracing::warn!("a PDF is left to DocuSign unread: those before it take too long");
+        }
+        turn.map(|turn| Turn(turn.expect("it is never closed")))
+    }
+
     /// Reads a file and looks for `texts` in it. What is not done by then takes too much.
-    pub async fn read(&self, file: Vec<u8>, texts: Vec<String>, until: Deadline) -> Result<Seen, Error> {
+    pub async fn read(
+        &self,
+        turn: Turn,
+        file: Vec<u8>,
+        texts: Vec<String>,
+        until: Deadline,
+    ) -> Result<Seen, Error> {
         let bytes = file.len();
-        let why = match until.hold(&*self.clock, self.ask(file, texts)).await {
+        let why = match until.hold(&*self.clock, self.ask(turn, file, texts)).await {
             Some(Ok(seen)) => return seen,
             Some(Err(error)) => error.to_string(),
-            None => "this one, or those before it, take too long".to_owned(),
+            None => "it takes too long".to_owned(),
         };
         tracing::warn!(pdf.bytes = bytes, pdf.reader = why, "a PDF is left to DocuSign unread");
         Err(Error::TooMuch)
@@ -56,17 +71,17 @@ impl Readers {
 
     /// Whether a reader can be had, and sets itself its limits. The error says why not.
     pub async fn probe(&self) -> io::Result<()> {
-        match self.ask(Vec::new(), Vec::new()).await? {
+        let turn = Turn(Arc::clone(&self.turn).acquire_owned().await.expect("it is never closed"));
+        match self.ask(turn, Vec::new(), Vec::new()).await? {
             Err(Error::NotAPdf) => Ok(()),
             other => Err(io::Error::other(format!("of no bytes at all it says {other:?}"))),
         }
     }
 
     /// Asks a reader. One that is dropped on the way, because nobody waits any more, is killed.
-    async fn ask(&self, file: Vec<u8>, texts: Vec<String>) -> io::Result<Result<Seen, Error>> {
-        let Some(program) = &self.program else { return Ok(self.here(file, texts).await) };
+    async fn ask(&self, turn: Turn, file: Vec<u8>, texts: Vec<String>) -> io::Result<Result<Seen, Error>> {
+        let Some(program) = &self.program else { return Ok(here(turn, file, texts).await) };
         let question = Request { texts, file_bytes: file.len() }.frame()?;
-        let _turn = self.turn.acquire().await.expect("it is never closed");
         let reader = match self.take_idle() {
             Some(reader) => reader,
             None => Reader::start(program)?,
@@ -75,6 +90,7 @@ impl Readers {
         if stays {
             *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(reader);
         }
+        drop(turn);
         Ok(seen)
     }
 
@@ -83,19 +99,22 @@ impl Readers {
         let mut reader = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         matches!(reader.child.try_wait(), Ok(None)).then_some(reader)
     }
+}
 
-    /// Reads on a thread of this process.
-    async fn here(&self, file: Vec<u8>, texts: Vec<String>) -> Result<Seen, Error> {
-        let turn = Arc::clone(&self.turn).acquire_owned().await.expect("it is never closed");
-        let reading = tokio::task::spawn_blocking(move || {
-            // Given back when it is read, and not when nobody waits for it any more.
-            let _turn = turn;
-            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-            super::read(&file, &texts)
-        });
-        // As far as the caller is concerned, a panic of the reader is an error of the document.
-        reading.await.unwrap_or(Err(Error::Unreadable))
-    }
+/// The right to read one file. The next one waits until it is dropped.
+#[derive(Debug)]
+pub struct Turn(#[expect(dead_code, reason = "it is given back with this")] OwnedSemaphorePermit);
+
+/// Reads on a thread of this process.
+async fn here(turn: Turn, file: Vec<u8>, texts: Vec<String>) -> Result<Seen, Error> {
+    let reading = tokio::task::spawn_blocking(move || {
+        // Given back when it is read, and not when nobody waits for it any more.
+        let _turn = turn;
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        super::read(&file, &texts)
+    });
+    // As far as the caller is concerned, a panic of the reader is an error of the document.
+    reading.await.unwrap_or(Err(Error::Unreadable))
 }
 
 /// A running reader, killed when this is dropped.

@@ -215,6 +215,9 @@ impl Signings {
         until: Deadline,
     ) -> Result<(usize, Option<Seen>), Unfit> {
         let base64 = content.base64().clone();
+        let Some(turn) = self.parts.pdfs.turn(until).await else {
+            return Ok((base64.len() / 4 * 3, None));
+        };
         let decoded = self.on_reader(base64.len(), move || STANDARD.decode(base64)).await;
         let file = decoded.and_then(Result::ok).ok_or(Unfit::NotBase64)?;
         let bytes = file.len();
@@ -222,7 +225,7 @@ impl Signings {
             return Err(Unfit::TooLarge);
         }
         let texts = anchors.0.values().flat_map(Anchor::texts).map(str::to_owned).collect();
-        match self.parts.pdfs.read(file, texts, until).await {
+        match self.parts.pdfs.read(turn, file, texts, until).await {
             Ok(seen) => Ok((bytes, Some(seen))),
             Err(pdf::Error::TooMuch) => Ok((bytes, None)),
             Err(error) => Err(Unfit::Pdf(error)),
