@@ -44,11 +44,8 @@ impl Readers {
 
     /// A turn at reading, if there is one by then. A file is made ready only with it in hand: those that wait take no memory.
     pub async fn turn(&self, until: Deadline) -> Option<Turn> {
-        let turn = until.hold(&*self.clock, Arc::clone(&self.turn).acquire_owned()).await;
-        if turn.is_none() {
-            tracing::warn!("a PDF is left to DocuSign unread: those before it take too long");
-        }
-        turn.map(|turn| Turn(turn.expect("it is never closed")))
+        let turn = until.hold(&*self.clock, Arc::clone(&self.turn).acquire_owned()).await?;
+        Some(Turn(turn.expect("it is never closed")))
     }
 
     /// Reads a file and looks for `texts` in it. What is not done by then takes too much.
@@ -69,12 +66,15 @@ impl Readers {
         Err(Error::TooMuch)
     }
 
-    /// Whether a reader can be had, and sets itself its limits. The error says why not.
-    pub async fn probe(&self) -> io::Result<()> {
-        let turn = Turn(Arc::clone(&self.turn).acquire_owned().await.expect("it is never closed"));
-        match self.ask(turn, Vec::new(), Vec::new()).await? {
-            Err(Error::NotAPdf) => Ok(()),
-            other => Err(io::Error::other(format!("of no bytes at all it says {other:?}"))),
+    /// Whether a reader can be had by then, and sets itself its limits. The error says why not.
+    pub async fn probe(&self, until: Deadline) -> io::Result<()> {
+        // Somebody reads, so it can be had.
+        let Some(turn) = self.turn(until).await else { return Ok(()) };
+        match until.hold(&*self.clock, self.ask(turn, Vec::new(), Vec::new())).await {
+            Some(Ok(Err(Error::NotAPdf))) => Ok(()),
+            Some(Ok(other)) => Err(io::Error::other(format!("of no bytes at all it says {other:?}"))),
+            Some(Err(error)) => Err(error),
+            None => Err(io::ErrorKind::TimedOut.into()),
         }
     }
 

@@ -204,7 +204,7 @@ impl Signings {
 
     /// Whether PDFs can be read. The error says why not.
     pub async fn probe_pdfs(&self) -> io::Result<()> {
-        self.parts.pdfs.probe().await
+        self.parts.pdfs.probe(Deadline::within(&*self.parts.clock, READING)).await
     }
 
     /// How large a file is, and what was seen of it; that is nothing if it takes too much to read.
@@ -216,6 +216,7 @@ impl Signings {
     ) -> Result<(usize, Option<Seen>), Unfit> {
         let base64 = content.base64().clone();
         let Some(turn) = self.parts.pdfs.turn(until).await else {
+            tracing::warn!("a PDF is left to DocuSign unread: those before it take too long");
             return Ok((base64.len() / 4 * 3, None));
         };
         let decoded = self.on_reader(base64.len(), move || STANDARD.decode(base64)).await;
