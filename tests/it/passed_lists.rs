@@ -31,6 +31,13 @@ async fn list(daemon: &TestDaemon, key: &str, query: &str) -> Reply {
     daemon.call(Method::GET, &url, Some(key), &[], Vec::new()).await
 }
 
+/// A signing of this caller's.
+async fn create_as(daemon: &TestDaemon, key: &str) -> Reply {
+    let url = format!("{}/v1/signings", daemon.api);
+    let headers = [("content-type", "application/json"), ("idempotency-key", "order-1")];
+    daemon.call(Method::POST, &url, Some(key), &headers, coded().to_string().into_bytes()).await
+}
+
 fn envelope_of(made: &Reply) -> String {
     made.body["provider"]["envelope_id"].as_str().unwrap().to_owned()
 }
@@ -73,6 +80,10 @@ async fn a_list_tells_no_more_of_another_callers_signing_than_that_it_is_there()
     assert!(shared.status == StatusCode::OK && shared.text.contains("c-1"), "{}", shared.text);
     let own = list(&daemon, CALLER_KEY, &format!("envelope_ids={theirs}&include=recipients")).await;
     assert!(own.status == StatusCode::OK && own.text.contains("Ada Lovelace"), "{}", own.text);
+    // Nobody else has a signing there, as yet.
+    let own = list(&daemon, CALLER_KEY, &format!("{ALL}&include=recipients")).await;
+    assert!(own.status == StatusCode::OK && own.text.contains("Ada Lovelace"), "{}", own.text);
+    assert_eq!(create_as(&daemon, THIRD_KEY).await.status, StatusCode::CREATED);
     let own = list(&daemon, CALLER_KEY, &format!("{ALL}&include=recipients")).await;
     assert_eq!((own.status.as_u16(), own.code()), (403, "forbidden"), "{}", own.text);
 }
@@ -85,10 +96,19 @@ async fn a_caller_that_shares_its_account_with_nobody_lists_whatever_it_asks_for
         ("senders = [\"system\"]", StatusCode::FORBIDDEN),
         ("senders = []\nenforcement = \"audit\"", StatusCode::FORBIDDEN),
     ] {
-        let other = format!("[callers.other]\nkey_hash = \"{}\"\n{rights}\n", key_hash(THIRD_KEY));
+        let other = format!(
+            "[callers.other]\nkey_hash = \"{}\"\nreturn_origins = [\"https://www.example.com\"]\n{rights}\n",
+            key_hash(THIRD_KEY)
+        );
         let daemon =
             TestDaemon::builder().public().with(&other).connectable("away", "code", "").start().await;
-        let listed = list(&daemon, CALLER_KEY, &format!("{ALL}&include=recipients&search_text=ada")).await;
+        let all = format!("{ALL}&include=recipients&search_text=ada");
+        let listed = list(&daemon, CALLER_KEY, &all).await;
+        assert_eq!(listed.status, StatusCode::OK, "nothing is there yet, {rights}: {}", listed.text);
+        let may_create = status == StatusCode::FORBIDDEN;
+        let made = create_as(&daemon, THIRD_KEY).await;
+        assert_eq!(made.status == StatusCode::CREATED, may_create, "{rights}: {}", made.text);
+        let listed = list(&daemon, CALLER_KEY, &all).await;
         assert_eq!(listed.status, status, "{rights}: {}", listed.text);
     }
 }
@@ -96,10 +116,7 @@ async fn a_caller_that_shares_its_account_with_nobody_lists_whatever_it_asks_for
 #[tokio::test]
 async fn a_list_tells_no_more_of_the_signings_of_a_caller_that_is_gone() {
     let mut daemon = TestDaemon::builder().with(&colleague()).start().await;
-    let url = format!("{}/v1/signings", daemon.api);
-    let headers = [("content-type", "application/json"), ("idempotency-key", "order-1")];
-    let body = coded().to_string().into_bytes();
-    let made = daemon.call(Method::POST, &url, Some(THIRD_KEY), &headers, body).await;
+    let made = create_as(&daemon, THIRD_KEY).await;
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
     daemon.restart_with(|settings| settings.replace(&colleague(), "")).await;
     let listed = list(&daemon, THIRD_KEY, ALL).await;

@@ -124,9 +124,9 @@ impl Callers {
         self.table.load().all().any(|known| known.name == *caller)
     }
 
-    /// Whether anybody but this caller may use a sender of the settings, be it for as long as its rights are on trial.
-    pub(in crate::api) fn others_may_use(&self, caller: &CallerName, sender: &SenderName) -> bool {
-        self.table.load().all().any(|other| other.name != *caller && other.is_let_use_sender(sender))
+    /// Whether this caller may use a sender of the settings, be it for as long as its rights are on trial.
+    pub(in crate::api) fn may_use(&self, caller: &CallerName, sender: &SenderName) -> bool {
+        self.table.load().all().any(|known| known.name == *caller && known.is_let_use_sender(sender))
     }
 
     /// The issuers in use.

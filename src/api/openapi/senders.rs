@@ -104,10 +104,10 @@ fn forward() -> Value {
                  alone or in a multipart body, and is neither a copy of another (`envelopeId`) nor made with a view \
                  (`recipientViewRequest`): those are refused. A caller that `templates` or `sms_required` limit makes no \
                  envelope this way, unless its `passthrough` says so. The envelope of another caller's signing does not \
-                 exist here for as long as the signing's record is kept, nor in `envelope_ids` of a list, and where another \
-                 caller has a right to the account, or signings are kept of one that is gone, a list with `include`, \
-                 `search_text`, `order_by=signer_list` or `continuation_token` is refused, unless it names envelopes alone that are the caller's own or of no \
-                 signing; while it is not known whose a new envelope is, the answer is 503 `provider_unavailable`, and \
+                 exist here for as long as the signing's record is kept, nor in `envelope_ids` of a list, and where signings are kept of \
+                 another caller that has a right to the account, or that is gone, a list with `include`, `search_text`, \
+                 `order_by=signer_list` or `continuation_token` is refused, unless it names envelopes alone that are the \
+                 caller's own or of no signing; while it is not known whose a new envelope is, the answer is 503 `provider_unavailable`, and \
                  to be asked for again. Of bodies over 1 MiB few are on their way at once, and not all of one caller: \
                  the next waits for 10 s, or for as long as `Prefer` says if that is less, and is refused then (429 \
                  `quota_exceeded`), and to be sent again.",

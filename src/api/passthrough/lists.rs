@@ -3,9 +3,9 @@
 //! Callers that share an account see in a list that an envelope of another caller's is there, and what DocuSign tells of
 //! each unasked: its status, dates and subject. What a query asks for besides (`include`: the recipients with their access
 //! codes and numbers, their fields, our signing's id) is what the envelope itself would tell, which does not exist for
-//! them; and what finds or sorts envelopes by their recipients answers questions about these. So where another caller
-//! has a right to the account, or signings are kept of one that the settings no longer name, a list takes parameters alone
-//! that are known to tell no more. All others it takes if it names its envelopes, and each of them is the caller's own or of
+//! them; and what finds or sorts envelopes by their recipients answers questions about these. So where signings are kept of
+//! another caller that has a right to the account, or that the settings no longer name, a list takes parameters alone that
+//! are known to tell no more. All others it takes if it names its envelopes, and each of them is the caller's own or of
 //! no signing: in the one way of writing that no reader takes for another list.
 //!
 //! Another caller's envelope does not exist under `envelope_ids` either, whatever is asked of it. And if the caller's own
@@ -19,7 +19,7 @@ use super::{envelope_id, known_account, owned};
 use crate::{
     api::{Problem, caller::Caller, router::Api},
     clock::Deadline,
-    domain::{AccountId, SenderName},
+    domain::{AccountId, CallerName, SenderName},
     esign::{self, MAX_LISTED},
     signing,
 };
@@ -34,7 +34,7 @@ pub(super) async fn check(
     deadline: Deadline,
 ) -> Result<(), Problem> {
     let asked = Asked::read(query.unwrap_or_default());
-    if asked.tells_more && !asked.is_by_ids && (is_shared(api, caller, account) || was_shared(api).await?) {
+    if asked.tells_more && !asked.is_by_ids && holds_others(api, caller, account).await? {
         return Err(tells_more());
     }
     let named = esign::named_in_list(query);
@@ -67,35 +67,36 @@ fn looked_instead() -> Problem {
 }
 
 fn tells_more() -> Problem {
-    let detail = "other callers have a right to this account, or may have had one and their signings are kept, and the \
-                  list would tell more of their envelopes than that they are there: with include, search_text, \
+    let detail = "signings are kept of other callers that have a right to this account, or may have had one, and the list \
+                  would tell more of their envelopes than that they are there: with include, search_text, \
                   continuation_token, order_by=signer_list, or a parameter that is not known here";
     let fix = "List without it, and read each envelope of your own by its id (GET …/envelopes/{id}?include=…); or name \
                them in the list: envelope_ids with include, order, order_by, count and start_position alone.";
     Problem::new("forbidden", detail).fix(fix)
 }
 
-/// Whether another caller may act in this account. Where a sender acts that was not used since the start is not known, unless
-/// its account is named by its id: it may be here.
-fn is_shared(api: &Api, caller: &Caller, account: &AccountId) -> bool {
+/// Whether signings of another caller are kept that may be in this account: it has a right to it, or is not in the settings
+/// any more. In which accounts the envelopes of such a caller are is not looked up: that might be a look at every one of them.
+async fn holds_others(api: &Api, caller: &Caller, account: &AccountId) -> Result<bool, Problem> {
+    let kept = api.signings.callers().await?;
+    let mut others = kept.iter().filter(|other| **other != caller.name);
+    Ok(others.any(|other| !api.callers.knows(other) || may_act(api, other, account)))
+}
+
+/// Whether a caller may act in this account. Where a sender acts that was not used since the start is not known, unless its
+/// account is named by its id: it may be here.
+fn may_act(api: &Api, caller: &CallerName, account: &AccountId) -> bool {
     let is_here = |sender: &SenderName| match known_account(api, sender) {
         Some(known) => known == *account,
         // One that nobody has connected acts nowhere.
         None => !api.pairings.is_connectable(sender.as_str()),
     };
-    let is_others = |sender: &SenderName| match api.pairings.made(sender) {
-        Some(made) => made.owner != caller.name,
-        None => api.callers.others_may_use(&caller.name, sender),
+    let is_theirs = |sender: &SenderName| match api.pairings.made(sender) {
+        Some(made) => made.owner == *caller,
+        None => api.callers.may_use(caller, sender),
     };
     let mut senders = api.auth.senders().into_iter().map(SenderName::new);
-    senders.any(|sender| is_here(&sender) && is_others(&sender))
-}
-
-/// Whether signings are kept of a caller that is not in the settings any more. In which accounts their envelopes are is
-/// not looked up: that might be a look at every one of them.
-async fn was_shared(api: &Api) -> Result<bool, Problem> {
-    let kept = api.signings.callers().await?;
-    Ok(kept.iter().any(|caller| !api.callers.knows(caller)))
+    senders.any(|sender| is_here(&sender) && is_theirs(&sender))
 }
 
 /// What a query asks of a list.
