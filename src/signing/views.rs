@@ -17,7 +17,7 @@ use crate::{
     clock::{Deadline, earlier, later},
     domain::{
         CallerName, EnvelopeId, LinkId, LiveView, MomentKind, Signer, SignerId, SignerStatus, Signing,
-        SigningId, SigningStatus, ViewKind, draft::MAX_LIFE,
+        SigningId, SigningStatus, ViewKind, draft::MAX_LIFE, signing::News,
     },
     esign::{self, Reach, RejectionKind, ViewRequest},
     objects::show::ShownView,
@@ -84,6 +84,15 @@ struct Made {
     id: SigningId,
     view: LiveView,
     trace: Option<String>,
+}
+
+impl Made {
+    /// Puts it in the place of the lease that was taken for it, and answers what became known with it.
+    fn note_in(&self, signing: &mut Signing, now: Timestamp) -> Vec<News> {
+        signing.live_view = Some(self.view.clone());
+        signing.remember(now, MomentKind::ViewMinted, Some(self.view.signer), self.trace.clone());
+        signing.allow_turn(self.view.signer)
+    }
 }
 
 impl Signings {
@@ -314,11 +323,7 @@ impl Signings {
     /// is at work, long before their page first says that it is open, so it is tried again for as long as the view can be
     /// opened, and nobody waits for that. A caller took no lease: there it costs the line.
     async fn note(&self, made: Made, lease: Option<LiveView>) {
-        let noted = self.change(made.id, Durability::Flushed, |signing, now| {
-            signing.live_view = Some(made.view.clone());
-            signing.remember(now, MomentKind::ViewMinted, Some(made.view.signer), made.trace.clone());
-            Ok(signing.allow_turn(made.view.signer))
-        });
+        let noted = self.change(made.id, Durability::Flushed, |signing, now| Ok(made.note_in(signing, now)));
         let Err(error) = noted.await else { return };
         tracing::warn!(signing.id = %made.id, error = %chain(&error), "a view that was handed out is not written down");
         // The URL of a late answer's view may be lost, and then its lease must not go on.
@@ -340,12 +345,8 @@ impl Signings {
             }
             let noted = self.change(made.id, Durability::Flushed, |signing, now| {
                 // It may have been written all the same; or its page has said that it is open, or another is there by now.
-                if signing.live_view.as_ref() != Some(lease) {
-                    return Ok(Vec::new());
-                }
-                signing.live_view = Some(made.view.clone());
-                signing.remember(now, MomentKind::ViewMinted, Some(made.view.signer), made.trace.clone());
-                Ok(signing.allow_turn(made.view.signer))
+                let is_due = signing.live_view.as_ref() == Some(lease);
+                Ok(if is_due { made.note_in(signing, now) } else { Vec::new() })
             });
             match noted.await {
                 Ok(_) => return,
