@@ -215,16 +215,16 @@ impl Signings {
         until: Deadline,
     ) -> Result<(usize, Option<Seen>), Unfit> {
         let base64 = content.base64().clone();
-        let Some(turn) = self.parts.pdfs.turn(until).await else {
-            tracing::warn!("a PDF is left to DocuSign unread: those before it take too long");
-            return Ok((base64.len() / 4 * 3, None));
-        };
-        let decoded = self.on_reader(base64.len(), move || STANDARD.decode(base64)).await;
-        let file = decoded.and_then(Result::ok).ok_or(Unfit::NotBase64)?;
-        let bytes = file.len();
+        let bytes = decoded_bytes(&base64);
         if bytes > MAX_FILE_BYTES {
             return Err(Unfit::TooLarge);
         }
+        let Some(turn) = self.parts.pdfs.turn(until).await else {
+            tracing::warn!("a PDF is left to DocuSign unread: those before it take too long");
+            return Ok((bytes, None));
+        };
+        let decoded = self.on_reader(base64.len(), move || STANDARD.decode(base64)).await;
+        let file = decoded.and_then(Result::ok).ok_or(Unfit::NotBase64)?;
         let texts = anchors.0.values().flat_map(Anchor::texts).map(str::to_owned).collect();
         match self.parts.pdfs.read(turn, file, texts, until).await {
             Ok(seen) => Ok((bytes, Some(seen))),
@@ -311,6 +311,12 @@ fn stranded(draft: &Draft) -> Invalids {
         invalids.wrong(format!("/signers/{at}/return_url"), wrong);
     }
     invalids
+}
+
+/// How large a file is that was written so, if it is base64 at all.
+fn decoded_bytes(base64: &[u8]) -> usize {
+    let padding = base64.iter().rev().take_while(|byte| **byte == b'=').count();
+    (base64.len() / 4 * 3).saturating_sub(padding)
 }
 
 /// Why a file cannot be sent.
