@@ -21,6 +21,7 @@ pub(crate) mod sample;
 pub mod signing;
 pub mod status;
 pub mod template_names;
+pub mod view;
 
 pub use document::{Anchors, Document, TabKind};
 pub use draft::{Draft, NewSigner};
@@ -35,9 +36,7 @@ pub use language::Language;
 pub use moment_kind::MomentKind;
 pub use phone::Phone;
 pub use private::Private;
-pub use signing::{
-    AuthenticatedBy, Claim, Failure, LastReturn, LiveView, Mode, Moment, PurgeScope, Signer, Signing,
-    Upstream, ViewKind,
-};
+pub use signing::{AuthenticatedBy, Failure, Mode, Moment, PurgeScope, Signer, Signing, Upstream};
 pub use status::{SignerStatus, SigningStatus};
 pub use template_names::TemplateNames;
+pub use view::{Claim, LastReturn, LiveView, ViewKind};
