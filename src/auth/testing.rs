@@ -23,7 +23,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
 
 use super::{
-    Auth, Impersonation, Options, SenderStatus, Spawner,
+    Auth, Error, Impersonation, Options, SenderStatus, Spawner,
     identity::{self, AccountServer},
     key_ring::KeyState,
     signing_key::{self, KeySource, SigningKey},
@@ -325,6 +325,18 @@ impl Daemon {
             done = work => done,
             () = time => panic!("it never ended"),
         }
+    }
+
+    /// The settings name this key alone from now on.
+    pub(super) async fn list_alone(&self, pem: &str) {
+        let fresh = self.auth.read_keys(vec![(Arc::from("system"), vec![inline(pem)])]).await.unwrap();
+        self.auth.take_up(fresh);
+    }
+
+    /// Has the keys earn a token, a moment after whatever was before.
+    pub(super) async fn prove(&self) -> Result<(), Arc<Error>> {
+        self.pass(5);
+        self.meanwhile(self.auth.prove("system")).await
     }
 
     pub(super) fn key_states(&self) -> Vec<KeyState> {

@@ -67,29 +67,21 @@ async fn t10_a_list_of_other_keys_leaves_the_one_that_works_until_one_of_them_do
     let daemon = Daemon::start(0).await;
     daemon.register_one_key().await;
     daemon.auth.token("system").await.unwrap();
-    let take_up = async |pem: &str| {
-        let fresh = daemon.auth.read_keys(vec![(Arc::from("system"), vec![inline(pem)])]).await.unwrap();
-        daemon.auth.take_up(fresh);
-    };
-    let prove = async || {
-        daemon.pass(5);
-        daemon.meanwhile(daemon.auth.prove("system")).await
-    };
     let [second, third] = [fresh_key(), fresh_key()];
-    take_up(&second).await;
+    daemon.list_alone(&second).await;
     assert_eq!(daemon.key_states(), [KeyState::Unproven, KeyState::Standby]);
     // Nobody has uploaded the new one: the sender acts on.
-    prove().await.unwrap();
+    daemon.prove().await.unwrap();
     assert_eq!(daemon.key_states(), [KeyState::Rejected, KeyState::Active]);
     // Nor the next one, which takes the place of the one that never worked.
-    take_up(&third).await;
-    prove().await.unwrap();
+    daemon.list_alone(&third).await;
+    daemon.prove().await.unwrap();
     assert_eq!(daemon.key_states(), [KeyState::Rejected, KeyState::Active]);
     daemon.server.keys.lock().unwrap().push(third);
-    prove().await.unwrap();
+    daemon.prove().await.unwrap();
     assert_eq!(daemon.key_states(), [KeyState::Active], "and no longer");
     daemon.server.keys.lock().unwrap().clear();
-    assert_eq!(prove().await.unwrap_err().code(), "key_rejected");
+    assert_eq!(daemon.prove().await.unwrap_err().code(), "key_rejected");
     assert_eq!(daemon.key_states(), [KeyState::Rejected]);
 }
 
@@ -101,16 +93,12 @@ async fn t10_a_key_that_is_refused_after_it_earned_a_token_is_told_as_rejected_u
     daemon.register(keys.iter().map(|pem| inline(pem)).collect()).await;
     daemon.auth.token("system").await.unwrap();
     assert_eq!(daemon.key_states(), [KeyState::Rejected, KeyState::Active]);
-    let prove = async || {
-        daemon.pass(5);
-        daemon.meanwhile(daemon.auth.prove("system")).await
-    };
     // Its public half is taken out of the app.
     daemon.server.keys.lock().unwrap().clear();
-    assert_eq!(prove().await.unwrap_err().code(), "key_rejected");
+    assert_eq!(daemon.prove().await.unwrap_err().code(), "key_rejected");
     assert_eq!(daemon.key_states(), [KeyState::Rejected, KeyState::Rejected], "neither can be used");
     daemon.server.keys.lock().unwrap().push(keys[1].clone());
-    prove().await.unwrap();
+    daemon.prove().await.unwrap();
     assert_eq!(daemon.key_states(), [KeyState::Rejected, KeyState::Active]);
 }
 
@@ -119,24 +107,16 @@ async fn t10_a_last_resort_that_is_refused_is_told_as_rejected_too_and_not_in_th
     let daemon = Daemon::start(0).await;
     daemon.register_one_key().await;
     daemon.auth.token("system").await.unwrap();
-    let take_up = async |pem: &str| {
-        let fresh = daemon.auth.read_keys(vec![(Arc::from("system"), vec![inline(pem)])]).await.unwrap();
-        daemon.auth.take_up(fresh);
-    };
-    let prove = async || {
-        daemon.pass(5);
-        daemon.meanwhile(daemon.auth.prove("system")).await
-    };
-    take_up(&fresh_key()).await;
-    prove().await.unwrap();
+    daemon.list_alone(&fresh_key()).await;
+    daemon.prove().await.unwrap();
     assert_eq!(daemon.key_states(), [KeyState::Rejected, KeyState::Active]);
     let known = std::mem::take(&mut *daemon.server.keys.lock().unwrap());
-    assert_eq!(prove().await.unwrap_err().code(), "key_rejected");
+    assert_eq!(daemon.prove().await.unwrap_err().code(), "key_rejected");
     assert_eq!(daemon.key_states(), [KeyState::Rejected, KeyState::Rejected]);
-    take_up(&fresh_key()).await;
+    daemon.list_alone(&fresh_key()).await;
     assert_eq!(daemon.key_states(), [KeyState::Unproven, KeyState::Standby]);
     *daemon.server.keys.lock().unwrap() = known;
-    prove().await.unwrap();
+    daemon.prove().await.unwrap();
     assert_eq!(daemon.key_states(), [KeyState::Rejected, KeyState::Active]);
 }
 
