@@ -56,7 +56,7 @@ pub(super) async fn open(config: &Config, clock: &SharedClock) -> anyhow::Result
     let opened = store::open(&settings, keys, Arc::clone(clock)).await;
     opened.map_err(|error| match error {
         store::Error::Unusable(text) => {
-            let fix = "see deploy/upkeep.md for backups, deploy/rotation.md for seal keys";
+            let fix = "see deploy/upkeep.md for backups, deploy/rotation.md for seal keys, deploy/kubernetes.md for Postgres";
             ConfigError::new("store", text, fix).into()
         }
         other => anyhow::Error::new(other),
@@ -67,13 +67,13 @@ pub(super) async fn open(config: &Config, clock: &SharedClock) -> anyhow::Result
 #[derive(Debug, Default)]
 struct Before {
     is_clock_wrong: AtomicBool,
-    unusable: Mutex<Option<(Duration, String)>>,
+    trouble: Mutex<Option<(Duration, String)>>,
 }
 
 impl Before {
-    /// What only a person can mend, for a while after it was met last.
-    fn unusable(&self, met: Option<String>, uptime: Duration) -> Option<String> {
-        let mut last = self.unusable.lock().unwrap_or_else(PoisonError::into_inner);
+    /// What an operation has met, for a while after it was met last.
+    fn trouble(&self, met: Option<String>, uptime: Duration) -> Option<String> {
+        let mut last = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(why) = met {
             *last = Some((uptime, why));
         }
@@ -101,11 +101,11 @@ async fn ask(parts: Parts, before: Arc<Before>) {
             check.await
         }
     };
-    let met = parts.store.unusable();
+    let met = parts.store.trouble();
     let reason = match outcome {
         Ok(()) => match clock_trouble(&parts, &before.is_clock_wrong).await {
             Some(detail) => Reason::new(PART, Status::NotReady, detail),
-            None => working(before.unusable(met, parts.clock.uptime())),
+            None => working(before.trouble(met, parts.clock.uptime())),
         },
         // What the check itself has met is over with it.
         Err(error) => {
@@ -118,8 +118,8 @@ async fn ask(parts: Parts, before: Arc<Before>) {
 }
 
 /// It answers and can be written. Something in it may fail all the same, of which others know nothing: those are served.
-fn working(unusable: Option<String>) -> Reason {
-    match unusable {
+fn working(trouble: Option<String>) -> Reason {
+    match trouble {
         Some(why) => {
             let detail = format!("takes writes, and one has failed within the last minute: {why}");
             Reason::new(PART, Status::Degraded, detail)
@@ -149,10 +149,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_only_a_person_can_mend_is_told_for_a_minute_after_it_was_met_last() {
+    fn what_an_operation_has_met_is_told_for_a_minute_after_it_was_met_last() {
         let before = Before::default();
         let told =
-            |why: Option<&str>, second| before.unusable(why.map(str::to_owned), Duration::from_secs(second));
+            |why: Option<&str>, second| before.trouble(why.map(str::to_owned), Duration::from_secs(second));
         assert_eq!(told(None, 0), None);
         assert_eq!(told(Some("a"), 2).as_deref(), Some("a"));
         assert_eq!(told(None, 61).as_deref(), Some("a"));

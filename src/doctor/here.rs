@@ -236,7 +236,7 @@ async fn store(config: &Config) -> Check {
             Check::failed("store", "store_unavailable", error, fix)
         }
         (Err(error), _) => {
-            let fix = "See deploy/upkeep.md for backups, deploy/rotation.md for seal keys.";
+            let fix = "See deploy/upkeep.md for backups, deploy/rotation.md for seal keys, deploy/kubernetes.md for Postgres.";
             Check::failed("store", "store_unusable", error, fix)
         }
         (Ok(_), _) if settings.location.trusts_any_server() => {

@@ -421,10 +421,11 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Whether the database answers, and can be written.
     fn check(&self) -> Answer<'_, ()>;
 
-    /// What only a person can mend that an operation has met since this was asked last. The database may answer and be
-    /// written all the same: [`check`](Self::check) knows no table of what is kept. A row that was read and cannot be
-    /// opened, with these seal keys or by this version, is not among it: that one row is told of where it is met.
-    fn unusable(&self) -> Option<String>;
+    /// What an operation has met since this was asked last: what only a person can mend, and on Postgres what did not end
+    /// in time, as behind somebody's lock. The database may answer and be written all the same: [`check`](Self::check)
+    /// knows no table of what is kept. A row that was read and cannot be opened, with these seal keys or by this version,
+    /// is not among it: that one row is told of where it is met.
+    fn trouble(&self) -> Option<String>;
 
     /// How many daemons may have it open at once: whether a lease that another one took may be of one that lives.
     fn daemons(&self) -> Daemons;

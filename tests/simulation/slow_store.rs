@@ -300,8 +300,8 @@ impl Store for SlowStore {
     fn check(&self) -> Answer<'_, ()> {
         straight!(self, self.store.check())
     }
-    fn unusable(&self) -> Option<String> {
-        self.store.unusable()
+    fn trouble(&self) -> Option<String> {
+        self.store.trouble()
     }
     fn daemons(&self) -> Daemons {
         Daemons::Several

@@ -410,8 +410,8 @@ impl Store for PostgresStore {
         Box::pin(async move { with!(&self.pool, db => presence::checked(db, &now)) })
     }
 
-    fn unusable(&self) -> Option<String> {
-        self.pool.unusable()
+    fn trouble(&self) -> Option<String> {
+        self.pool.trouble()
     }
 
     fn daemons(&self) -> Daemons {

@@ -61,8 +61,8 @@ pub(super) struct Pool {
     pub(super) most_lost: u32,
     /// `synchronous_commit` for what must be durable.
     pub(super) durable: &'static str,
-    /// What only a person can mend that an operation has met last.
-    unusable: Mutex<Option<String>>,
+    /// What an operation has met last that [`trouble`](Self::trouble) tells of.
+    met: Mutex<Option<String>>,
 }
 
 impl Pool {
@@ -98,7 +98,7 @@ impl Pool {
             patience: settings.patience,
             most_lost: settings.connections.max(1),
             durable,
-            unusable: Mutex::default(),
+            met: Mutex::default(),
         };
         Ok(pool)
     }
@@ -133,22 +133,32 @@ impl Pool {
         Ok(self.connections.acquire().await?)
     }
 
-    /// What an error of an operation means; what only a person can mend is kept for who asks.
+    /// What an error of an operation means; what only a person can mend, and what took too long, is kept for who asks.
     pub(super) fn meaning(&self, e: sqlx::Error) -> Error {
+        let is_slow = took_too_long(&e);
         let error = Error::from(e);
-        if let Error::Unusable(why) = &error {
-            *self.met() = Some(why.clone());
+        match &error {
+            Error::Unusable(why) => *self.met() = Some(why.clone()),
+            Error::Unavailable(why) if is_slow => *self.met() = Some(why.clone()),
+            Error::Unavailable(_) | Error::Conflict => {}
         }
         error
     }
 
-    /// What only a person can mend that an operation has met since this was asked last.
-    pub(super) fn unusable(&self) -> Option<String> {
+    /// That an operation was given up without an answer; kept for who asks, too.
+    pub(super) fn no_answer(&self) -> Error {
+        let why = format!("Postgres did not answer within {:?}", self.patience);
+        *self.met() = Some(why.clone());
+        Error::Unavailable(why)
+    }
+
+    /// What an operation has met since this was asked last: see `Store::trouble`.
+    pub(super) fn trouble(&self) -> Option<String> {
         self.met().take()
     }
 
     fn met(&self) -> MutexGuard<'_, Option<String>> {
-        self.unusable.lock().unwrap_or_else(PoisonError::into_inner)
+        self.met.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) async fn close(&self) {
@@ -182,7 +192,7 @@ macro_rules! with {
                 Err(_) => {
                     // Its answer may still come: nobody else must read it as theirs.
                     held.close_on_drop();
-                    break Err($crate::store::postgres::pool::no_answer(pool.patience));
+                    break Err(pool.no_answer());
                 }
             }
         }
@@ -201,8 +211,9 @@ pub(super) fn is_lost(e: &sqlx::Error) -> bool {
     }
 }
 
-pub(super) fn no_answer(patience: Duration) -> Error {
-    Error::Unavailable(format!("Postgres did not answer within {patience:?}"))
+/// Whether Postgres ended it for the time it took: 57014 query_canceled, 55P03 lock_not_available.
+fn took_too_long(e: &sqlx::Error) -> bool {
+    matches!(e.as_database_error().and_then(DatabaseError::code).as_deref(), Some("57014" | "55P03"))
 }
 
 /// Decides once what an error of Postgres means. Codes are SQLSTATE (PostgreSQL 15, Appendix A).
@@ -231,6 +242,17 @@ impl From<sqlx::Error> for Error {
             "3D000" => Self::Unusable("the database of store.url does not exist: create it".into()),
             "42501" => Self::Unusable("the user of store.url lacks rights: let it own its database".into()),
             "42P07" => schema::foreign(None),
+            // The names of our prepared statements, met by those of another session on the same connection, or gone.
+            "42P05" | "26000" => Self::Unusable(
+                "a pooler that gives each transaction another session is between here and Postgres: let store.url lead to \
+                 Postgres itself"
+                    .into(),
+            ),
+            "08P01" => Self::Unavailable(
+                "what answers at store.url does not take our connection (08P01), as a pooler that knows not every \
+                 parameter of a session: let store.url lead to Postgres itself"
+                    .into(),
+            ),
             "53100" => Self::Unavailable("the disk of Postgres is full: make room".into()),
             "57014" | "55P03" => Self::Unavailable("Postgres took too long".into()),
             // 42 is a table or column that is not as we left it, XX is damage.
@@ -309,7 +331,59 @@ async fn check_keys(connection: &mut PgConnection, keys: &SealKeys) -> Result<()
 
 #[cfg(test)]
 mod tests {
+    use std::{borrow::Cow, error::Error as StdError, fmt};
+
+    use sqlx::error::ErrorKind;
+
     use super::*;
+
+    /// What a server says, by its SQLSTATE alone.
+    #[derive(Debug)]
+    struct Said(&'static str);
+
+    impl fmt::Display for Said {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl StdError for Said {}
+
+    impl DatabaseError for Said {
+        fn message(&self) -> &str {
+            self.0
+        }
+
+        fn code(&self) -> Option<Cow<'_, str>> {
+            Some(self.0.into())
+        }
+
+        fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
+            self
+        }
+
+        fn as_error_mut(&mut self) -> &mut (dyn StdError + Send + Sync + 'static) {
+            self
+        }
+
+        fn into_error(self: Box<Self>) -> Box<dyn StdError + Send + Sync + 'static> {
+            self
+        }
+
+        fn kind(&self) -> ErrorKind {
+            ErrorKind::Other
+        }
+    }
+
+    #[test]
+    fn a_pooler_in_between_is_said_to_be_one() {
+        for code in ["42P05", "26000", "08P01"] {
+            let told = Error::from(sqlx::Error::Database(Box::new(Said(code)))).to_string();
+            assert!(told.contains("pooler") && told.contains("store.url"), "{code}: {told}");
+        }
+        let other = Error::from(sqlx::Error::Database(Box::new(Said("42P01")))).to_string();
+        assert!(!other.contains("pooler"), "{other}");
+    }
 
     #[test]
     fn who_crosses_a_network_unchecked_trusts_any_server() {

@@ -426,20 +426,20 @@ mod tests {
     #[tokio::test]
     async fn what_only_a_person_can_mend_is_kept_until_it_is_asked_for() {
         let (store, _folder) = open("unusable", Synchronous::Normal).await;
-        assert_eq!(store.unusable(), None);
+        assert_eq!(store.trouble(), None);
         let first = event(1);
         store.add_events(vec![first.clone()]).await.unwrap();
         store.add_events(vec![first]).await.unwrap_err();
         store.check().await.unwrap();
-        let told = store.unusable();
+        let told = store.trouble();
         assert!(told.as_deref().is_some_and(|why| why.contains("events.id")), "{told:?}");
-        assert_eq!(store.unusable(), None, "told once");
+        assert_eq!(store.trouble(), None, "told once");
         let rename = |db: &Connection| Ok(db.execute_batch("ALTER TABLE signings RENAME TO away")?);
         store.write(Durability::Flushed, rename).await.unwrap();
         let failed = store.uncertain().await.unwrap_err();
         assert!(matches!(&failed, Error::Unusable(why) if why.contains("signings")), "{failed:?}");
         store.check().await.unwrap();
-        let told = store.unusable();
+        let told = store.trouble();
         assert!(told.as_deref().is_some_and(|why| why.contains("signings")), "a read: {told:?}");
     }
 

@@ -473,7 +473,7 @@ impl Store for SqliteStore {
         })
     }
 
-    fn unusable(&self) -> Option<String> {
+    fn trouble(&self) -> Option<String> {
         self.met().take()
     }
 

@@ -5,6 +5,8 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use countersign::store::{self, Daemons, Error, Found, Location, Settings};
 
+use sqlx::Connection as _;
+
 use crate::store::{Fixture, key, on_both, samples, signings::begin};
 
 on_both!(
@@ -313,6 +315,28 @@ async fn connections_that_died_are_replaced() {
             assert_eq!(read.unwrap().unwrap().signing, signing);
         }
     }
+}
+
+#[tokio::test]
+async fn what_waits_behind_a_lock_too_long_is_told_though_the_database_answers() {
+    let Some(fixture) = Fixture::postgres() else { return };
+    let Location::Postgres { url } = &fixture.location else { unreachable!() };
+    let patience = std::time::Duration::from_millis(300);
+    let settings = Settings { patience, ..Settings::new(fixture.location.clone()) };
+    let clock = std::sync::Arc::new(fixture.clock.clone());
+    let store = store::open(&settings, key(1), clock).await.unwrap();
+    let mut person = sqlx::PgConnection::connect(url.reveal()).await.unwrap();
+    sqlx::raw_sql("BEGIN; LOCK TABLE signings IN ACCESS EXCLUSIVE MODE").execute(&mut person).await.unwrap();
+    let id = samples::intent(1).signing.id;
+    let failed = store.signing(id).await.unwrap_err();
+    assert!(matches!(failed, Error::Unavailable(_)), "{failed}");
+    store.check().await.unwrap();
+    let told = store.trouble().expect("it is told");
+    assert!(failed.to_string().ends_with(&told), "{failed}, {told}");
+    assert_eq!(store.trouble(), None, "once");
+    sqlx::raw_sql("ROLLBACK").execute(&mut person).await.unwrap();
+    assert!(store.signing(id).await.unwrap().is_none());
+    assert_eq!(store.trouble(), None);
 }
 
 #[tokio::test]
