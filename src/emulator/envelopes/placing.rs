@@ -123,6 +123,7 @@ fn anchored(
             is_found = true;
             let mut copy = Tab { id, is_placed: true, ..tab.clone() };
             put(&mut copy.fields, &file.id, &Spot { x: spot.x + dx, y: spot.y + dy, ..spot });
+            check_fixed(documents, &copy.fields)?;
             placed.push(copy);
         }
     }
@@ -179,8 +180,8 @@ fn offsets(fields: &Fields) -> Result<(f32, f32), Refusal> {
     Ok((offset("anchorXOffset")?, offset("anchorYOffset")?))
 }
 
-/// A tab without an anchor must lie on a page that exists. The codes and their words were seen in the field; what is
-/// beyond the edge of a page is our reading.
+/// A tab must lie on a page that exists. The codes and their words were seen in the field; what is beyond the edge of a
+/// page, and that offsets from an anchor lead no further than a place on the page, is our reading.
 pub(super) fn check_fixed(documents: &[File], fields: &Fields) -> Result<(), Refusal> {
     let Some(document) = text(fields, "documentId") else { return Ok(()) };
     let Some(file) = documents.iter().find(|file| file.id == document) else {

@@ -30,6 +30,10 @@ async fn creates_are_refused_with_the_vendors_codes() {
         let place = json!({ "documentId": document, "pageNumber": page, "xPosition": x, "yPosition": "1" });
         set("/recipients/signers/0/tabs", json!({ "signHereTabs": [place] }))
     };
+    let anchored_off = |name: &str, offset: &str, unit: &str| {
+        let place = json!({ "anchorString": "/sn1/", "anchorUnits": unit, name: offset });
+        set("/recipients/signers/0/tabs", json!({ "signHereTabs": [place] }))
+    };
     let one = "/recipients/signers/0";
     for (code, definition) in [
         ("ENVELOPE_IS_INCOMPLETE", spoiled(&|copy| drop(copy.as_object_mut().unwrap().remove("documents")))),
@@ -87,6 +91,8 @@ async fn creates_are_refused_with_the_vendors_codes() {
         ("TAB_REFERS_TO_MISSING_DOCUMENT", signed_at("2", "1", "1")),
         ("INVALID_REQUEST_PARAMETER", signed_at("1", "1", "-1")),
         ("TAB_OUT_OF_BOUNDS", signed_at("1", "1", "99999")),
+        ("TAB_OUT_OF_BOUNDS", anchored_off("anchorXOffset", "20", "inches")),
+        ("TAB_OUT_OF_BOUNDS", anchored_off("anchorYOffset", "9999", "pixels")),
     ] {
         assert_eq!(client.refusal(definition.clone()).await, code, "{definition}");
     }
