@@ -171,6 +171,47 @@ fn mentions(world: &World, envelope: &Envelope, words: &str) -> bool {
     own.into_iter().chain(people).chain(values).any(|text| text.to_lowercase().contains(words))
 }
 
+/// What the items of a folder are narrowed to.
+#[derive(Debug)]
+pub(super) struct ItemFilter {
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+    statuses: Vec<String>,
+    words: Option<String>,
+    owner_name: Option<String>,
+    owner_email: Option<String>,
+}
+
+impl ItemFilter {
+    /// Reads that of a call.
+    pub(super) fn read(call: &Call) -> Result<Self, Refusal> {
+        let given = |name: &str| call.query(name).filter(|value| !value.is_empty()).map(str::to_lowercase);
+        Ok(Self {
+            from: date(call, "from_date")?,
+            to: date(call, "to_date")?,
+            statuses: given("status").as_deref().map(comma_separated).unwrap_or_default(),
+            words: given("search_text"),
+            owner_name: given("owner_name"),
+            owner_email: given("owner_email"),
+        })
+    }
+
+    /// Whether the envelope is among what is asked for.
+    pub(super) fn admits(&self, world: &World, envelope: &Envelope) -> bool {
+        let status = envelope.status.name();
+        let sender = world.directory.users.get(&envelope.sender);
+        let is_of = |wanted: &Option<String>, of: fn(&User) -> &str| {
+            wanted.as_ref().is_none_or(|text| sender.is_some_and(|user| of(user).to_lowercase() == *text))
+        };
+        self.from.is_none_or(|from| envelope.changed >= from)
+            && self.to.is_none_or(|to| envelope.changed <= to)
+            && (self.statuses.is_empty() || self.statuses.iter().any(|one| one == "any" || one == status))
+            && self.words.as_ref().is_none_or(|words| mentions(world, envelope, words))
+            && is_of(&self.owner_name, |user| &user.name)
+            && is_of(&self.owner_email, |user| &user.email)
+    }
+}
+
 /// Reads the filter of a call.
 pub(super) fn read(
     world: &mut World,

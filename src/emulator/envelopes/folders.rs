@@ -7,7 +7,8 @@
 //!
 //! Source: Folders:list, :listItems, :moveEnvelopes; SDK: the sample eg045. The names of the folders are those of its
 //! text; that the answer to a move names what was moved is SPEC's foldersResponse, and Node's own tests. The ids, that
-//! only the sender and administrators move, and that the answer has the folder too, are our reading.
+//! only the sender and administrators move, that the answer has the folder too, and how items are narrowed (the period is
+//! about the last change of a status) are our reading.
 
 use http::Method;
 use jiff::Timestamp;
@@ -16,7 +17,9 @@ use serde_json::{Value, json};
 use super::{
     Outcome,
     access::{Part, is_recipient, is_sender, no_part, only_the_sender},
-    body, find, locks,
+    body,
+    filter::ItemFilter,
+    find, locks,
     model::{Envelope, Refusal, Status, invalid},
     progress, render,
 };
@@ -110,9 +113,11 @@ fn list(world: &World, call: &Call) -> Outcome {
     paging::page(call, "/folders", "folders", folders.collect(), MAX_PAGE).map(Answer::ok)
 }
 
-/// One folder and the size of what lies in it; a page of that by `include_items`.
+/// One folder and the size of what lies in it, as far as it is asked for; a page of that by `include_items`.
 fn items(world: &World, call: &Call, folder: &Folder) -> Outcome {
-    let all = contents(world, call, folder);
+    let filter = ItemFilter::read(call)?;
+    let all = lying_in(world, call, folder).filter(|envelope| filter.admits(world, envelope));
+    let all: Vec<Value> = all.map(|envelope| item(world, envelope)).collect();
     let mut row = counted(world, call, folder, all.len());
     let at = format!("/folders/{}", folder.id);
     let mut answer = paging::page(call, &at, "folderItems", all, MAX_PAGE)?;
@@ -175,12 +180,16 @@ pub(super) fn discard(world: &mut World, id: &str, now: Timestamp) {
 }
 
 /// What lies in a folder for the caller, newest first.
-fn contents(world: &World, call: &Call, folder: &Folder) -> Vec<Value> {
+fn lying_in<'w>(world: &'w World, call: &'w Call, folder: &'w Folder) -> impl Iterator<Item = &'w Envelope> {
     let user = call.user.as_deref().unwrap_or_default();
     let all = world.envelopes.made(None).into_iter().rev();
     let mine = all.filter(|envelope| Some(&envelope.account) == call.account.as_ref());
-    let here = mine.filter(|envelope| Folder::of(world, envelope, user) == Some(folder));
-    here.map(|envelope| item(world, envelope)).collect()
+    mine.filter(move |envelope| Folder::of(world, envelope, user) == Some(folder))
+}
+
+/// The same as items.
+fn contents(world: &World, call: &Call, folder: &Folder) -> Vec<Value> {
+    lying_in(world, call, folder).map(|envelope| item(world, envelope)).collect()
 }
 
 fn item(world: &World, envelope: &Envelope) -> Value {

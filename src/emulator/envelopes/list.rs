@@ -149,7 +149,7 @@ enum By {
 type Key = (Timestamp, String);
 
 impl By {
-    /// The vendor lists more words (SPEC: `order_by`); those are refused.
+    /// The vendor lists more words (SPEC: `order_by`): `action_required`, `signer_list`; those are refused.
     fn read(word: &str) -> Result<Self, Refusal> {
         Ok(match word {
             "created" => Self::Created,

@@ -113,3 +113,35 @@ async fn a_void_puts_the_envelope_in_the_bin_if_asked() {
         assert_eq!(held(&client, "recyclebin").await.len(), expected, "{query}");
     }
 }
+
+#[tokio::test]
+async fn the_items_of_a_folder_are_narrowed_by_what_is_asked() {
+    let client = Client::start().await;
+    let mut other = definition(&[signer("1", "Ben", "/sn1/")]);
+    other["emailSubject"] = json!("About the boat");
+    let (_, boat) =
+        (client.create(definition(&[signer("1", "Ada", "/sn1/")])).await, client.create(other).await);
+    client.act(&boat, "1", "sign", json!({})).await;
+    for (filter, found) in [
+        ("", "2"),
+        ("&search_text=BOAT", "1"),
+        ("&search_text=ben", "1"),
+        ("&search_text=nothing", "0"),
+        ("&status=completed", "1"),
+        ("&status=sent,completed", "2"),
+        ("&from_date=2099-01-01", "0"),
+        ("&from_date=2020-01-01&to_date=2099-01-01", "2"),
+        ("&to_date=2020-01-01", "0"),
+        ("&owner_email=nobody@example.com", "0"),
+        ("&owner_name=sofia%20sender", "2"),
+    ] {
+        let answer = client.get(&format!("/folders/sentitems?include_items=true{filter}")).await;
+        assert_eq!(
+            (&answer["totalSetSize"], &answer["folders"][0]["itemCount"]),
+            (&json!(found), &json!(found)),
+            "{filter}"
+        );
+    }
+    let (status, body) = client.call("GET", "/folders/sentitems?from_date=soon", Value::Null).await;
+    assert_eq!((status, &body["errorCode"]), (400, &json!("INVALID_REQUEST_PARAMETER")));
+}
