@@ -61,6 +61,9 @@ kinds! {
     /// An anchor is not in the document.
     AnchorNotFound = "anchor_not_found",
         "Check that the anchor is real text in the PDF: scans, tiny text and other hyphens do not match.";
+    /// The envelope has no such document.
+    DocumentUnknown = "not_found",
+        "Ask for `combined`, `certificate`, or the number of one of the signing's documents, from 1.";
     /// A document cannot be used.
     DocumentUnusable = "provider_rejected", "Send a PDF that opens without a password and is not damaged.";
     /// The envelope has ended, or is being corrected.
@@ -119,7 +122,7 @@ const CODES: &[(&str, RejectionKind, &str)] = &[
     ),
     ("ANCHOR_TAB_STRING_NOT_FOUND", K::AnchorNotFound, "At least one anchor was not found in the document."),
     ("AUTHORIZATION_INVALID_TOKEN", K::Unauthorized, "The access token is expired, revoked or malformed."),
-    ("DOCUMENT_DOES_NOT_EXIST", K::EnvelopeUnknown, "The envelope has no such document."),
+    ("DOCUMENT_DOES_NOT_EXIST", K::DocumentUnknown, "The envelope has no such document."),
     ("DOCUMENT_UPLOAD_NOT_ALLOWED", K::DocumentUnusable, "Uploading documents is not allowed here."),
     (
         "ENVELOPE_ALLOWANCE_EXCEEDED",

@@ -173,6 +173,7 @@ fn is_of_the_request(kind: RejectionKind) -> bool {
         Kind::AccountForbids
             | Kind::AccountUnknown
             | Kind::AllowanceExceeded
+            | Kind::DocumentUnknown
             | Kind::EnvelopeClosed
             | Kind::EnvelopeUnknown
             | Kind::FeatureMissing

@@ -188,3 +188,21 @@ async fn whoever_is_unlocked_at_docusigns_own_console_is_unlocked_here() {
     daemon.until_status(&made, 0, "ready").await;
     assert_eq!(daemon.click(&link_of(&made, 0)).await.status, StatusCode::SEE_OTHER);
 }
+
+#[tokio::test]
+async fn a_correction_that_docusign_did_not_take_is_repeated_at_once() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &two_roles()).await;
+    daemon.fault(&json!({"fault": "status", "status": 503, "method": "PUT", "count": 1})).await;
+    let (path, body) = (of_signer(&made, 1, "phone"), json!({"phone": "+4915187654321"}));
+    let failed = daemon.post(&path, &body).await;
+    assert_eq!(failed.status, StatusCode::SERVICE_UNAVAILABLE, "{}", failed.text);
+    let again = daemon.post(&path, &body).await;
+    assert_eq!(again.status, StatusCode::OK, "whose recipient it is was read already: {}", again.text);
+    let manager = daemon.post(&of_signer(&made, 0, "phone"), &body).await;
+    assert_eq!(manager.code(), "signer_not_ready", "no check by SMS: {}", manager.text);
+    daemon.post(&format!("/v1/signings/{}/void", made.id()), &json!({"reason": "over"})).await;
+    let over = daemon.post(&of_signer(&made, 0, "phone"), &body).await;
+    assert_eq!(over.code(), "signing_closed", "an access code would not help, either: {}", over.text);
+    daemon.broke_no_rule().await;
+}
