@@ -113,6 +113,23 @@ impl Signings {
         self.aside_within(wait, "a view for a caller", view).await
     }
 
+    /// Writes down a view that a call which was passed on has made, as one that its caller was given: so that no click
+    /// ends it (rule L2). Whose it is, that call has said; what names no signer of ours is a view of nobody here.
+    pub async fn view_was_passed(&self, id: SigningId, client_user_id: &str, trace: Option<String>) {
+        let signing = match self.record(id).await {
+            Ok(record) => record.signing,
+            Err(error) => {
+                tracing::warn!(signing.id = %id, error = %chain(&error), "a view that was passed is not written down");
+                return;
+            }
+        };
+        let Some(signer) = signing.signers.iter().find(|one| one.client_user_id == client_user_id) else {
+            return;
+        };
+        let view = fresh(signer.id, self.parts.clock.now(), Opener::Caller);
+        self.note(Made { id, view, trace }, None).await;
+    }
+
     pub(super) async fn open_view(
         &self,
         caller: &CallerName,

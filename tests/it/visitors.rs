@@ -124,6 +124,33 @@ async fn l2_a_hundred_clicks_at_once_are_one_live_view() {
     daemon.broke_no_rule().await;
 }
 
+#[tokio::test]
+async fn l2_a_click_ends_no_view_that_its_caller_had_made_by_a_passed_call() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &unopened()).await;
+    let envelope = made.body["provider"]["envelope_id"].as_str().unwrap();
+    let view = json!({
+        "returnUrl": "https://www.example.com/done", "authenticationMethod": "none", "userName": "Ada Lovelace",
+        "email": "ada@example.com", "clientUserId": made.signer(),
+    });
+    let path = format!("{}/envelopes/{envelope}/views/recipient", crate::passthrough::root(&daemon));
+    let passed = daemon.post(&path, &view).await;
+    assert_eq!(passed.status, StatusCode::CREATED, "{}", passed.text);
+    let session = location_of(&daemon, passed.body["url"].as_str().unwrap()).await;
+    assert_eq!(daemon.look(&session).await.status, StatusCode::OK);
+    let read = format!("/v1/signings/{}", made.id());
+    daemon
+        .run_clock("in session", async || {
+            daemon.get(&read).await.body["signers"][0]["status"] == "in_session"
+        })
+        .await;
+    assert_eq!(daemon.click(&link_of(&made, 0)).await.status, StatusCode::CONFLICT);
+    assert_eq!(daemon.look(&session).await.status, StatusCode::OK, "still signing");
+    let timeline = daemon.get(&format!("{read}/timeline")).await;
+    assert!(timeline.text.contains("view_minted"), "{}", timeline.text);
+    daemon.broke_no_rule().await;
+}
+
 /// Where the emulator sends a browser that opens this address.
 pub(crate) async fn location_of(daemon: &TestDaemon, url: &str) -> String {
     let opened = daemon.look(url).await;

@@ -81,6 +81,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(120);
 /// When to ask again for an envelope of which it is not known whose it is.
 const OWNER_RETRY: Duration = Duration::from_secs(5);
+/// The vendor's header with its own id of a call.
+const TRACE: &str = "x-docusign-tracetoken";
 /// What the path of every resource of an account begins with, behind `restapi`: an SDK whose base path lacks that begins
 /// here.
 const ROOT: [&str; 2] = ["v2.1", "accounts"];
@@ -138,6 +140,8 @@ pub(super) async fn forward(
     if let Some(cap) = caller.daily_signings().filter(|_| makes_envelope) {
         caller.capped(api.signings.count_envelope(&caller.name, cap.into()).await)?;
     }
+    let viewed =
+        signing.filter(|_| is_view).and_then(|signing| Some((signing, views::client_user_id(&body)?)));
     let entry = entry(&caller, &sender, &format!("{} {rule}", head.method), envelope.as_ref(), signing);
     announce(&api, &sender, entry).await?;
     let request = ForwardRequest {
@@ -147,16 +151,26 @@ pub(super) async fn forward(
         headers: &head.headers,
         body,
     };
-    send(&api, &acting, request, deadline).await.map_err(|error| {
-        // It was the caller's body, if that was stopped.
-        if let Some(stopped) = source.stopped() {
-            return Problem::from(stopped);
-        }
-        if makes_envelope && error.doubt() == Doubt::Yes {
-            return lost(&error);
-        }
-        problem(&api, &sender, error)
+    let answer = send(&api, &acting, request, deadline).await;
+    if let Some((signing, user, trace)) = view_made(viewed, &answer) {
+        api.signings.view_was_passed(signing, &user, trace).await;
+    }
+    answer.map_err(|error| match source.stopped() {
+        // It was the caller's body.
+        Some(stopped) => Problem::from(stopped),
+        None if makes_envelope && error.doubt() == Doubt::Yes => lost(&error),
+        None => problem(&api, &sender, error),
     })
+}
+
+/// The view that a passed call has made, if it has: the signing, whose it is, and DocuSign's id of the call.
+fn view_made(
+    asked: Option<(SigningId, String)>,
+    answer: &Result<Response, esign::Error>,
+) -> Option<(SigningId, String, Option<String>)> {
+    let answer = answer.as_ref().ok().filter(|answer| answer.status().is_success())?;
+    let trace = answer.headers().get(TRACE).and_then(|trace| trace.to_str().ok());
+    asked.map(|(signing, user)| (signing, user, trace.map(str::to_owned)))
 }
 
 /// Until when a call must be able to end if its caller says how long it waits (rule B4). What was sent is answered in
@@ -196,7 +210,7 @@ fn check_right(caller: &Caller, makes_envelope: bool) -> Result<(), Problem> {
     if caller.may_pass_through(makes_envelope) {
         return Ok(());
     }
-    let detail = if makes_envelope {
+    let detail = if caller.may_pass_through(false) {
         "this caller may not pass on calls that make an envelope: what its other rights refuse (templates, SMS) \
          cannot be seen in a call that is passed on as it is"
     } else {

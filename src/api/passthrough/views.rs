@@ -56,6 +56,13 @@ pub(super) fn check(
     Ok(())
 }
 
+/// Whose view it is, in the caller's own words of the create.
+pub(super) fn client_user_id(body: &ForwardBody) -> Option<String> {
+    let ForwardBody::Whole(pieces) = body else { return None };
+    let named: Value = serde_json::from_slice(&pieces.concat()).ok()?;
+    named["clientUserId"].as_str().map(str::to_owned)
+}
+
 /// Whether a body is JSON in UTF-8, which it also is without a word about it.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
     headers.get_all(header::CONTENT_TYPE).iter().all(is_json_type)
