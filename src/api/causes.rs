@@ -161,7 +161,7 @@ impl From<signing::Error> for Problem {
             Error::NotOpen(status) => Self::not_open(format!("the signing is {}", status.as_str())),
             Error::NotReady { status, signing } => Self::not_ready(status, signing),
             Error::PollingBudget { retry_at } => {
-                Self::new("polling_budget", "the status of this envelope was read within the last 15 minutes")
+                Self::new("polling_budget", "the status of this envelope was asked for within the last 15 minutes")
                     .at(retry_at)
             }
             Error::Purged => {

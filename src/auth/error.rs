@@ -257,10 +257,10 @@ impl Error {
                  link again (GET /v1/senders/NAME/connect)."
             }
             Self::ConsentRequired(_) => {
-                "Open the sender's consent link as the impersonated user and accept; both scopes, signature and \
-                 impersonation, must be on it. For a whole organisation its administrator grants it: one's own in \
-                 DocuSign Admin (Connected Apps), a customer's by the organisation link; either counts for users of \
-                 claimed domains only. \"Consent link\" on the status page and GET /v1/senders/NAME/consent have all three."
+                "Open the sender's consent link as the impersonated user and accept; every one of its `scopes` must \
+                 be on it, signature and impersonation among them. For a whole organisation its administrator grants it: one's \
+                 own in DocuSign Admin (Connected Apps), a customer's by the organisation link; either counts for users of claimed \
+                 domains only. \"Consent link\" on the status page and GET /v1/senders/NAME/consent have all three."
             }
             Self::Internal => "Report this with the log: it is a fault of the daemon.",
             Self::IssuerUnknown(_) => {
@@ -306,8 +306,8 @@ impl Error {
                 "Set user_id to the User ID on top of the Apps and Keys page; the API Account ID below it is another thing."
             }
             Self::UserUnknown(_) => {
-                "Set user_id to the API user id (a GUID, not an e-mail address or account id) of an active user in \
-                 this environment."
+                "Set user_id to the API user id (a GUID, not an e-mail address or account id) of an active user in this \
+                 environment; where a customer connected, have the connect link opened again (GET /v1/senders/NAME/connect)."
             }
         }
     }

@@ -37,7 +37,7 @@ pub enum Error {
     #[error("this cannot be sent: {0}")]
     Invalid(&'static str),
     /// A limit is in the way, ours or the upstream's.
-    #[error("no further calls are allowed until {until}")]
+    #[error("{} until {until}", not_allowed(*.scope))]
     Limited {
         /// When they are.
         until: Timestamp,
@@ -149,6 +149,14 @@ impl From<Unclaimed> for Error {
 impl From<Arc<auth::Error>> for Error {
     fn from(error: Arc<auth::Error>) -> Self {
         Self::Auth(error)
+    }
+}
+
+/// What a limit holds back.
+fn not_allowed(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Polling => "this has been asked for within the last 15 minutes, and may not be asked again",
+        Scope::Burst | Scope::Document | Scope::Envelope | Scope::Hour => "no further calls are allowed",
     }
 }
 

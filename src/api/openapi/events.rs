@@ -29,7 +29,7 @@ pub(super) fn paths() -> Map<String, Value> {
         (
             "/v1/webhook_endpoints/{id}/rotate",
             json!({ "post":
-            of_endpoint("rotate_webhook_secret", "A new secret; the old one goes on signing for a day")
+            of_endpoint("rotate_webhook_secret", "A new secret; the last one goes on signing for a day, and any before it ends at once")
             .optional_body("Empty", json!({}))
             .answer(200, "The endpoint with its new secret, shown this once", reference("WebhookEndpoint")).build() }),
         ),

@@ -250,13 +250,17 @@ impl Operation {
             }
         }
         for (status, codes) in by_status {
-            responses.insert(
-                status.to_string(),
-                json!({
-                    "description": codes.join(", "),
-                    "content": { "application/problem+json": { "schema": reference("Problem") } },
-                }),
-            );
+            let mut answer = json!({
+                "description": codes.join(", "),
+                "content": { "application/problem+json": { "schema": reference("Problem") } },
+            });
+            if matches!(status, 409 | 429 | 503) {
+                answer["headers"]["Retry-After"] = json!({
+                    "description": "Whole seconds until the same call can succeed, where waiting helps",
+                    "schema": { "type": "string", "pattern": "^[0-9]+$" },
+                });
+            }
+            responses.insert(status.to_string(), answer);
         }
         let mut operation = json!({
             "operationId": self.id, "tags": [self.tag], "summary": self.summary, "responses": responses,

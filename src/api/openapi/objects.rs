@@ -277,7 +277,7 @@ fn event() -> Value {
         json!({
             "object": { "const": "event" }, "id": id_of("evt"),
             "type": { "enum": EVENT_TYPES }, "timestamp": time(),
-            "data": { "type": ["object", "null"], "additionalProperties": true, "description": "The object it is about, as it was then" },
+            "data": { "type": ["object", "null"], "additionalProperties": true, "description": "The object it is about, as it was then; with `signer_id` (`sgr_…`), of which signer a `signer.…` tells" },
         }),
     )
 }
@@ -289,7 +289,8 @@ fn message() -> Value {
         json!({
             "type": { "enum": EVENT_TYPES }, "timestamp": time(),
             "data": { "type": ["object", "null"], "additionalProperties": true,
-                "description": "The object it is about, as it was then, with its `id` and `sequence`" },
+                "description": "The object it is about, as it was then, with its `id` and `sequence`, and with `signer_id` \
+                                (`sgr_…`), of which signer a `signer.…` tells" },
         }),
     )
 }

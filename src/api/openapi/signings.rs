@@ -89,7 +89,15 @@ fn create() -> Value {
         )
         .body("CreateSigning", example())
         .answer(200, "A dry run: it would be taken", reference("Preflight"))
-        .answer(201, "The envelope exists", reference("Signing"))
+        .answer_as(201, json!({
+            "description": "The envelope exists",
+            "headers": { "Idempotency-Replayed": {
+                "description": "`true` where the key was answered before: this is that answer, as it was then. Its view may be \
+                                over by now (`expires_at`), and its status another",
+                "schema": { "type": "string", "const": "true" },
+            } },
+            "content": { "application/json": { "schema": reference("Signing") } },
+        }))
         .answer(202, "It is written down, and will be finished", reference("Signing"))
         .codes(&[
             "anchor_not_found", "idempotency_in_progress", "idempotency_key_missing",
@@ -227,7 +235,13 @@ fn phone() -> Value {
         .waiting()
         .body("CorrectPhone", json!({ "phone": "+4915112345678" }))
         .answer(200, "The signing", reference("Signing"))
-        .codes(&["phone_invalid", "signer_not_ready", "signing_closed", "sms_auth_unavailable"])
+        .codes(&[
+            "phone_invalid",
+            "polling_budget",
+            "signer_not_ready",
+            "signing_closed",
+            "sms_auth_unavailable",
+        ])
         .codes(&UPSTREAM)
         .build()
 }
@@ -238,7 +252,7 @@ fn access_code() -> Value {
         .waiting()
         .body("CorrectAccessCode", json!({ "access_code": "Turing-1936" }))
         .answer(200, "The signing", reference("Signing"))
-        .codes(&["signer_not_ready", "signing_closed"])
+        .codes(&["polling_budget", "signer_not_ready", "signing_closed"])
         .codes(&UPSTREAM)
         .build()
 }

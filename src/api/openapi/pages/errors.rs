@@ -173,7 +173,7 @@ const WHY: &[(&str, &str, &str)] = &[
     (
         "polling_budget",
         "DocuSign blocks applications that ask for one envelope's status more than once in 15 minutes; countersign keeps to that whatever callers do.",
-        "the status of this envelope was read within the last 15 minutes",
+        "the status of this envelope was asked for within the last 15 minutes",
     ),
     (
         "precondition_failed",

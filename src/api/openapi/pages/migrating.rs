@@ -109,6 +109,16 @@ fn keep() -> Markup {
         pre tabindex="0" { code { (python) } }
         pre tabindex="0" { code { (node) } }
         p { "What you lose on this way: exactly-once creates, durable links, and events in our form." }
+        p {
+            "Read a signing that " code { "POST /v1/signings" } " made with " code { "GET /v1/signings/{id}" } ": what a passed \
+             read of its envelope or recipients tells is not taken in, and for 15 minutes it takes the place of the daemon's \
+             own (" code { "409 polling_budget" } " of a refresh, or of another phone number before its recipient is known)."
+        }
+        p {
+            "The SDK for Python repeats a read that is answered 429 or 503 by itself, after the time in "
+            code { "Retry-After" } ", and sleeps until then, past its own time-out: that can be most of an hour where the \
+             account's calls are used up. Have its pool of connections (urllib3) make no retries if a worker must not sleep."
+        }
     }
 }
 
@@ -132,7 +142,8 @@ fn differences() -> Markup {
             li { "Field names are ours and few; an unknown one is refused by name, never ignored." }
             li { "Times are RFC 3339 in UTC, booleans and numbers are JSON's own." }
             li { "One view an envelope is live at a time: a second click does not throw out the signer." }
-            li { "Remote signers (an e-mail by DocuSign, no URL) are not made by POST /v1/signings; use the pass-through." }
+            li { "Remote signers (an e-mail by DocuSign, no URL) are not made by POST /v1/signings; use the pass-through: which makes and reads \
+                 them, and neither sends a draft, nor voids or resends what is sent. Do these in DocuSign itself." }
         }
     }
 }
