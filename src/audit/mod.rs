@@ -35,65 +35,61 @@ use crate::clock::SharedClock;
 pub use chain::{Broken, Head};
 use writer::Writer;
 
-/// What was decided. The words are part of the log's format and never change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Act {
-    /// A signer's access code is corrected.
-    AccessCodeCorrect,
-    /// An answer of the consent page is taken up, and its code exchanged.
-    ConsentTaken,
-    /// A signed document is downloaded.
-    DocumentFetch,
-    /// One that was downloaded before is handed out again.
-    DocumentHandOut,
-    /// An envelope is created.
-    EnvelopeCreate,
-    /// An envelope's documents are to be destroyed.
-    EnvelopePurge,
-    /// An envelope is voided.
-    EnvelopeVoid,
-    /// A call is passed through.
-    Forward,
-    /// An operator asks for a check of a sender.
-    OperatorCheck,
-    /// An operator is let in.
-    OperatorLogin,
-    /// An operator leaves.
-    OperatorLogout,
-    /// An operator makes a sender for a caller.
-    OperatorMakeSender,
-    /// A signer's phone number is corrected.
-    PhoneCorrect,
-    /// A caller asks for a check of a sender.
-    SenderCheck,
-    /// A private key signs an assertion, for an access token.
-    TokenMint,
-    /// A recipient view is made.
-    ViewCreate,
+macro_rules! acts {
+    ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
+        /// What was decided. The words are part of the log's format and never change.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Act {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Act {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The word in the log.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $word,)*
+                }
+            }
+        }
+    };
 }
 
-impl Act {
-    /// The word in the log.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::AccessCodeCorrect => "access_code.correct",
-            Self::ConsentTaken => "consent.take",
-            Self::DocumentFetch => "document.fetch",
-            Self::DocumentHandOut => "document.hand_out",
-            Self::EnvelopeCreate => "envelope.create",
-            Self::EnvelopePurge => "envelope.purge",
-            Self::EnvelopeVoid => "envelope.void",
-            Self::Forward => "esign.forward",
-            Self::OperatorCheck => "operator.check",
-            Self::OperatorLogin => "operator.login",
-            Self::OperatorLogout => "operator.logout",
-            Self::OperatorMakeSender => "operator.make_sender",
-            Self::PhoneCorrect => "phone.correct",
-            Self::SenderCheck => "sender.check",
-            Self::TokenMint => "token.mint",
-            Self::ViewCreate => "view.create",
-        }
-    }
+acts! {
+    /// A signer's access code is corrected.
+    AccessCodeCorrect = "access_code.correct",
+    /// An answer of the consent page is taken up, and its code exchanged.
+    ConsentTaken = "consent.take",
+    /// A signed document is downloaded.
+    DocumentFetch = "document.fetch",
+    /// One that was downloaded before is handed out again.
+    DocumentHandOut = "document.hand_out",
+    /// An envelope is created.
+    EnvelopeCreate = "envelope.create",
+    /// An envelope's documents are to be destroyed.
+    EnvelopePurge = "envelope.purge",
+    /// An envelope is voided.
+    EnvelopeVoid = "envelope.void",
+    /// A call is passed through.
+    Forward = "esign.forward",
+    /// An operator asks for a check of a sender.
+    OperatorCheck = "operator.check",
+    /// An operator is let in.
+    OperatorLogin = "operator.login",
+    /// An operator leaves.
+    OperatorLogout = "operator.logout",
+    /// An operator makes a sender for a caller.
+    OperatorMakeSender = "operator.make_sender",
+    /// A signer's phone number is corrected.
+    PhoneCorrect = "phone.correct",
+    /// A caller asks for a check of a sender.
+    SenderCheck = "sender.check",
+    /// A private key signs an assertion, for an access token.
+    TokenMint = "token.mint",
+    /// A recipient view is made.
+    ViewCreate = "view.create",
 }
 
 /// One decision.
@@ -283,5 +279,20 @@ impl Audit {
     /// The end of the chain as it is now; none if the log is off.
     pub fn head(&self) -> Option<Head> {
         self.writer.as_ref().map(|writer| writer.head())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s6_the_page_lists_each_act_and_no_other() {
+        let page = include_str!("../../deploy/audit.md");
+        let rows = page.lines().filter(|line| line.starts_with("| `") && !line.starts_with("| `event` |"));
+        let first = |row: &'static str| row.split(" | ").next().unwrap_or_default();
+        let listed: Vec<&str> = rows.flat_map(|row| first(row).split('`').skip(1).step_by(2)).collect();
+        let words: Vec<&str> = Act::ALL.iter().map(|act| act.as_str()).collect();
+        assert_eq!(listed, words);
     }
 }

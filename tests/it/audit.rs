@@ -1,6 +1,6 @@
 //! The audit log of a whole daemon, and the command that checks it (rule S6).
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use serde_json::{Value, json};
 
@@ -264,4 +264,31 @@ async fn s6_what_cannot_be_written_down_is_not_done() {
         async || daemon.get(&format!("/v1/signings/{}", created.id())).await.body["status"] == "open";
     daemon.run_clock("the envelope, once the log can be written", status).await;
     assert_eq!(daemon.envelopes().await, 1);
+}
+
+/// The lines of a log but those of mints: event, signing and detail.
+fn acts(path: &Path) -> Vec<(String, Option<String>, Option<String>)> {
+    let text = fs::read_to_string(path).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let word = |line: &Value, member: &str| line[member].as_str().map(str::to_owned);
+    lines
+        .filter(|line| line["event"] != "token.mint")
+        .map(|line| (word(&line, "event").unwrap(), word(&line, "signing"), word(&line, "detail")))
+        .collect()
+}
+
+#[tokio::test]
+async fn s6_a_status_that_a_caller_has_asked_for_changes_nothing_and_is_no_line() {
+    let directory = TempDir::new();
+    let path = directory.0.join("audit.jsonl");
+    let settings = format!("[audit]\nfile = \"{}\"\n", path.display());
+    let daemon = TestDaemon::builder().with(&settings).start().await;
+    let made = daemon.create("order-1", &order()).await;
+    daemon.sign_all().await;
+    let before = acts(&path);
+    let refreshed = daemon.post(&format!("/v1/signings/{}/refresh", made.id()), &json!({})).await;
+    assert_eq!(refreshed.body["status"], "completed", "{}", refreshed.text);
+    assert_eq!(acts(&path), before);
+    let page = include_str!("../../deploy/audit.md");
+    assert!(page.contains("has no line, whoever causes it: the status of an envelope (`POST …/refresh`"));
 }
