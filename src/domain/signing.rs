@@ -333,6 +333,13 @@ impl Signing {
         self.history.push(Moment { at, what, signer, trace, note: None });
     }
 
+    /// Adds a word of ours to the line of history that was just written. Never personal data.
+    pub fn annotate(&mut self, note: &str) {
+        if let Some(moment) = self.history.last_mut() {
+            moment.note = Some(note.to_owned());
+        }
+    }
+
     /// Writes a line of history about what was begun at that time: before what has happened since.
     pub fn remember_begun(&mut self, at: Timestamp, what: MomentKind, trace: Option<String>) {
         self.remember(at, what, None, trace);

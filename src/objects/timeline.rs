@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    domain::{EventKind, MomentKind, Signing},
+    domain::{EventKind, MomentKind, PurgeScope, Signing},
     objects::show,
 };
 
@@ -51,7 +51,7 @@ fn plain_words(what: &MomentKind, signer: Option<&str>, note: Option<&str>) -> S
         MomentKind::LinkMade => return format!("A link was made for {who}."),
         MomentKind::LinkRevoked => return format!("A link of {who} was revoked."),
         MomentKind::Other(word) => return spaced(word),
-        MomentKind::PurgeAsked => "DocuSign was asked to destroy the documents: it takes about 14 days.",
+        MomentKind::PurgeAsked => plain_purge(note.and_then(PurgeScope::parse)),
         MomentKind::TurnDenied => {
             return format!("DocuSign made no recipient view for {who}: others sign first.");
         }
@@ -59,6 +59,21 @@ fn plain_words(what: &MomentKind, signer: Option<&str>, note: Option<&str>) -> S
         MomentKind::VoidAsked => "The caller asked for the envelope to be called off.",
     };
     sentence.to_owned()
+}
+
+/// A purge as a sentence. Earlier versions did not keep how much was to be destroyed.
+const fn plain_purge(scope: Option<PurgeScope>) -> &'static str {
+    match scope {
+        None | Some(PurgeScope::Documents) => {
+            "DocuSign was asked to destroy the documents: it takes about 14 days."
+        }
+        Some(PurgeScope::DocumentsAndMetadata) => {
+            "DocuSign was asked to destroy the documents and their metadata: it takes about 14 days."
+        }
+        Some(PurgeScope::DocumentsMetadataAndRedact) => {
+            "DocuSign was asked to destroy the documents and their metadata, and to make names and addresses unreadable: it takes about 14 days."
+        }
+    }
 }
 
 /// An event in the history as a sentence.

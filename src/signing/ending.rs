@@ -89,13 +89,15 @@ impl Signings {
         }
         let envelope = signing.envelope.as_ref().ok_or(Error::NotFound)?;
         let acting = self.acting_for(&signing).await?;
-        self.announce(Act::EnvelopePurge, &signing, &envelope.as_str()).await?;
+        let said = format!("{envelope} {}", scope.as_str());
+        self.announce(Act::EnvelopePurge, &signing, &said).await?;
         let trace = self.parts.esign.purge(&acting, envelope, scope, deadline).await?;
         self.change_with_work(id, Durability::Synced, |signing, _, now| {
             // Of two at once, the wider: which of them was the last at the upstream nobody knows.
             signing.purge_scope = signing.purge_scope.max(Some(scope));
             signing.purge_requested_at = Some(now);
             signing.remember(now, MomentKind::PurgeAsked, None, trace.clone());
+            signing.annotate(scope.as_str());
             Ok((Vec::new(), self.upkeep(signing)))
         })
         .await

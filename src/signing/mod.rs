@@ -467,8 +467,8 @@ impl Save {
 /// Adds what the browser claimed to the moment that was just written down.
 fn note_claim(signing: &mut Signing, signer: Option<SignerId>) {
     let last = signer.and_then(|id| signing.signer(id)).and_then(|signer| signer.last_return);
-    if let (Some(last), Some(moment)) = (last, signing.history.last_mut()) {
-        moment.note = Some(last.claim.as_str().to_owned());
+    if let Some(last) = last {
+        signing.annotate(last.claim.as_str());
     }
 }
 

@@ -292,3 +292,35 @@ async fn s6_a_status_that_a_caller_has_asked_for_changes_nothing_and_is_no_line(
     let page = include_str!("../../deploy/audit.md");
     assert!(page.contains("has no line, whoever causes it: the status of an envelope (`POST …/refresh`"));
 }
+
+#[tokio::test]
+async fn s6_the_log_and_the_timeline_say_how_much_a_purge_destroys() {
+    let directory = TempDir::new();
+    let path = directory.0.join("audit.jsonl");
+    let settings = format!("[audit]\nfile = \"{}\"\n", path.display());
+    let daemon = TestDaemon::builder().with(&settings).start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let signing = format!("/v1/signings/{}", made.id());
+    let void = daemon.post(&format!("{signing}/void"), &json!({"reason": "ordered twice"})).await;
+    assert_eq!(void.status, 200, "{}", void.text);
+    let scopes = ["documents", "documents_and_metadata", "documents_metadata_and_redact"];
+    for scope in scopes {
+        let asked = daemon.post(&format!("{signing}/purge"), &json!({ "scope": scope })).await;
+        assert_eq!(asked.status, 202, "{}", asked.text);
+    }
+    let envelope = made.body["provider"]["envelope_id"].as_str().unwrap();
+    let said: Vec<_> =
+        acts(&path).into_iter().filter(|(event, ..)| event == "envelope.purge").map(|line| line.2).collect();
+    assert_eq!(said, scopes.map(|scope| Some(format!("{envelope} {scope}"))));
+    let timeline = daemon.get(&format!("{signing}/timeline")).await;
+    let moments = timeline.body["data"].as_array().unwrap().iter();
+    let told: Vec<&str> = moments
+        .filter(|moment| moment["what"] == "purge_asked")
+        .map(|moment| moment["text"].as_str().unwrap())
+        .collect();
+    let all = "the documents and their metadata, and to make names and addresses unreadable";
+    let expected = ["the documents", "the documents and their metadata", all];
+    let expected =
+        expected.map(|what| format!("DocuSign was asked to destroy {what}: it takes about 14 days."));
+    assert_eq!(told, expected);
+}
