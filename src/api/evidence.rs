@@ -76,6 +76,8 @@ pub(super) async fn bundle(
     let kept = received(&api, &caller.name, id).await?;
     let events_left_out = kept.left_out;
     files.extend(kept.files());
+    // Before the lines are read, so that the bundle holds this one, too.
+    api.signings.announce_evidence(&signing).await?;
     let audit = api.signings.audit();
     let lines = audit.slice(&id.to_string()).await.map_err(|error| {
         tracing::error!(%error, "the audit log cannot be read");

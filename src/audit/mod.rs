@@ -72,6 +72,8 @@ acts! {
     EnvelopePurge = "envelope.purge",
     /// An envelope is voided.
     EnvelopeVoid = "envelope.void",
+    /// The evidence of a signing is handed out, with the documents in it.
+    EvidenceHandOut = "evidence.hand_out",
     /// A call is passed through.
     Forward = "esign.forward",
     /// An operator asks for a check of a sender.

@@ -1,5 +1,7 @@
 //! Documents of an envelope, as streams.
 
+use std::fmt;
+
 use http::{HeaderValue, header};
 
 use super::{
@@ -22,6 +24,17 @@ pub enum DocumentRef {
     Number(u32),
 }
 
+/// As the vendor's addresses and our own have it.
+impl fmt::Display for DocumentRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Combined => f.write_str("combined"),
+            Self::Certificate => f.write_str("certificate"),
+            Self::Number(number) => write!(f, "{number}"),
+        }
+    }
+}
+
 /// A document on its way.
 pub struct Download {
     /// What it is.
@@ -34,8 +47,8 @@ pub struct Download {
     pub body: BodyStream,
 }
 
-impl std::fmt::Debug for Download {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Download {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Download").field("length", &self.length).finish_non_exhaustive()
     }
 }
@@ -51,12 +64,7 @@ impl Client {
         document: DocumentRef,
         deadline: Deadline,
     ) -> Result<Download, Error> {
-        let id = match document {
-            DocumentRef::Combined => "combined".to_owned(),
-            DocumentRef::Certificate => "certificate".to_owned(),
-            DocumentRef::Number(number) => number.to_string(),
-        };
-        let url = acting.url(["envelopes", envelope.as_str(), "documents", &id]);
+        let url = acting.url(["envelopes", envelope.as_str(), "documents", &document.to_string()]);
         let mut call = Call::get(Operation::Document, url, deadline).streamed();
         call.limit_bytes = MAX_BYTES;
         call.headers

@@ -242,11 +242,11 @@ impl Signings {
         let mut is_joined = false;
         let mut told = match self.parts.documents.find((id, part), self.parts.clock.uptime()) {
             Found::Here(document) => {
-                self.announce(Act::DocumentHandOut, &signing, &envelope.as_str()).await?;
+                self.announce(Act::DocumentHandOut, &signing, &format!("{envelope} {part}")).await?;
                 return Ok(document);
             }
             Found::Coming(told) => {
-                self.announce(Act::DocumentHandOut, &signing, &envelope.as_str()).await?;
+                self.announce(Act::DocumentHandOut, &signing, &format!("{envelope} {part}")).await?;
                 is_joined = true;
                 told
             }
@@ -275,6 +275,12 @@ impl Signings {
         }
     }
 
+    /// Writes down that the evidence of a completed signing is handed out, before it is.
+    pub async fn announce_evidence(&self, signing: &Signing) -> Result<(), Error> {
+        let envelope = signing.envelope.as_ref().ok_or(Error::NotFound)?;
+        Ok(self.announce(Act::EvidenceHandOut, signing, envelope).await?)
+    }
+
     /// How many of these documents of a signing would have to be fetched: they are neither here nor on their way.
     pub fn to_fetch(&self, id: SigningId, parts: &[DocumentRef]) -> u64 {
         let documents = &self.parts.documents;
@@ -293,7 +299,7 @@ impl Signings {
         let (key, documents) = ((signing.id, part), &self.parts.documents);
         let writer = documents.begin(key).await?;
         let acting = self.acting_for(signing).await?;
-        self.announce(Act::DocumentFetch, signing, &envelope.as_str()).await?;
+        self.announce(Act::DocumentFetch, signing, &format!("{envelope} {part}")).await?;
         let download = self.parts.esign.document(&acting, envelope, part, deadline).await?;
         let (said, mut came) = (download.length, 0);
         let fetched = self.take_down(signing, download, writer, &mut came).await;

@@ -188,8 +188,8 @@ async fn s6_the_evidence_of_a_signing_is_checked_offline_and_every_change_of_it_
     let (keys, log) = (keys.display().to_string(), log.display().to_string());
     let (code, said) = verify(&[&file, "--keys", &keys, &log]);
     assert_eq!(code, Some(0), "{said}");
-    // Create, view, and the two documents that went into it.
-    assert!(said.contains(made.id()) && said.contains("4 line(s) of the audit log"), "{said}");
+    // Create, view, the two documents that went into it, and that it is handed out.
+    assert!(said.contains(made.id()) && said.contains("5 line(s) of the audit log"), "{said}");
     let inside = |name: &str| {
         let mut zip = zip::ZipArchive::new(std::io::Cursor::new(&bundle)).unwrap();
         let mut bytes = Vec::new();
@@ -323,4 +323,39 @@ async fn s6_the_log_and_the_timeline_say_how_much_a_purge_destroys() {
     let expected =
         expected.map(|what| format!("DocuSign was asked to destroy {what}: it takes about 14 days."));
     assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn s6_the_line_of_a_document_says_which_one_it_is_and_evidence_has_its_own() {
+    let directory = TempDir::new();
+    let path = directory.0.join("audit.jsonl");
+    let settings = format!("[audit]\nfile = \"{}\"\n", path.display());
+    let daemon = TestDaemon::builder().with(&settings).start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let signing = format!("/v1/signings/{}", made.id());
+    daemon.sign_all().await;
+    let signed = daemon.post(&format!("{signing}/refresh"), &json!({})).await;
+    assert_eq!(signed.body["status"], "completed", "{}", signed.text);
+    let known = acts(&path).len();
+    for part in ["documents/certificate", "documents/1", "evidence", "documents/1", "evidence"] {
+        let url = format!("{}{signing}/{part}", daemon.api);
+        let (reply, _) = daemon.bytes(http::Method::GET, &url, CALLER_KEY, &[]).await;
+        assert!(reply.status.is_success(), "{part}: {}", reply.text);
+    }
+    let envelope = made.body["provider"]["envelope_id"].as_str().unwrap();
+    let expected = [
+        ("document.fetch", " certificate"),
+        ("document.fetch", " 1"),
+        ("document.fetch", " combined"),
+        ("document.hand_out", " certificate"),
+        ("evidence.hand_out", ""),
+        ("document.hand_out", " 1"),
+        ("document.hand_out", " combined"),
+        ("document.hand_out", " certificate"),
+        ("evidence.hand_out", ""),
+    ];
+    let expected = expected.map(|(event, part)| {
+        (event.to_owned(), Some(made.id().to_owned()), Some(format!("{envelope}{part}")))
+    });
+    assert_eq!(acts(&path)[known..], expected);
 }
