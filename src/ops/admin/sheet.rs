@@ -78,7 +78,14 @@ const take = (html) => {
 const from = document.getElementById("main").dataset.from || "";
 const source = new EventSource("/admin/stream?from=" + encodeURIComponent(from));
 source.onmessage = (event) => { take(event.data); document.documentElement.dataset.live = "yes"; };
-source.onerror = () => say("The connection to the daemon is lost; trying again.");
+source.onerror = () => {
+  say("The connection to the daemon is lost; trying again.");
+  if (source.readyState === EventSource.CLOSED) setTimeout(again, 5000);
+};
+// Refused, as by a daemon that was started anew and knows no session: the browser does not try again by itself.
+const again = () => fetch("/admin/", { cache: "no-store", redirect: "manual" })
+  .then((answer) => { if (answer.status >= 500) throw answer; location.reload(); })
+  .catch(() => setTimeout(again, 5000));
 source.onopen = () => { if (news && news.textContent.startsWith("The connection")) say("Connected again."); };
 source.addEventListener("end", () => { source.close(); location.reload(); });
 "#;
