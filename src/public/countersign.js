@@ -46,6 +46,7 @@
     #timer;
     #closer;
     #own;
+    #turn;
     #began = 0;
     #seen = "";
 
@@ -84,12 +85,17 @@
       const framed = this.getAttribute("mode") ? this.getAttribute("mode") === "frame" : wide;
       const frame = this.#dialog.querySelector("iframe");
       this.#closer = clearTimeout(this.#closer);
+      const turn = this.#turn = {};
       this.#watch();
       if (!framed) return window.open(url, "_blank", "noopener,noreferrer");
       this.#dialog.querySelector("a").href = url;
       if (!this.#dialog.open) this.#dialog.showModal();
       let ticket = this.ticket;
-      if (typeof ticket === "function") ticket = await Promise.resolve(ticket()).catch(() => "");
+      if (typeof ticket === "function") {
+        ticket = await (async () => ticket())().catch(() => 0);
+        // Closed meanwhile, or opened again: a session would begin that nobody sees.
+        if (turn !== this.#turn || !this.#dialog.open) return;
+      }
       if (!ticket) return (frame.src = url);
       const form = node("form", { method: "post", action: url, target: frame.name, hidden: "" });
       form.append(node("input", { name: "ticket", value: ticket }));
@@ -132,8 +138,9 @@
       }
       const over = OVER.includes(facts?.status);
       const done = over || facts?.status === "signed";
-      // A moment later, so that the frame finds its way back first.
-      if (done && this.#dialog.open) this.#closer ??= setTimeout(() => this.#shut(), 3000);
+      this.#turn.on ||= facts && !done;
+      // A moment later, so that the frame finds its way back first. What was over before has a page to be read.
+      if (done && this.#turn.on && this.#dialog.open) this.#closer ??= setTimeout(() => this.#shut(), 3000);
       if (!over && this.isConnected && Date.now() - this.#began < LONGEST_MS) {
         clearTimeout(this.#timer);
         this.#timer = setTimeout(() => this.#look(), this.#dialog.open ? 2000 : 5000);

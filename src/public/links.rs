@@ -56,7 +56,8 @@ pub(super) async fn click(
         Ok(form) => form,
         Err(status) => {
             let language = language(&opened, &head.headers);
-            return public.page(language, &Page::BadRequest(status), &Details::default(), &[]);
+            let frames = &opened.signing.frame_ancestors;
+            return public.page(language, &Page::BadRequest(status), &Details::default(), frames);
         }
     };
     if opened.state != LinkState::Live {

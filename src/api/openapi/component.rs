@@ -13,7 +13,7 @@ const EXAMPLE: &str = "\
 <script type=\"module\">
   const element = document.querySelector(\"countersign-link\");
   // Optional: your backend asks POST /v1/links/{id}/tickets, and the visitor is spared a second button.
-  element.ticket = () => fetch(\"/my-ticket\", { method: \"POST\" }).then((answer) => answer.text());
+  element.ticket = () => fetch(\"/my-ticket\", { method: \"POST\" }).then((answer) => answer.ok ? answer.text() : \"\");
   element.addEventListener(\"countersign-fact\", ({ detail }) => {
     if (detail.status === \"completed\") location.assign(\"/thanks?result=\" + detail.result);
   });
@@ -46,7 +46,10 @@ const EVENTS: [(&str, &str); 3] = [
         "countersign-return",
         "The browser is back on your site, within the frame. detail: url. It is a claim and proves nothing",
     ),
-    ("countersign-close", "The visitor closed the frame. Nothing is lost: the link goes on working"),
+    (
+        "countersign-close",
+        "The visitor closed the frame. Nothing is lost: the link goes on working, within five minutes if the documents were open in it",
+    ),
 ];
 
 /// `GET /docs/component`.
