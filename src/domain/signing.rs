@@ -95,7 +95,7 @@ pub struct Signing {
     pub history: Vec<Moment>,
     /// When it was asked for.
     pub created_at: Timestamp,
-    /// When everyone had signed.
+    /// When we learnt that everyone had signed.
     pub completed_at: Option<Timestamp>,
     /// When the caller wants it to end.
     pub expires_at: Option<Timestamp>,

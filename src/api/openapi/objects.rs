@@ -85,7 +85,11 @@ fn signing() -> Value {
             "failure": { "type": ["object", "null"], "properties": {
                 "code": code_schema(), "detail": text(), "provider_code": maybe_text() } },
             "sequence": { "type": "integer", "description": "Counts this signing's events" },
-            "created_at": time(), "completed_at": maybe_time(), "expires_at": maybe_time(),
+            "created_at": time(), "expires_at": maybe_time(),
+            "completed_at": { "type": ["string", "null"], "format": "date-time",
+                "description": "When countersign learnt that everyone had signed, by its machine's clock: later than the \
+                                signature by as long as that took, as while the daemon was stopped. When it was signed \
+                                is on DocuSign's certificate" },
             "purge_requested_at": maybe_time(), "purged_at": maybe_time(),
         }),
     )
