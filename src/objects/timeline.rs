@@ -55,7 +55,14 @@ fn plain_words(what: &MomentKind, signer: Option<&str>, note: Option<&str>) -> S
         MomentKind::TurnDenied => {
             return format!("DocuSign made no recipient view for {who}: others sign first.");
         }
-        MomentKind::ViewMinted => return format!("A recipient view was made for {who}."),
+        MomentKind::ViewMinted => {
+            let by = match note {
+                Some("link") => ", by the link",
+                Some("return") => ", by the page after their return",
+                _ => "",
+            };
+            return format!("A recipient view was made for {who}{by}.");
+        }
         MomentKind::VoidAsked => "The caller asked for the envelope to be called off.",
     };
     sentence.to_owned()

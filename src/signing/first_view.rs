@@ -83,7 +83,7 @@ impl Signings {
         };
         let link = job.links.iter().find(|shown| shown.link.signer == signer.id).map(|shown| shown.link.id);
         // With too little time left for what a view usually takes, none is asked for.
-        let minting = Minting { link, at: clock.now(), deadline: self.within(left) };
+        let minting = Minting { link, clicked: None, at: clock.now(), deadline: self.within(left) };
         let view = {
             let coming = self.first_view(acting, &job.signing, &created.envelope, signer, minting);
             tokio::pin!(coming);

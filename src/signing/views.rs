@@ -72,6 +72,8 @@ pub(super) fn queued(record: &Record) -> Option<Queued> {
 pub(super) struct Minting {
     /// What the way back hangs on.
     pub(super) link: Option<LinkId>,
+    /// What a visitor clicked on to have it; none: the caller has asked for it.
+    pub(super) clicked: Option<&'static str>,
     /// Its name.
     pub(super) at: Timestamp,
     /// When nobody waits for it any more.
@@ -83,6 +85,7 @@ pub(super) struct Minting {
 struct Made {
     id: SigningId,
     view: LiveView,
+    clicked: Option<&'static str>,
     trace: Option<String>,
 }
 
@@ -91,6 +94,9 @@ impl Made {
     fn note_in(&self, signing: &mut Signing, now: Timestamp) -> Vec<News> {
         signing.live_view = Some(self.view.clone());
         signing.remember(now, MomentKind::ViewMinted, Some(self.view.signer), self.trace.clone());
+        if let Some(clicked) = self.clicked {
+            signing.annotate(clicked);
+        }
         signing.allow_turn(self.view.signer)
     }
 }
@@ -127,7 +133,7 @@ impl Signings {
             return;
         };
         let view = fresh(signer.id, self.parts.clock.now(), Opener::Caller);
-        self.note(Made { id, view, trace }, None).await;
+        self.note(Made { id, view, clicked: None, trace }, None).await;
     }
 
     pub(super) async fn open_view(
@@ -232,13 +238,15 @@ impl Signings {
         let asked_at = self.corrected_now();
         let known = signing.signer(signer).filter(|person| !signing.waits_in_order(person));
         let known = known.map(|person| person.status);
-        let minted = self.mint_with_current_name(&signing, signer, Minting { link, at, deadline }).await;
+        let clicked = clicked(opener, link);
+        let minting = Minting { link, clicked, at, deadline };
+        let minted = self.mint_with_current_name(&signing, signer, minting).await;
         if opener == Opener::Click && is_answered(&minted) {
             self.parts.clicks.count(signer, self.parts.clock.uptime());
         }
         match minted {
             Ok(view) => {
-                let made = Made { id, view: fresh(signer, at, opener), trace: view.trace.clone() };
+                let made = Made { id, view: fresh(signer, at, opener), clicked, trace: view.trace.clone() };
                 self.note(made, lease).await;
                 Ok(ShownView { signer, url: view.url, expires_at: later(asked_at, VIEW_LIFE) })
             }
@@ -432,7 +440,12 @@ impl Signings {
         signer: &Signer,
         minting: Minting,
     ) -> Result<esign::View, Error> {
-        self.announce(Act::ViewCreate, signing, &signer.id).await?;
+        match minting.clicked {
+            Some(clicked) => {
+                self.announce(Act::ViewCreate, signing, &format!("{} {clicked}", signer.id)).await?;
+            }
+            None => self.announce(Act::ViewCreate, signing, &signer.id).await?,
+        }
         self.mint_announced(acting, signing, envelope, signer, minting).await
     }
 
@@ -445,7 +458,7 @@ impl Signings {
         signer: &Signer,
         minting: Minting,
     ) -> Result<esign::View, Error> {
-        let Minting { link, at, deadline } = minting;
+        let Minting { link, clicked: _, at, deadline } = minting;
         let target = ReturnTarget { signing: signing.id, signer: signer.id, link, view: Some(at) };
         let ours = self.way_back(target);
         let ping = ours.as_ref().map(|url| format!("{url}/open/{}", at.as_microsecond()));
@@ -473,6 +486,12 @@ impl Signings {
         let origin = self.parts.settings.public_origin.as_ref()?;
         Some(format!("{origin}/r/{}", self.parts.settings.nonce_key.nonce(target)))
     }
+}
+
+/// The word by which the audit log and the timeline tell what a visitor clicked on from what the caller asked for.
+fn clicked(opener: Opener, link: Option<LinkId>) -> Option<&'static str> {
+    // Who was sent by the caller itself comes back to a page without a link.
+    (opener == Opener::Click).then_some(if link.is_some() { "link" } else { "return" })
 }
 
 /// Whether the upstream has answered, be it with a refusal: what is asked again in vain costs as much.

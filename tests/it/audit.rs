@@ -4,7 +4,10 @@ use std::{fs, path::Path, process::Command};
 
 use serde_json::{Value, json};
 
-use crate::harness::{CALLER_KEY, TempDir, TestDaemon, order};
+use crate::{
+    harness::{CALLER_KEY, TempDir, TestDaemon, order},
+    visitors::{link_of, location, unopened},
+};
 
 fn verify(arguments: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
@@ -358,4 +361,40 @@ async fn s6_the_line_of_a_document_says_which_one_it_is_and_evidence_has_its_own
         (event.to_owned(), Some(made.id().to_owned()), Some(format!("{envelope}{part}")))
     });
     assert_eq!(acts(&path)[known..], expected);
+}
+
+#[tokio::test]
+async fn s6_a_view_that_a_visitor_clicked_for_is_told_from_one_of_the_caller() {
+    let directory = TempDir::new();
+    let path = directory.0.join("audit.jsonl");
+    let settings = format!("[audit]\nfile = \"{}\"\n", path.display());
+    let daemon = TestDaemon::builder().public().with(&settings).start().await;
+    let made = daemon.create("order-1", &unopened()).await;
+    let (signing, signer) = (format!("/v1/signings/{}", made.id()), made.signer());
+    let viewed = daemon.post(&format!("{signing}/signers/{signer}/views"), &json!({})).await;
+    assert_eq!(viewed.status, 201, "{}", viewed.text);
+    // Whoever comes back with nothing done may go on from the page that is shown then.
+    let come_back = async || {
+        let later = daemon.act(0, "finish_later", &json!({})).await;
+        let back = later["redirect_url"].as_str().unwrap().to_owned();
+        assert_eq!(daemon.look(&back).await.status, 200);
+        back.split('?').next().unwrap().to_owned()
+    };
+    let back = come_back().await;
+    assert!(location(&daemon.click(&back).await).contains("/Signing/MTRedeem/"));
+    come_back().await;
+    assert!(location(&daemon.click(&link_of(&made, 0)).await).contains("/Signing/MTRedeem/"));
+
+    let said: Vec<_> =
+        acts(&path).into_iter().filter(|(event, ..)| event == "view.create").map(|line| line.2).collect();
+    assert_eq!(said, ["", " return", " link"].map(|how| Some(format!("{signer}{how}"))));
+    let timeline = daemon.get(&format!("{signing}/timeline")).await;
+    let moments = timeline.body["data"].as_array().unwrap().iter();
+    let told: Vec<&str> = moments
+        .filter(|moment| moment["what"] == "view_minted")
+        .map(|moment| moment["text"].as_str().unwrap())
+        .collect();
+    let expected = ["", ", by the page after their return", ", by the link"];
+    let expected = expected.map(|how| format!("A recipient view was made for signer “visitor”{how}."));
+    assert_eq!(told, expected);
 }
