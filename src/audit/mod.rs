@@ -86,8 +86,16 @@ acts! {
     OperatorMakeSender = "operator.make_sender",
     /// A signer's phone number is corrected.
     PhoneCorrect = "phone.correct",
+    /// A sender that a caller made gets another user, account or whatever else of it changes.
+    SenderChange = "sender.change",
     /// A caller asks for a check of a sender.
     SenderCheck = "sender.check",
+    /// What is stored of a sender's pairing is to be destroyed.
+    SenderDisconnect = "sender.disconnect",
+    /// A sender is made for a caller.
+    SenderMake = "sender.make",
+    /// A sender that a caller made is to be destroyed.
+    SenderUnmake = "sender.unmake",
     /// A private key signs an assertion, for an access token.
     TokenMint = "token.mint",
     /// A recipient view is made.

@@ -12,6 +12,7 @@ use super::{
     tickets::{self, Of, PairingTickets},
 };
 use crate::{
+    audit::{Act, Entry},
     auth::{
         self, CodeGrant,
         code_grant::Answered,
@@ -178,7 +179,8 @@ impl Pairings {
     ) -> Result<Outcome, Error> {
         let (tickets, connectable) = (&self.inner.given.tickets, &target.connectable);
         let sender = target.name.as_str();
-        self.announce(sender, "code", None).await?;
+        let entry = Entry::new(Act::ConsentTaken, sender).detail("connect: code");
+        self.announce(&target.name, entry).await?;
         let proof = match &connectable.secret {
             Some(secret) => ClientProof::Secret(secret, Some(verifier)),
             None => ClientProof::Public(Some(verifier)),

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::{Connectable, Error, MAX_CONFLICTS, Pairings};
 use crate::{
+    audit::{Act, Entry},
     auth::{Impersonation, identity::UserId, user_info::AccountChoice},
     domain::{AccountId, CallerName, Private, SenderName, template_names::Ids},
     store::{self, SenderRecord, Version},
@@ -190,7 +191,7 @@ impl Pairings {
         if self.inner.given.auth.has(new.name.as_str()) {
             return Err(NotMade::NameTaken);
         }
-        self.announce(new.name.as_str(), "make", Some(owner)).await?;
+        self.announce(&new.name, Entry::new(Act::SenderMake, &new.name).caller(owner)).await?;
         let _changing = self.inner.changing.lock().await;
         let version = self.free(owner, &new.name).await?;
         // Whoever asked has judged the senders of the settings. Another caller may have made one meanwhile.
@@ -274,7 +275,7 @@ impl Pairings {
         if change.user_id.is_some() && matches!(self.pattern(&old.like), Some(Pattern::Connectable)) {
             return Err(NotMade::UserUnwanted);
         }
-        self.announce(name.as_str(), "change", Some(by)).await?;
+        self.announce(name, Entry::new(Act::SenderChange, name).caller(by)).await?;
         let changed = |old: Made| Made {
             user_id: change.user_id.or(old.user_id),
             account: change.account.clone().map_or(old.account, Wish::named),
@@ -298,7 +299,7 @@ impl Pairings {
 
     async fn unmake_it(&self, name: &SenderName, by: &CallerName) -> Result<(), NotMade> {
         let old = self.made(name).ok_or(Error::Stale)?;
-        self.announce(name.as_str(), "unmake", Some(by)).await?;
+        self.announce(name, Entry::new(Act::SenderUnmake, name).caller(by)).await?;
         let _changing = self.inner.changing.lock().await;
         let gone = |old: Made| Made {
             user_id: None,

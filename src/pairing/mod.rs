@@ -350,7 +350,7 @@ impl Pairings {
 
     async fn disconnect_it(&self, target: &Target, by: &CallerName) -> Result<(), Error> {
         let sender = &target.name;
-        self.announce(sender.as_str(), "disconnect", Some(by)).await?;
+        self.announce(sender, Entry::new(Act::SenderDisconnect, sender).caller(by)).await?;
         let _changing = self.inner.changing.lock().await;
         // It may be gone by now, or another's; one that is gone must not come to wait for a customer.
         self.target_if(sender.as_str(), target.born)?;
@@ -414,14 +414,10 @@ impl Pairings {
         (connectable.form == Form::Code).then(|| self.renewal_of(&connectable, sender))
     }
 
-    async fn announce(&self, sender: &str, what: &str, by: Option<&CallerName>) -> Result<(), Error> {
-        let entry = Entry::new(Act::ConsentTaken, sender).detail(format!("connect: {what}"));
-        let entry = match by {
-            Some(caller) => entry.caller(caller),
-            None => entry,
-        };
+    /// Writes down what is about to be done with a sender (rule S6): if that fails, it is not done.
+    async fn announce(&self, sender: &SenderName, entry: Entry) -> Result<(), Error> {
         self.inner.given.audit.record(entry).await.map_err(|error| {
-            tracing::error!(sender, %error, "not connected: the audit log cannot be written");
+            tracing::error!(%sender, %error, "not done: it cannot be written into the audit log");
             Error::Unrecorded
         })
     }

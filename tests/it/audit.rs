@@ -5,7 +5,8 @@ use std::{fs, path::Path, process::Command};
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{CALLER_KEY, TempDir, TestDaemon, order},
+    harness::{CALLER_KEY, TempDir, TestDaemon, key_hash, order},
+    made_senders::{VENDOR_KEY, call_as},
     visitors::{link_of, location, unopened},
 };
 
@@ -397,4 +398,34 @@ async fn s6_a_view_that_a_visitor_clicked_for_is_told_from_one_of_the_caller() {
     let expected = ["", ", by the page after their return", ", by the link"];
     let expected = expected.map(|how| format!("A recipient view was made for signer “visitor”{how}."));
     assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn s6_what_a_caller_does_with_its_senders_has_words_of_its_own() {
+    let directory = TempDir::new();
+    let path = directory.0.join("audit.jsonl");
+    let settings = format!(
+        "[audit]\nfile = \"{}\"\n\n[callers.vendor]\nkey_hash = \"{}\"\nsenders = []\n\
+         sender_patterns = [\"customer\"]\n",
+        path.display(),
+        key_hash(VENDOR_KEY)
+    );
+    let builder = TestDaemon::builder().public().with(&settings);
+    let daemon = builder.connectable("customer", "impersonation", "").start().await;
+    let account = "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e002";
+    for (method, path, body, status) in [
+        (http::Method::POST, "/v1/senders", json!({"name": "shop", "like": "customer"}), 201_u16),
+        (http::Method::PATCH, "/v1/senders/shop", json!({ "account": account }), 200),
+        (http::Method::DELETE, "/v1/senders/shop/connect", Value::Null, 200),
+        (http::Method::DELETE, "/v1/senders/shop", Value::Null, 204),
+    ] {
+        let done = call_as(&daemon, VENDOR_KEY, method, path, body).await;
+        assert_eq!(done.status, status, "{path}: {}", done.text);
+    }
+    let text = fs::read_to_string(&path).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of_shop: Vec<&Value> = lines.iter().filter(|line| line["sender"] == "shop").collect();
+    let events: Vec<&str> = of_shop.iter().map(|line| line["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["sender.make", "sender.change", "sender.disconnect", "sender.unmake"], "{text}");
+    assert!(of_shop.iter().all(|line| line["caller"] == "vendor" && line["detail"].is_null()), "{text}");
 }
