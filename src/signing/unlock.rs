@@ -42,14 +42,14 @@ impl Signings {
             NewCheck::AccessCode(_) => (Act::AccessCodeCorrect, true),
             NewCheck::Phone(_) => (Act::PhoneCorrect, person.sms_auth),
         };
+        if !is_possible {
+            return Err(Error::NoCheck);
+        }
         if signing.status.is_terminal() {
             return Err(Error::Closed(signing.status));
         }
         if signing.status != SigningStatus::Open || person.is_done() {
             return Err(Error::NotReady { status: person.status, signing: signing.status });
-        }
-        if !is_possible {
-            return Err(Error::NoCheck);
         }
         let envelope = signing.envelope.as_ref().ok_or(Error::NotFound)?;
         let acting = self.acting_for(&signing).await?;
@@ -82,13 +82,23 @@ impl Signings {
             return Ok(known.clone());
         }
         let recipients = self.recipients(acting, envelope, deadline).await?;
-        // Kept at once, whatever becomes of the change: they may not be read again for a while.
-        let read = self.take_in(signing.id, &esign::people(&recipients, &signing.signers), None).await?;
-        let found = read.signer(signer.id).and_then(|signer| signer.upstream.recipient_id.clone());
-        if found.is_none() {
+        let ours = |recipient: &&esign::Recipient| {
+            recipient.client_user_id.as_deref() == Some(signer.client_user_id.as_str())
+        };
+        let Some(found) = recipients.iter().find(ours).map(|recipient| recipient.recipient_id.clone()) else {
             tracing::warn!(signing.id = %signing.id, "a signer is not among the envelope's recipients");
-        }
-        found.ok_or(Error::NotFound)
+            return Err(Error::NotFound);
+        };
+        // Kept at once, whatever becomes of the change: they may not be read again for a while.
+        let person = signer.id;
+        self.change(signing.id, Durability::Flushed, |signing, _| {
+            if let Some(signer) = signing.signer_mut(person) {
+                signer.upstream.recipient_id = Some(found.clone());
+            }
+            Ok(Vec::new())
+        })
+        .await?;
+        Ok(found)
     }
 
     /// Reads an envelope's recipients, if that is allowed again (rule B3).
