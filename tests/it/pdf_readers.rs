@@ -115,7 +115,8 @@ async fn s5_a_pdf_that_is_made_to_be_a_burden_burdens_nobody_else() {
         assert_eq!((code, &body["documents"][0]["pages"]), (200, &Value::Null), "{what}: {body}");
         let most = status(daemon.process.id(), "VmHWM").unwrap();
         assert!(most < BOUNDED_KIB, "{what}: the daemon had {most} KiB");
-        assert_eq!(readers(&daemon), [0_u32; 0], "{what}: it took more than a reader has");
+        // It took more than a reader has, which may be told a moment before the process is gone.
+        daemon.until(what, async |daemon| readers(daemon).is_empty()).await;
         well(dry_run(&daemon, &good).await);
     }
     // A nesting is refused by who reads, or is more than its stack holds.
