@@ -5,6 +5,10 @@
 //! commits go on. The log begins anew only once all of it is moved (sqlite.org, "Write-Ahead Logging", 2.3), so the
 //! writer moves what came meanwhile, which is little, when its answers are out.
 //!
+//! What is deleted is overwritten in the log only: until that is moved, the file holds what was there before, and the
+//! log what it held earlier. So whoever must be able to say that something is gone asks for an empty log
+//! ([`SqliteStore::empty_log`]), in the same two steps.
+//!
 //! Must never be what a commit depends on: a checkpoint that fails is tried again, and all is in the log. But one
 //! failure cannot be tried again: a sync. SQLite counts pages as moved when they are written and syncs them later, and
 //! a system that could not write them to the disk may forget that at the next try (the "fsyncgate" of 2018). So the
@@ -16,13 +20,18 @@ use std::{
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use rusqlite::{Connection, ffi};
+use tokio::sync::oneshot;
 
 use crate::store::{
-    Error, Synchronous,
-    sqlite::file::{Access, DatabaseFile},
+    Durability, Error, Synchronous,
+    sqlite::{
+        SqliteStore,
+        file::{Access, BUSY_TIMEOUT, DatabaseFile},
+    },
 };
 
 /// What the tests of this crate divide the numbers below by, so as not to write gigabytes.
@@ -37,6 +46,9 @@ const FEW_PAGES: i32 = 256 / SCALE;
 /// With so many in the log the writer moves them all, however long that takes: 64 MiB.
 const MOST_PAGES: i32 = 16_384 / SCALE;
 
+/// So long the writer waits for those who read in the log, where it is to be emptied. Our own reads seldom take so long.
+const READERS_WAIT: Duration = Duration::from_millis(200);
+
 /// What is known of the log.
 #[derive(Debug, Default, Clone, Copy)]
 struct Known {
@@ -48,13 +60,29 @@ struct Known {
     begun: u64,
     /// How often the writer has connected: each time for a reason.
     connected: u64,
+    /// The thread has moved what it could for those who wait for an empty log: the rest is the writer's, however much.
+    is_writers: bool,
 }
 
+/// What came of asking for an empty log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Emptied {
+    /// All that was in it is in the file alone.
+    Wholly,
+    /// Most of it was moved beside the writer: what came meanwhile is little, if it is asked again.
+    NotYet,
+    /// Somebody reads in it.
+    InUse,
+}
+
+/// What the store, its writer and the thread know of each other's work.
 #[derive(Debug, Default)]
-struct Log {
+pub(super) struct Log {
     known: Mutex<Known>,
     /// Held by who moves pages: SQLite lets one at a time, and says no to the other.
     turn: Mutex<()>,
+    /// Those who wait for an empty log. One that is dropped learns that it could not be done.
+    waiting: Mutex<Vec<oneshot::Sender<Emptied>>>,
 }
 
 impl Log {
@@ -84,6 +112,52 @@ impl Log {
             known.moved = pages;
         }
     }
+
+    /// The log is empty.
+    fn emptied(&self) {
+        let mut known = self.known();
+        (known.written, known.moved, known.begun) = (0, 0, known.begun + 1);
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<oneshot::Sender<Emptied>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells all who wait what has come of it.
+    fn tell(&self, emptied: Emptied) {
+        let waiting = std::mem::take(&mut *self.waiting());
+        for one in waiting {
+            // Whoever was cancelled does not want to know.
+            let _ = one.send(emptied);
+        }
+    }
+}
+
+impl SqliteStore {
+    /// Moves all of the log into the file and empties it, so that what was deleted before lies in neither. While somebody
+    /// reads in it that cannot be done: then whoever asks has to ask again later.
+    pub(super) async fn empty_log(&self) -> Result<(), Error> {
+        loop {
+            let (told, emptied) = oneshot::channel();
+            self.log.waiting().push(told);
+            // It writes nothing: the writer looks who waits once the answers of a batch are out.
+            self.write(Durability::Flushed, |_| Ok(())).await?;
+            match emptied.await {
+                Ok(Emptied::Wholly) => return Ok(()),
+                Ok(Emptied::NotYet) => {}
+                Ok(Emptied::InUse) => {
+                    return Err(still_there("another program, such as a backup, reads them: let it end"));
+                }
+                Err(_) => return Err(still_there("the log could not be moved into the file")),
+            }
+        }
+    }
+}
+
+fn still_there(why: &str) -> Error {
+    Error::Unavailable(format!(
+        "what was deleted still lies in the database's files, and is tried again: {why}"
+    ))
 }
 
 /// The writer's side.
@@ -96,8 +170,11 @@ pub(super) struct Checkpoints {
 
 impl Checkpoints {
     /// Starts the thread.
-    pub(super) fn start(file: Arc<DatabaseFile>, synchronous: Synchronous) -> Result<Self, Error> {
-        let log = Arc::new(Log::default());
+    pub(super) fn start(
+        file: Arc<DatabaseFile>,
+        synchronous: Synchronous,
+        log: Arc<Log>,
+    ) -> Result<Self, Error> {
         let (wake, woken) = sync_channel(1);
         let beside = Beside { connection: None, file, log: Arc::clone(&log), synchronous };
         let thread = std::thread::Builder::new()
@@ -120,23 +197,50 @@ impl Checkpoints {
 
     /// Called by the writer between two commits.
     pub(super) fn between(&self, writer: &Connection) {
-        let Known { written, moved, begun, .. } = *self.log.known();
+        let Known { written, moved, begun, is_writers, .. } = *self.log.known();
         let left = written.saturating_sub(moved);
-        if written < MANY_PAGES || left <= 0 {
+        let is_waited_for = !self.log.waiting().is_empty();
+        if !is_waited_for && (written < MANY_PAGES || left <= 0) {
             return;
         }
         let is_long = written >= MOST_PAGES;
-        if left > FEW_PAGES && !is_long {
-            // Woken already is as good.
+        if left > FEW_PAGES && !is_long && !(is_waited_for && is_writers) {
+            // Woken already is as good: its next time begins after this commit. When it has ended, it tells who waits.
             let _ = self.wake.try_send(());
             return;
         }
         // A thread that does not keep up is waited for: whoever writes more must not fill the disk.
         let turn = if is_long { Some(self.log.turn()) } else { self.log.turn.try_lock().ok() };
         let Some(_turn) = turn else { return };
+        if is_waited_for {
+            return self.empty(writer, begun);
+        }
         match checkpoint(writer, "PASSIVE") {
-            Ok(moved) => self.log.moved(begun, moved),
+            Ok(Checkpoint { moved, .. }) => self.log.moved(begun, moved),
             Err(error) => put_off(&error.into()),
+        }
+    }
+
+    /// Empties the log for those who wait for it.
+    fn empty(&self, writer: &Connection, begun: u64) {
+        self.log.known().is_writers = false;
+        let outcome = writer.busy_timeout(READERS_WAIT).and_then(|()| checkpoint(writer, "TRUNCATE"));
+        if let Err(error) = writer.busy_timeout(BUSY_TIMEOUT) {
+            put_off(&error.into());
+        }
+        match outcome {
+            Ok(Checkpoint { is_whole: true, .. }) => {
+                self.log.emptied();
+                self.log.tell(Emptied::Wholly);
+            }
+            Ok(Checkpoint { moved, .. }) => {
+                self.log.moved(begun, moved);
+                self.log.tell(Emptied::InUse);
+            }
+            Err(error) => {
+                put_off(&error.into());
+                self.log.waiting().clear();
+            }
         }
     }
 
@@ -166,13 +270,21 @@ impl Beside {
         while woken.recv().is_ok() {
             let Known { begun, connected, .. } = *self.log.known();
             match self.once(connected) {
-                Ok(moved) => self.log.moved(begun, moved),
+                Ok(moved) => {
+                    self.log.moved(begun, moved);
+                    if !self.log.waiting().is_empty() {
+                        self.log.known().is_writers = true;
+                        self.log.tell(Emptied::NotYet);
+                    }
+                }
                 Err(error) => {
                     put_off(&error);
                     self.connection = None;
+                    self.log.waiting().clear();
                 }
             }
         }
+        self.log.waiting().clear();
     }
 
     fn once(&mut self, connected: u64) -> Result<i32, Error> {
@@ -188,7 +300,7 @@ impl Beside {
                 &mut none.insert((connected, connection)).1
             }
         };
-        let moved = checkpoint(connection, "PASSIVE")?;
+        let Checkpoint { moved, .. } = checkpoint(connection, "PASSIVE")?;
         if self.synchronous != Synchronous::Off
             && let Err(error) = self.file.sync()
         {
@@ -207,18 +319,31 @@ fn give_way() {
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 10);
 }
 
-/// Moves what can be moved; answers how many pages of the log are in the database then.
-fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<i32> {
-    let moved = connection
+/// What a checkpoint came to.
+#[derive(Debug, Clone, Copy)]
+struct Checkpoint {
+    /// Whether nobody was in the way of what it is to do.
+    is_whole: bool,
+    /// So many pages of the log are in the database.
+    moved: i32,
+}
+
+/// Moves what can be moved.
+fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<Checkpoint> {
+    let done = connection
         .prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))
         // (busy, pages in the log, pages moved); the counts are -1 if another program was at it.
-        .and_then(|mut pragma| pragma.query_row([], |row| row.get::<_, i32>(2)));
-    if let Err(error) = &moved
+        .and_then(|mut pragma| {
+            pragma.query_row([], |row| {
+                Ok(Checkpoint { is_whole: row.get::<_, i32>(0)? == 0, moved: row.get::<_, i32>(2)?.max(0) })
+            })
+        });
+    if let Err(error) = &done
         && error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_FSYNC)
     {
         unsynced(error);
     }
-    Ok(moved?.max(0))
+    done
 }
 
 fn put_off(error: &Error) {

@@ -31,7 +31,7 @@ const APPLICATION_ID: i64 = 0x6373_7472;
 const OLDEST_SQLITE: i32 = 3_051_003;
 
 /// How long a statement waits for a lock. Only a person's own `sqlite3` could hold one.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The page cache of a connection. The writer's holds the ends of the indexes; reads are mostly of one row.
 const CACHE_KIB: i64 = 2_048;

@@ -64,6 +64,7 @@ use crate::{
         rows::{SigningRow, micros},
         seal::{SEALED_COLUMNS, SealKeyId, SealKeys},
         sqlite::{
+            checkpoint::Log,
             file::{Access, DatabaseFile, OpenPath},
             queue::Queue,
             threads::{Job, MAX_WAITING, Write, Writer, job, stopped},
@@ -80,6 +81,7 @@ pub struct SqliteStore {
     listened_to: AtomicBool,
     writes: Arc<Queue<Write>>,
     reads: Arc<Queue<Box<dyn Job>>>,
+    log: Arc<Log>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Whether a write has failed since the last check that found all well.
     failing: AtomicBool,
@@ -124,6 +126,7 @@ impl SqliteStore {
             listened_to,
             writes: Arc::clone(&writes),
             reads: Arc::clone(&reads),
+            log: Arc::default(),
             threads: Mutex::default(),
             failing: AtomicBool::new(false),
             unusable: Mutex::default(),
@@ -135,7 +138,7 @@ impl SqliteStore {
             let connection = file.connect(Access::Read)?;
             store.spawn("store-read", move || threads::read(&file, &reads, connection))?;
         }
-        let writing = Writer::new(file, writes, connection, settings.synchronous)?;
+        let writing = Writer::new(file, writes, connection, settings.synchronous, Arc::clone(&store.log))?;
         store.spawn("store-write", move || writing.run())?;
         Ok(store)
     }
@@ -210,7 +213,8 @@ impl SqliteStore {
         }
     }
 
-    /// Seals anew what older keys of the ring have sealed. Nobody else writes: what is done once is done.
+    /// Seals anew what older keys of the ring have sealed. Nobody else writes: what is done once is done, and a key is not
+    /// needed once nothing that it has sealed lies in the file or its log.
     async fn seal_anew(&self) -> Result<Sealed, Error> {
         let mut unused = Vec::new();
         for older in self.keys.ids().skip(1) {
@@ -224,6 +228,9 @@ impl SqliteStore {
             if self.looks.found_nothing(older, self.clock.uptime()).is_some() {
                 unused.push(older);
             }
+        }
+        if !unused.is_empty() {
+            self.empty_log().await?;
         }
         Ok(Sealed { current: self.keys.current(), unused })
     }

@@ -440,12 +440,15 @@ impl Store for SqliteStore {
         Box::pin(async move {
             // First, because much is counted, and only this bounds it.
             self.sweep(move |db| retention::counts(db, retention)).await?;
-            Ok(Destroyed {
+            let destroyed = Destroyed {
                 keys: self.sweep(move |db| retention::keys(db, retention)).await?,
                 personal: self.sweep(move |db| retention::personal(db, retention)).await?,
                 events: self.sweep(move |db| retention::events(db, retention)).await?,
                 signings: self.sweep(move |db| retention::signings(db, retention)).await?,
-            })
+            };
+            // Even if that was nothing: payloads were dropped since, and an earlier run may have ended before this.
+            self.empty_log().await?;
+            Ok(destroyed)
         })
     }
 

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use crate::store::{
     Durability, Error, Synchronous,
     sqlite::{
-        checkpoint::Checkpoints,
+        checkpoint::{Checkpoints, Log},
         file::{Access, DatabaseFile},
         queue::{Queue, Refused},
     },
@@ -134,8 +134,9 @@ impl Writer {
         queue: Arc<Queue<Write>>,
         mut connection: Connection,
         synchronous: Synchronous,
+        log: Arc<Log>,
     ) -> Result<Self, Error> {
-        let checkpoints = Checkpoints::start(Arc::clone(&file), synchronous)?;
+        let checkpoints = Checkpoints::start(Arc::clone(&file), synchronous, log)?;
         checkpoints.watch(&mut connection)?;
         Ok(Self { connection: Some(connection), file, checkpoints, queue, synchronous, now: None })
     }

@@ -354,3 +354,59 @@ async fn what_is_destroyed_leaves_the_file() {
         assert!(!holds(&sealed[at..at + 64]), "at {at}");
     }
 }
+
+/// Whether any piece of a sealed value lies in any file.
+fn lies_there(fixture: &Fixture, sealed: &[u8]) -> bool {
+    let dump = fixture.dump();
+    let mut pieces = (16..sealed.len() - 32).step_by(64).map(|at| &sealed[at..at + 32]);
+    pieces.any(|piece| dump.windows(piece.len()).any(|bytes| bytes == piece))
+}
+
+/// Writes a signing that has ended, and answers the personal half of its row as it lies there: in the log and, as after a
+/// day, in the file, too.
+async fn ended_and_sealed(fixture: &Fixture, store: &SharedStore, number: u64) -> Vec<u8> {
+    let intent = samples::intent(number);
+    let ended = samples::full(intent.signing.clone());
+    let version = begin(store, intent).await;
+    store.save(samples::change(&ended, version)).await.unwrap();
+    let db = rusqlite::Connection::open(fixture.path()).unwrap();
+    db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).unwrap();
+    let envelope = ended.envelope.as_ref().unwrap().as_str();
+    db.query_row("SELECT sealed FROM signings WHERE envelope = ?1", [envelope], |row| row.get(0)).unwrap()
+}
+
+/// Nothing more is written, and nobody closes it; whether there is little in the log or much.
+#[tokio::test]
+async fn what_is_destroyed_has_left_the_file_and_its_log_when_that_is_said() {
+    for beside in [1, 2_000_000] {
+        let fixture = Fixture::sqlite();
+        let store = fixture.open().await;
+        let sealed = ended_and_sealed(&fixture, &store, 1).await;
+        let mut open = samples::intent(2);
+        open.payload = Some(Private::new(Bytes::from(vec![b'd'; beside])));
+        begin(&store, open).await;
+        assert!(lies_there(&fixture, &sealed), "it is looked for in the right way");
+        let retention = Retention { personal_before: after(60), ..KEEP_ALL };
+        assert_eq!(store.destroy(retention).await.unwrap().personal, 1);
+        assert!(!lies_there(&fixture, &sealed), "beside {beside} bytes");
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_still_reads_is_not_said_to_be_destroyed() {
+    let fixture = Fixture::sqlite();
+    let store = fixture.open().await;
+    let sealed = ended_and_sealed(&fixture, &store, 1).await;
+    // So that there is something in the log that the reader needs.
+    store.check().await.unwrap();
+    let reader = rusqlite::Connection::open(fixture.path()).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM signings;").unwrap();
+    let retention = Retention { personal_before: after(60), ..KEEP_ALL };
+    let refused = store.destroy(retention).await;
+    let is_said = matches!(&refused, Err(Error::Unavailable(why)) if why.contains("another program"));
+    assert!(is_said, "{refused:?}");
+    store.check().await.unwrap();
+    reader.execute_batch("COMMIT").unwrap();
+    assert_eq!(store.destroy(retention).await.unwrap().personal, 0);
+    assert!(!lies_there(&fixture, &sealed));
+}

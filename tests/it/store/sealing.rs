@@ -210,3 +210,22 @@ async fn sender_records_are_replaced_by_version(fixture: Fixture) {
     store.remove_sender_record(&name).await.unwrap();
     assert!(store.sender_record(&name).await.unwrap().is_none());
 }
+
+#[tokio::test]
+async fn what_an_older_key_has_sealed_has_left_the_file_and_its_log_when_that_is_said() {
+    let fixture = Fixture::sqlite();
+    write_everything(&fixture.open().await).await;
+    let store = fixture.try_open(SealKeys::new(&[2; 32], &[[1; 32]])).await.unwrap();
+    let sealed: Vec<u8> = {
+        let db = rusqlite::Connection::open(fixture.path()).unwrap();
+        db.query_row("SELECT sealed FROM signings", [], |row| row.get(0)).unwrap()
+    };
+    let lies_there = || {
+        let dump = fixture.dump();
+        let mut pieces = (16..sealed.len() - 32).step_by(64).map(|at| &sealed[at..at + 32]);
+        pieces.any(|piece| dump.windows(piece.len()).any(|bytes| bytes == piece))
+    };
+    assert!(lies_there(), "it is looked for in the right way");
+    assert_eq!(store.reseal().await.unwrap().unused, [key(1).current()]);
+    assert!(!lies_there());
+}
