@@ -7,7 +7,7 @@
 //! | `keys.json` | that key's public half, in the set that the daemon published |
 //! | `documents/combined.pdf`, `documents/certificate.pdf` | what DocuSign says was signed, and by whom |
 //! | `signing.json`, `timeline.json` | what we know of it |
-//! | `events/NNNN.json`, `events/index.json` | what DocuSign pushed to us, byte for byte, with the times; of very many the newest, and the manifest says how many older ones are left out |
+//! | `events/NNNN.json`, `events/index.json` | what DocuSign pushed to us, byte for byte, with the times; of very many the newest, and the manifest says how many older ones are left out; of what was destroyed before it says that it was |
 //! | `audit.jsonl` | the lines about it in the audit log of the daemon that answers, each with its hash |
 //!
 //! What it proves: nothing in it was changed since the daemon signed it, and each line of the audit log is one
@@ -56,9 +56,17 @@ pub struct About {
     /// The head of the audit log then (`SEQ:HASH`); none if it was off.
     pub audit_head: Option<String>,
     /// How many events there were, older than those in it, that it has no room for. Earlier versions left none out, and
-    /// said nothing of it.
+    /// said nothing of it. What was destroyed is not counted: nobody knows how many those were.
     #[serde(default)]
     pub events_left_out: u64,
+    /// From when on events are kept, if there may have been some before: those are destroyed. Earlier versions did not
+    /// say it.
+    #[serde(default)]
+    pub events_since: Option<Timestamp>,
+    /// Whether what was personal about it was destroyed before, and all that had come about it with that. Earlier versions
+    /// did not say it.
+    #[serde(default)]
+    pub personal_data_destroyed: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -285,6 +293,8 @@ mod tests {
             made_at,
             audit_head: None,
             events_left_out: 0,
+            events_since: None,
+            personal_data_destroyed: false,
         }
     }
 
@@ -317,7 +327,9 @@ mod tests {
         assert_eq!((verified.files, &verified.key), (3, &kid));
         assert_eq!(verified.about.signing, "sig_1");
         let earlier = r#"{"signing":"sig_1","envelope":null,"status":"completed","made_at":"2026-06-01T12:00:00Z","audit_head":null}"#;
-        assert_eq!(serde_json::from_str::<About>(earlier).unwrap().events_left_out, 0);
+        let earlier = serde_json::from_str::<About>(earlier).unwrap();
+        assert_eq!((earlier.events_left_out, earlier.events_since), (0, None));
+        assert!(!earlier.personal_data_destroyed);
         assert!(verify(&bundle(1), Some(&set)).is_ok());
         assert_eq!(verify(&bundle(2), Some(&set)).unwrap_err(), Unproven::KeyUnknown(key(2).1));
     }

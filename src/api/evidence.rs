@@ -12,6 +12,7 @@ use axum::{
 };
 use futures_util::{TryStreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, header};
+use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,7 @@ use crate::{
     api::{
         Problem, caller::Authenticated, exchange::Path, prefer::patience, router::Api, senders::of_signing,
     },
-    clock::{Deadline, SharedClock},
+    clock::{Deadline, SharedClock, earlier},
     domain::{CallerName, Signing, SigningId},
     esign::DocumentRef,
     evidence::{self, About},
@@ -74,6 +75,8 @@ pub(super) async fn bundle(
     files.push(("signing.json".to_owned(), show::signing(&signing, &[], &[]).to_vec()));
     files.push(("timeline.json".to_owned(), timeline::of(&signing).to_vec()));
     let kept = received(&api, &caller.name, id).await?;
+    // Read anew: the documents may have taken long, and what was there before them may be destroyed since.
+    let personal_data_destroyed = api.signings.get(&caller.name, id).await?.is_without_persons();
     let events_left_out = kept.left_out;
     files.extend(kept.files());
     // Before the lines are read, so that the bundle holds this one, too.
@@ -88,7 +91,7 @@ pub(super) async fn bundle(
     if let Some(lines) = lines {
         files.push(("audit.jsonl".to_owned(), lines));
     }
-    let about = about(&signing, events_left_out, &api);
+    let about = About { events_left_out, personal_data_destroyed, ..about(&signing, &api) };
     let bytes =
         evidence::pack(about, files, &api.results.jwks(), |manifest| api.results.sign_bytes(manifest));
     let length = bytes.len();
@@ -121,15 +124,26 @@ impl Iterator for Made {
     }
 }
 
-fn about(signing: &Signing, events_left_out: u64, api: &Api) -> About {
+/// What is known of it without what has come about it.
+fn about(signing: &Signing, api: &Api) -> About {
+    // As retention judges: by either clock it must be old enough.
+    let ours = api.clock.now();
+    let now = api.esign.told_now().map_or(ours, |told| told.min(ours));
     About {
         signing: signing.id.to_string(),
         envelope: signing.envelope.as_ref().map(|envelope| envelope.as_str().to_owned()),
         status: signing.status.as_str().to_owned(),
         made_at: api.clock.now(),
         audit_head: api.signings.audit().head().map(|head| head.to_string()),
-        events_left_out,
+        events_left_out: 0,
+        events_since: kept_since(signing.created_at, now, api.retention),
+        personal_data_destroyed: false,
     }
+}
+
+/// From when on all events of a signing are kept, if it was asked for before.
+fn kept_since(created_at: Timestamp, now: Timestamp, keep: Duration) -> Option<Timestamp> {
+    Some(earlier(now, keep)).filter(|since| *since > created_at)
 }
 
 /// Waits for leave to make a bundle, which is given back when it is dropped.
@@ -217,7 +231,7 @@ impl Kept {
         #[derive(Serialize)]
         struct Entry {
             file: String,
-            received_at: jiff::Timestamp,
+            received_at: Timestamp,
             event: String,
         }
         let mut index = Vec::new();
@@ -234,6 +248,8 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
     use crate::{clock::ManualClock, domain::Private};
 
@@ -241,7 +257,7 @@ mod tests {
     fn s5_of_too_many_events_the_newest_are_in_and_the_others_counted() {
         let event = |number: usize, size: usize| Inbound {
             identity: [0; 32],
-            received_at: jiff::Timestamp::UNIX_EPOCH,
+            received_at: Timestamp::UNIX_EPOCH,
             envelope: None,
             event: format!("event-{number}"),
             body: Private::new(Bytes::from(vec![b' '; size])),
@@ -263,9 +279,18 @@ mod tests {
         assert_eq!((large.left_out, large.events.len()), (1, 4));
     }
 
+    #[test]
+    fn of_a_signing_that_is_older_than_events_are_kept_it_is_said_from_when_on_there_are_any() {
+        let (created_at, day) = (Timestamp::constant(1_800_000_000, 0), Duration::from_secs(24 * 3_600));
+        let after = |days: i64| created_at + SignedDuration::from_hours(24 * days);
+        assert_eq!(kept_since(created_at, after(90), 90 * day), None);
+        assert_eq!(kept_since(created_at, after(97), 90 * day), Some(after(7)));
+        assert_eq!(kept_since(created_at, after(97), Duration::MAX), None);
+    }
+
     #[tokio::test]
     async fn a_bundle_waits_for_its_turn_for_a_while_and_is_then_asked_to_come_again() {
-        let clock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+        let clock = ManualClock::new(Timestamp::UNIX_EPOCH);
         let shared: SharedClock = Arc::new(clock.clone());
         let (bundles, closing) = (Arc::new(Semaphore::new(1)), CancellationToken::new());
         let wait = || {

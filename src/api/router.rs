@@ -1,6 +1,6 @@
 //! Every route of the API on one page, and what its handlers work with.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -74,6 +74,8 @@ pub struct Api {
     pub hourly_limit: u64,
     /// The largest body of a call that is passed through, in bytes.
     pub passthrough_limit: usize,
+    /// How long what has come about signings is kept.
+    pub retention: Duration,
     /// The key that signs results, and the public halves of those beside it.
     pub results: Arc<ResultKey>,
     /// Creates that may still be under way at once.

@@ -1,6 +1,6 @@
 //! From the settings of the api listener to its router.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::Router;
 use tokio::sync::Semaphore;
@@ -31,6 +31,8 @@ pub(super) struct Settings {
     allow_forwarded: bool,
     /// Which DocuSign the upstream is.
     environment: Environment,
+    /// How long what has come about signings is kept.
+    retention: Duration,
 }
 
 impl Settings {
@@ -44,6 +46,7 @@ impl Settings {
             creates_at_once: config.api.creates_at_once as usize,
             allow_forwarded: config.api.allow_forwarded,
             environment: config.upstream.environment(),
+            retention: config.store.retention,
         }
     }
 }
@@ -76,6 +79,7 @@ pub(super) fn router(
         room: api::bodies::Room::new(settings.bodies),
         passthrough_limit: settings.passed_body,
         hourly_limit: settings.hourly_calls,
+        retention: settings.retention,
         results: Arc::clone(&parts.secrets.results),
         creates: Arc::new(Semaphore::new(settings.creates_at_once)),
         bundles: Arc::new(Semaphore::new(api::BUNDLES_AT_ONCE)),

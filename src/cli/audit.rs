@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use super::{output, progress::Reading};
 use crate::{
     audit::{Head, chain, mark::Mark, noted},
-    evidence::{self, Verified},
+    evidence::{self, About, Verified},
 };
 
 /// Checks the log of what the key was used for.
@@ -154,18 +154,34 @@ fn check_bundle(path: &Path, keys: Option<&str>) -> anyhow::Result<Option<Verifi
                 good.key,
                 if keys.is_some() { "" } else { " (compare it with /.well-known/jwks.json, or give --keys)" },
             ))?;
-            if good.about.events_left_out > 0 {
-                output::note(format_args!(
-                    "{} older event(s) are not in it: it had no room for them",
-                    good.about.events_left_out
-                ));
-            }
+            note_what_is_missing(&good.about);
             Ok(Some(good))
         }
         Err(unproven) => {
             output::note(format_args!("{}: {unproven}", path.display()));
             Ok(None)
         }
+    }
+}
+
+/// Says what there was and is not in a bundle.
+fn note_what_is_missing(about: &About) {
+    if about.events_left_out > 0 {
+        output::note(format_args!(
+            "{} older event(s) are not in it: it had no room for them",
+            about.events_left_out
+        ));
+    }
+    if about.personal_data_destroyed {
+        output::note(
+            "personal data and the events that DocuSign had sent were destroyed before it was made, as store.retention \
+             says: how many events those were is not known",
+        );
+    } else if let Some(since) = about.events_since {
+        output::note(format_args!(
+            "older events were destroyed before it was made, as store.retention says: those that came before {since}; \
+             how many, if any, is not known"
+        ));
     }
 }
 

@@ -287,6 +287,11 @@ impl Signing {
             && (self.status != SigningStatus::Declined || self.signers.iter().any(has_declined))
     }
 
+    /// Whether what is personal in it is destroyed: as long as it is kept, no signer's name is empty.
+    pub fn is_without_persons(&self) -> bool {
+        self.signers.iter().any(|signer| signer.name.reveal().is_empty())
+    }
+
     /// The place in the order of those whose turn it is, as far as our own signers tell.
     fn turn(&self) -> Option<u32> {
         let missing = self.signers.iter().filter(|signer| signer.status != SignerStatus::Signed);

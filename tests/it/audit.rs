@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
+use countersign::{clock::Clock as _, store::Retention};
 use serde_json::{Value, json};
 
 use crate::{
@@ -231,6 +232,37 @@ async fn s6_the_evidence_of_a_signing_is_checked_offline_and_every_change_of_it_
         (Some(1), true),
         "{said}"
     );
+}
+
+#[tokio::test]
+async fn s6_evidence_says_that_what_retention_has_destroyed_is_not_in_it() {
+    let directory = TempDir::new();
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("kept", &order()).await;
+    daemon.sign_all().await;
+    daemon.settle(made.id(), "completed").await;
+    let url = format!("{}/v1/signings/{}/evidence", daemon.api, made.id());
+    let bundle = async |name: &str| {
+        let (reply, bundle) = daemon.bytes(http::Method::GET, &url, CALLER_KEY, &[]).await;
+        assert!(reply.status.is_success(), "{}", reply.text);
+        let file = directory.0.join(name);
+        fs::write(&file, &bundle).unwrap();
+        let mut zip = zip::ZipArchive::new(std::io::Cursor::new(bundle)).unwrap();
+        let manifest: Value = serde_json::from_reader(zip.by_name("manifest.json").unwrap()).unwrap();
+        (manifest, verify(&[&file.display().to_string()]))
+    };
+    let (manifest, (code, said)) = bundle("whole.zip").await;
+    assert_eq!(manifest["personal_data_destroyed"], false, "{manifest}");
+    assert!(manifest["events_since"].is_null(), "{manifest}");
+    assert_eq!((code, said.contains("destroyed")), (Some(0), false), "{said}");
+
+    let store = &daemon.parts().store;
+    let day = jiff::SignedDuration::from_hours(24);
+    let later = Retention::at(daemon.clock.now() + day * 91, day * 90);
+    assert_eq!(store.destroy(later).await.unwrap().personal, 1);
+    let (manifest, (code, said)) = bundle("destroyed.zip").await;
+    assert_eq!(manifest["personal_data_destroyed"], true, "{manifest}");
+    assert_eq!((code, said.contains("were destroyed before it was made")), (Some(0), true), "{said}");
 }
 
 #[tokio::test]

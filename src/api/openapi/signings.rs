@@ -314,7 +314,9 @@ fn document() -> Value {
 fn evidence() -> Value {
     let zip = json!({
         "description": "A zip of the signed PDF, its certificate, the events as received, our record of it and its lines of \
-                        the audit log, with a signed manifest; `countersign audit verify FILE` checks it offline",
+                        the audit log, with a signed manifest; `countersign audit verify FILE` checks it offline. What \
+                        store.retention has destroyed before is not in it: the manifest says so (`events_since`, \
+                        `personal_data_destroyed`)",
         "content": { "application/zip": { "schema": { "type": "string", "contentMediaType": "application/zip" } } },
     });
     of_signing("get_evidence", "All that proves a completed signing, as one file")
