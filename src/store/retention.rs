@@ -9,7 +9,7 @@
 //! | webhooks that the settings no longer name, with what is pending for them | a day |
 //! | which of them were named after their callers, by a digest of the name | for good |
 //! | what was spent of half a minute, an hour or a day, and which creates were counted in it | 2 days |
-//! | the bare record of a signing (ids, statuses, times) and its links | twice `store.retention` after its end |
+//! | the bare record of a signing (ids, statuses, times, the caller's reference and keys of signers) and its links | twice `store.retention` after its end |
 //!
 //! Whatever the setting, a record stays as long as its key, and as long as there is something to be done
 //! about it; what has not ended stays whole. A key stays as long as its create has not ended, an event until it is

@@ -239,7 +239,8 @@ fn create_signing() -> Value {
     closed(
         &["sender", "documents", "signers"],
         json!({
-            "reference": maybe(about(line(MAX_REFERENCE), "Yours; GET /v1/signings?reference= finds it")),
+            "reference": maybe(about(line(MAX_REFERENCE),
+                "Yours; GET /v1/signings?reference= finds it. Kept in the clear, for twice store.retention: no personal data")),
             "sender": { "type": "string", "description": "A name of the settings" },
             "subject": maybe(about(line(MAX_SUBJECT),
                 "Of e-mails, and the envelope's name at DocuSign; left out: the template's own, or the name of the first file")),
@@ -308,7 +309,8 @@ fn new_signer() -> Value {
     closed(
         &["name", "email"],
         json!({
-            "key": maybe(about(line(MAX_NAME), "Your name for this signer, which no other signer has")),
+            "key": maybe(about(line(MAX_NAME),
+                "Your name for this signer, which no other signer has. Kept in the clear, for twice store.retention: no personal data")),
             "name": person(),
             "email": { "type": "string", "format": "email", "maxLength": email::MAX_LENGTH },
             "role": maybe(about(line(MAX_NAME), "Their role in the template, which no other signer takes")),

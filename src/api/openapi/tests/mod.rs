@@ -117,6 +117,15 @@ fn the_example_of_a_create_is_taken_as_it_stands() {
 }
 
 #[test]
+fn s2_what_is_kept_in_the_clear_says_that_it_is_no_place_for_personal_data() {
+    let document = document();
+    for (name, field) in [("CreateSigning", "reference"), ("NewSigner", "key")] {
+        let about = &document["components"]["schemas"][name]["properties"][field]["description"];
+        assert!(about.as_str().unwrap().ends_with("no personal data"), "{name}.{field}: {about}");
+    }
+}
+
+#[test]
 fn what_no_name_explains_is_described() {
     let document = document();
     let schemas = &document["components"]["schemas"];
