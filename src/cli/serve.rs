@@ -41,6 +41,7 @@ pub(super) async fn run(args: Args, inherited: Inherited) -> anyhow::Result<Exit
         LogFormat::Json => Format::Json,
     };
     let level = config.log.level;
+    let exposed = exposed(&config).to_vec();
     let is_deaf = config.public.base_url.is_some() && !config.has_hmac_keys();
     let life = Lifecycle::new();
     life.follow_signals().context("cannot follow signals")?;
@@ -61,6 +62,7 @@ pub(super) async fn run(args: Args, inherited: Inherited) -> anyhow::Result<Exit
              of a signing is known when DocuSign is asked, once an hour; set connect.hmac_keys"
         );
     }
+    warn_of(&exposed);
     let stopping = life.stopping();
     let reloads = Reloads {
         path: args.config.clone(),
@@ -83,6 +85,20 @@ pub(super) async fn run(args: Args, inherited: Inherited) -> anyhow::Result<Exit
     tokio::spawn(manager.follow(life.clone(), clock));
     app.run().await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Files with secrets that others can read or write; those of an emulator are worth nothing.
+fn exposed(config: &Config) -> &[PathBuf] {
+    if config.upstream.is_emulator() { &[] } else { &config.exposed }
+}
+
+fn warn_of(exposed: &[PathBuf]) {
+    for file in exposed {
+        let file = file.display();
+        tracing::warn!(
+            "others can read or write {file}, which holds secrets: run chmod 600 {file}, as the user that the daemon runs as"
+        );
+    }
 }
 
 /// Does this on a thread that begins now. The allocator gives it the memory that the last one left, which read
@@ -130,6 +146,7 @@ impl Reloads {
                     "settings reloaded: callers, webhooks, Connect keys, certificates, senders' keys, operator \
                      password, log level"
                 );
+                warn_of(exposed(&config));
             }
             Err(error) => tracing::error!("the settings were not reloaded; the old ones stay: {error:#}"),
         }

@@ -1,4 +1,5 @@
-//! Which of the files that hold secrets others can read: `doctor` points at them.
+//! Which of the files that hold secrets others can read or write: `doctor` points at them, and `serve`
+//! warns of them when it reads the settings.
 //!
 //! Private keys are refused where their file lies open, so they count here only where they stand in the settings.
 

@@ -111,7 +111,7 @@ pub struct Config {
     pub budget: Budget,
     /// What was written, for comparing.
     pub written: Written,
-    /// Files that hold secrets and that others can read.
+    /// Files that hold secrets and that others can read or write.
     pub exposed: Vec<PathBuf>,
     /// How the daemon stops.
     pub stop: Stop,

@@ -249,6 +249,41 @@ async fn what_is_allowed_and_seldom_meant_is_said_at_start_and_who_was_refused_w
     said("no caller has this API key").await;
 }
 
+/// Those of an emulator are worth nothing. So this is DocuSign, behind a proxy that is not there.
+#[tokio::test]
+async fn s2_a_file_with_a_secret_that_others_can_use_is_said_at_start_and_at_each_reload() {
+    let folder = TempDir::new();
+    let key = folder.0.join("seal_key");
+    let make = |mode: u32| {
+        fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    };
+    fs::write(&key, "OjuYkzzbqKkGyKTs1ZNpUfXwLRp9XRTZ9X6m8Y8aZf0=").unwrap();
+    make(0o644);
+    let edit = |text: String| {
+        let lines = text.lines().map(|line| match line.split(" = ").next() {
+            Some("environment") => "environment = \"demo\"".to_owned(),
+            Some("oauth_url") => "proxy = \"http://127.0.0.1:1\"".to_owned(),
+            Some("seal_key") => format!("seal_key_file = \"{}\"", key.display()),
+            _ => line.to_owned(),
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let daemon = Daemon::launch(edit, &[]).await;
+    let said = format!("run chmod 600 {}", key.display());
+    let times = async |count: usize| {
+        daemon.until("the warning", async |daemon| daemon.log().matches(&said).count() == count).await;
+    };
+    times(1).await;
+    make(0o602);
+    daemon.signal(rustix::process::Signal::HUP);
+    times(2).await;
+    make(0o600);
+    daemon.signal(rustix::process::Signal::HUP);
+    let reloads = |log: &str| log.matches("settings reloaded").count();
+    daemon.until("the second reload", async |daemon| reloads(&daemon.log()) == 2).await;
+    times(2).await;
+}
+
 #[tokio::test]
 async fn h3_a_changed_list_of_keys_is_taken_up_without_losing_the_token_and_a_bad_one_changes_nothing() {
     let daemon = TestDaemon::start().await;
