@@ -1,0 +1,415 @@
+//! What a delivery is read to: its facts, what is unclear of it, and bodies that are hostile.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::connect::permutations::{ENVELOPE, GUIDS, signing, sim};
+
+fn parse(value: &Value) -> Message {
+    Message::parse(value.to_string().as_bytes()).unwrap()
+}
+
+fn facts(value: &Value) -> Vec<Fact> {
+    parse(value).facts(&signing(2).signers)
+}
+
+fn of_signer(id: &str, fact: SignerFact) -> Vec<Fact> {
+    vec![Fact::Signer { recipient_id: id.to_owned(), fact, at: "2026-02-25T06:13:01.1234567Z".parse().ok() }]
+}
+
+#[test]
+fn every_event_name_has_its_fact_or_none() {
+    let envelope = |fact| vec![Fact::Envelope(fact)];
+    for (event, expected) in [
+        ("envelope-completed", envelope(EnvelopeFact::Completed)),
+        ("envelope-declined", envelope(EnvelopeFact::Declined)),
+        ("envelope-delivered", envelope(EnvelopeFact::Delivered)),
+        ("envelope-purge", envelope(EnvelopeFact::Purged)),
+        ("envelope-sent", envelope(EnvelopeFact::Sent)),
+        ("envelope-voided", envelope(EnvelopeFact::Voided)),
+        ("recipient-authenticationfailed", of_signer("1", SignerFact::AuthenticationFailed)),
+        ("recipient-completed", of_signer("1", SignerFact::Signed)),
+        ("recipient-declined", of_signer("1", SignerFact::Declined)),
+        ("recipient-delivered", of_signer("1", SignerFact::Delivered)),
+        ("recipient-resent", of_signer("1", SignerFact::Resent)),
+        ("recipient-sent", of_signer("1", SignerFact::Sent)),
+        ("recipient-finish-later", Vec::new()),
+        ("envelope-corrected", Vec::new()),
+    ] {
+        let message = parse(&sim(event, Some("1"), 1));
+        assert_eq!(message.facts(&signing(2).signers), expected, "{event}");
+        assert!(message.is_known(), "{event}");
+    }
+    for event in ["click-agreed", "envelope-beamed-up", "recipient-", "", "completed"] {
+        let message = parse(&sim(event, Some("1"), 1));
+        assert!(!message.is_known() && message.facts(&signing(2).signers).is_empty(), "{event}");
+    }
+}
+
+#[test]
+fn whether_a_check_by_phone_was_passed_follows_only_from_its_result() {
+    let mut signers = signing(2).signers;
+    let mut message = sim("recipient-completed", Some("1"), 1);
+    let fact = |is_passed| Fact::Checked { recipient_id: "1".to_owned(), is_passed };
+    for (status, told) in [
+        (json!(null), None),
+        (json!("Passed"), None),
+        (json!([[{}]]), None),
+        (json!({"identityVerificationResult": "Passed", "smsAuthResult": null}), None),
+        (json!({"accessCodeResult": {"status": "Passed"}}), None),
+        (json!({"identityVerificationResult": {"status": "Waived"}}), None),
+        (
+            json!({"identityVerificationResult": {"status": "Waived"}, "smsAuthResult": {"status": "Fail"}}),
+            Some(fact(false)),
+        ),
+        (json!({"identityVerificationResult": {"status": "Failed"}}), Some(fact(false))),
+        (json!({"identityVerificationResult": {"status": "Passed"}}), Some(fact(true))),
+        (
+            json!({"identityVerificationResult": {"status": "Failed"}, "smsAuthResult": {"status": "Pass"}}),
+            Some(fact(true)),
+        ),
+    ] {
+        let listed = &mut message["data"]["envelopeSummary"]["recipients"]["signers"][0];
+        listed["status"] = json!("completed");
+        listed["recipientAuthenticationStatus"] = status.clone();
+        let checks = |signers: &[Signer]| {
+            let facts = parse(&message).facts(signers).into_iter();
+            facts.filter(|fact| matches!(fact, Fact::Checked { .. })).collect::<Vec<_>>()
+        };
+        signers[0].sms_auth = false;
+        assert_eq!(checks(&signers), [], "{status}: nobody has asked for one");
+        signers[0].sms_auth = true;
+        assert_eq!(checks(&signers), Vec::from_iter(told), "{status}");
+        signers[0].upstream.is_checked = Some(true);
+        assert_eq!(checks(&signers), [], "{status}: it is known");
+        signers[0].upstream.is_checked = None;
+    }
+}
+
+#[test]
+fn a_late_list_from_before_somebody_signed_says_of_no_check_that_it_is_missing() {
+    let mut signing = signing(1);
+    signing.signers[0].sms_auth = true;
+    let mut bare = sim("envelope-completed", None, 9);
+    bare["data"].as_object_mut().unwrap().remove("envelopeSummary");
+    let observe = |signing: &mut crate::domain::Signing, message: &Value| {
+        for fact in parse(message).facts(&signing.signers) {
+            signing.observe(&fact, "2026-02-25T06:13:10Z".parse().unwrap());
+        }
+        (signing.signers[0].upstream.is_checked, signing.awaits_word_of_check())
+    };
+    assert_eq!(observe(&mut signing, &bare), (None, true));
+    let mut late = sim("recipient-authenticationfailed", Some("1"), 1);
+    for (status, result, told) in [
+        ("delivered", "Failed", (None, true)),
+        ("completed", "Failed", (Some(false), true)),
+        ("delivered", "Passed", (Some(true), false)),
+        ("Completed", "Failed", (Some(true), false)),
+    ] {
+        let listed = &mut late["data"]["envelopeSummary"]["recipients"]["signers"][0];
+        listed["status"] = json!(status);
+        listed["recipientAuthenticationStatus"] = json!({"identityVerificationResult": {"status": result}});
+        assert_eq!(observe(&mut signing, &late), told, "{status} {result}");
+    }
+}
+
+#[test]
+fn l3_a_message_says_who_has_left_the_page_and_when() {
+    let signers = signing(2).signers;
+    let mut message = sim("recipient-finish-later", Some(GUIDS[1]), 1);
+    let at = "2026-02-25T06:13:01.1234567Z".parse().unwrap();
+    assert_eq!(parse(&message).left(&signers), Some((signers[1].id, at)));
+    assert!(parse(&message).is_known() && !parse(&message).is_unclear(&signers));
+    for other in ["recipient-delivered", "recipient-completed", "recipient-reassign"] {
+        assert_eq!(parse(&sim(other, Some(GUIDS[1]), 1)).left(&signers), None, "{other}");
+    }
+    // Whoever it is that is not named, or whenever it was, no view is known to be over.
+    message["data"]["recipientId"] = json!("3");
+    assert_eq!(parse(&message).left(&signers), None);
+    message["data"]["recipientId"] = json!("2");
+    message["generatedDateTime"] = json!("lately");
+    assert_eq!(parse(&message).left(&signers), None);
+}
+
+#[test]
+fn a_recipient_is_found_by_short_id_by_guid_and_by_client_user_id() {
+    let second = of_signer("2", SignerFact::Signed);
+    assert_eq!(facts(&sim("recipient-completed", Some("2"), 1)), second);
+    assert_eq!(facts(&sim("recipient-completed", Some(&GUIDS[1].to_uppercase()), 1)), second);
+    // A template has put its own recipient ids in the place of ours.
+    let mut replaced = sim("recipient-completed", Some("71"), 1);
+    replaced["data"]["envelopeSummary"]["recipients"]["signers"][1]["recipientId"] = json!("71");
+    assert_eq!(facts(&replaced), second);
+    // A recipient of the template's own, who has the number of one of ours.
+    let mut foreign = sim("recipient-completed", Some("2"), 1);
+    foreign["data"]["envelopeSummary"]["recipients"]["signers"][1]["clientUserId"] = json!("theirs");
+    assert_eq!(facts(&foreign), Vec::new());
+    // Without a list only the short id can be ours.
+    let mut bare = sim("recipient-completed", Some("2"), 1);
+    bare["data"].as_object_mut().unwrap().remove("envelopeSummary");
+    assert_eq!(facts(&bare), second);
+    bare["data"]["recipientId"] = json!(2);
+    assert_eq!(facts(&bare), second);
+    bare["data"]["recipientId"] = json!(GUIDS[1]);
+    assert_eq!(facts(&bare), Vec::new());
+}
+
+#[test]
+fn f1_a_number_is_nobody_who_fills_a_role() {
+    // Their numbers are the template's: here the first of ours is the template's second.
+    let mut signers = signing(2).signers;
+    signers[0].role = Some("Manager".to_owned());
+    signers[1].role = Some("Client".to_owned());
+    let mut bare = sim("recipient-completed", Some("1"), 1);
+    bare["data"].as_object_mut().unwrap().remove("envelopeSummary");
+    let unclear = parse(&bare);
+    assert_eq!(unclear.facts(&signers), Vec::new());
+    assert!(unclear.is_unclear(&signers) && !unclear.is_unclear(&signing(2).signers));
+    // Beside it the same news comes with the recipients: that is another message, and says who.
+    let mut listed = sim("recipient-completed", Some("1"), 1);
+    let people = &mut listed["data"]["envelopeSummary"]["recipients"]["signers"];
+    people[0]["clientUserId"] = json!("client-2");
+    people[1]["clientUserId"] = json!("client-1");
+    let clear = parse(&listed);
+    assert_eq!(clear.facts(&signers), of_signer("2", SignerFact::Signed));
+    assert!(clear.clears(&unclear) && !unclear.clears(&unclear) && !clear.is_unclear(&signers));
+    assert_ne!(clear.identity(b""), unclear.identity(b""));
+    // Whoever is listed without a client user id is none of ours.
+    let people = &mut listed["data"]["envelopeSummary"]["recipients"]["signers"];
+    people[0].as_object_mut().unwrap().remove("clientUserId");
+    let remote = parse(&listed);
+    assert!(remote.facts(&signers).is_empty() && !remote.is_unclear(&signers));
+    let aggregate = json!({"status": "sent", "envelopeId": ENVELOPE,
+        "recipients": {"signers": [{"recipientId": "1", "status": "completed"}]}});
+    assert_eq!(parse(&aggregate).facts(&signers), [Fact::Envelope(EnvelopeFact::Sent)]);
+    // What ends nobody's part is not worth asking about.
+    bare["event"] = json!("recipient-delivered");
+    assert!(!parse(&bare).is_unclear(&signers));
+}
+
+#[test]
+fn a_message_tells_the_name_that_a_signer_has_now_and_shows_it_to_nobody() {
+    let mut message = sim("recipient-finish-later", Some("1"), 1);
+    let listed = &mut message["data"]["envelopeSummary"]["recipients"]["signers"][0];
+    (listed["name"], listed["email"]) = (json!("Ada Lovelace"), json!("ada@example.com"));
+    assert_eq!(facts(&message), [], "the one that we know");
+    message["data"]["envelopeSummary"]["recipients"]["signers"][0]["name"] = json!("Augusta King");
+    let mut named = signing(2);
+    for fact in parse(&message).facts(&named.signers) {
+        assert_eq!(named.observe(&fact, named.created_at), []);
+    }
+    assert_eq!(named.signers[0].name.reveal(), "Augusta King");
+    // What was said before comes late.
+    let mut late = sim("recipient-delivered", Some("1"), 0);
+    late["data"]["envelopeSummary"]["recipients"]["signers"][0]["name"] = json!("Ada Lovelace");
+    late["data"]["envelopeSummary"]["recipients"]["signers"][0]["email"] = json!("ada@example.com");
+    for fact in parse(&late).facts(&named.signers) {
+        named.observe(&fact, named.created_at);
+    }
+    assert_eq!(named.signers[0].name.reveal(), "Augusta King");
+    assert!(!format!("{:?}", parse(&message)).contains("Augusta"));
+}
+
+#[test]
+fn an_envelope_that_ran_out_of_time_has_expired() {
+    let mut voided = sim("envelope-voided", None, 1);
+    voided["data"]["envelopeSummary"]["voidedReason"] = json!("Envelope has expired.");
+    assert_eq!(facts(&voided), [Fact::Envelope(EnvelopeFact::Expired)]);
+    voided["data"]["envelopeSummary"]["voidedReason"] = json!("Called off");
+    assert_eq!(facts(&voided), [Fact::Envelope(EnvelopeFact::Voided)]);
+    voided["data"]["envelopeSummary"]["expireDateTime"] = json!("2026-03-01T00:00:00.0000000Z");
+    voided["data"]["envelopeSummary"]["voidedDateTime"] = json!("2026-03-01T00:00:05.0000000Z");
+    assert_eq!(facts(&voided), [Fact::Envelope(EnvelopeFact::Expired)]);
+}
+
+#[test]
+fn the_event_is_believed_and_not_the_summary() {
+    let mut early = sim("recipient-delivered", Some("1"), 1);
+    early["data"]["envelopeSummary"]["status"] = json!("completed");
+    assert_eq!(facts(&early), of_signer("1", SignerFact::Delivered));
+}
+
+#[test]
+fn an_aggregate_message_says_all_at_once() {
+    let message = json!({
+        "status": "completed", "envelopeId": ENVELOPE,
+        "recipients": {"signers": [{"recipientId": "1", "status": "completed"}, {"recipientId": "2", "status": "autoresponded"}]},
+    });
+    let signed = Fact::Signer { recipient_id: "1".to_owned(), fact: SignerFact::Signed, at: None };
+    assert_eq!(facts(&message), [signed, Fact::Envelope(EnvelopeFact::Completed)]);
+    assert_eq!(parse(&message).envelope, Some(EnvelopeId::new(ENVELOPE)));
+}
+
+#[test]
+fn f1_a_completion_says_whom_the_envelope_does_not_have_any_more() {
+    let mut message = sim("envelope-completed", None, 1);
+    message["data"]["envelopeSummary"]["recipients"]["signers"].as_array_mut().unwrap().pop();
+    let without = Fact::CompletedWithout(vec!["2".to_owned()]);
+    assert_eq!(facts(&message), std::slice::from_ref(&without));
+    let aggregate = json!({"status": "completed", "envelopeId": ENVELOPE,
+        "recipients": {"signers": [{"recipientId": "1", "status": "completed"}]}});
+    let signed = Fact::Signer { recipient_id: "1".to_owned(), fact: SignerFact::Signed, at: None };
+    assert_eq!(facts(&aggregate), [signed, without]);
+    // A configuration that leaves the recipients out says that of nobody.
+    message["data"]["envelopeSummary"]["recipients"]["signers"] = json!([]);
+    assert_eq!(facts(&message), [Fact::Envelope(EnvelopeFact::Completed)]);
+}
+
+#[test]
+fn f1_a_completion_without_a_list_is_unclear_while_one_of_several_may_be_gone() {
+    let mut signers = signing(2).signers;
+    let listed = sim("envelope-completed", None, 1);
+    let mut bare = listed.clone();
+    bare["data"].as_object_mut().unwrap().remove("envelopeSummary");
+    let (clear, unclear) = (parse(&listed), parse(&bare));
+    assert!(unclear.is_unclear(&signers) && !clear.is_unclear(&signers));
+    assert!(clear.clears(&unclear) && !unclear.clears(&unclear));
+    assert_ne!(clear.identity(b""), unclear.identity(b""), "as one message, the list would be lost");
+    assert!(parse(&json!({"status": "completed", "envelopeId": ENVELOPE})).is_unclear(&signers));
+    assert!(!unclear.is_unclear(&signers[..1]), "nobody else can have completed it");
+    for signer in &mut signers {
+        signer.status = SignerStatus::Signed;
+    }
+    assert!(!unclear.is_unclear(&signers), "it is known");
+}
+
+#[test]
+fn f1_a_void_that_does_not_say_why_is_unclear_for_it_may_be_an_expiry() {
+    let signers = signing(1).signers;
+    let full = sim("envelope-voided", None, 1);
+    let mut bare = full.clone();
+    bare["data"].as_object_mut().unwrap().remove("envelopeSummary");
+    let (clear, unclear) = (parse(&full), parse(&bare));
+    assert!(unclear.is_unclear(&signers) && !clear.is_unclear(&signers));
+    assert!(clear.clears(&unclear) && !unclear.clears(&unclear));
+    assert_ne!(clear.identity(b""), unclear.identity(b""), "as one message, the reason would be lost");
+    assert!(parse(&json!({"status": "voided", "envelopeId": ENVELOPE})).is_unclear(&signers));
+    let (expires, voided) = ("2026-03-01T00:00:00.0000000Z", "2026-03-01T00:00:05.0000000Z");
+    for (summary, is_unclear) in [
+        (json!({"voidedReason": " "}), true),
+        (json!({"voidedDateTime": voided}), true),
+        (json!({"voidedDateTime": "lately", "expireDateTime": expires}), true),
+        (json!({"voidedDateTime": voided, "expireDateTime": expires}), false),
+        (json!({"voidedReason": "Called off"}), false),
+    ] {
+        bare["data"]["envelopeSummary"] = summary;
+        assert_eq!(parse(&bare).is_unclear(&signers), is_unclear, "{bare}");
+    }
+}
+
+#[test]
+fn f1_a_declined_envelope_tells_who_has_declined_it_or_is_unclear() {
+    let mut signers = signing(2).signers;
+    let mut listed = sim("envelope-declined", None, 1);
+    let end = Fact::Envelope(EnvelopeFact::Declined);
+    assert_eq!(facts(&listed), std::slice::from_ref(&end), "somebody who is none of our signers");
+    listed["data"]["envelopeSummary"]["recipients"]["signers"][0]["status"] = json!("completed");
+    listed["data"]["envelopeSummary"]["recipients"]["signers"][1]["status"] = json!("declined");
+    let told = [of_signer("2", SignerFact::Declined), vec![end]].concat();
+    assert_eq!(facts(&listed), told, "and of nobody else anything");
+    let mut bare = listed.clone();
+    bare["data"].as_object_mut().unwrap().remove("envelopeSummary");
+    let (clear, unclear) = (parse(&listed), parse(&bare));
+    assert!(unclear.is_unclear(&signers) && !clear.is_unclear(&signers));
+    assert!(unclear.is_unclear(&signers[..1]));
+    assert!(clear.clears(&unclear) && !unclear.clears(&unclear));
+    assert_ne!(clear.identity(b""), unclear.identity(b""), "as one message, the list would be lost");
+    assert!(parse(&json!({"status": "declined", "envelopeId": ENVELOPE})).is_unclear(&signers));
+    signers[0].status = SignerStatus::Declined;
+    assert!(!unclear.is_unclear(&signers), "it is known");
+}
+
+#[test]
+fn the_same_message_has_one_identity_whatever_its_retry_count() {
+    let identity = |value: &Value| parse(value).identity(value.to_string().as_bytes());
+    let first = sim("recipient-completed", Some("1"), 1);
+    let mut again = first.clone();
+    again["retryCount"] = json!(3);
+    assert_eq!(identity(&first), identity(&again));
+    for other in [
+        sim("recipient-completed", Some("2"), 1),
+        sim("recipient-completed", Some("1"), 2),
+        sim("recipient-delivered", Some("1"), 1),
+    ] {
+        assert_ne!(identity(&first), identity(&other));
+    }
+}
+
+#[test]
+fn what_is_read_of_a_message_has_no_nul() {
+    let mut message = sim("recipient-\0completed", Some("1\0"), 1);
+    message["data"]["envelopeId"] = json!(format!("\0{ENVELOPE}"));
+    message["data"]["envelopeSummary"]["recipients"]["signers"][0]["recipientId"] = json!("\u{0}1");
+    assert_eq!(parse(&message), parse(&sim("recipient-completed", Some("1"), 1)));
+}
+
+#[test]
+fn the_vendor_s_sample_is_read_and_what_is_no_object_is_unreadable() {
+    // The shape of connect.schema-v2.json, empty event included.
+    let sample = json!({"event": "", "uri": "", "retryCount": 0, "configurationId": 12345, "apiVersion": "v2.1",
+        "generatedDateTime": "", "data": {"accountId": "sample string", "userId": "sample string",
+        "recipientId": "", "envelopeId": "sample string", "envelopeSummary": {"status": "sample string 2"}}});
+    assert!(!parse(&sample).is_known());
+    for body in ["", "null", "[1]", "\"x\"", "{\"event\":", "<DocuSignEnvelopeInformation/>", "{\"data\": 7}"]
+    {
+        assert_eq!(Message::parse(body.as_bytes()), Err(Unreadable), "{body}");
+    }
+    let deep = format!("{{\"event\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    assert!(!Message::parse(deep.as_bytes()).unwrap().is_known(), "what is passed over may be deep");
+    let deep = deep.replace("event", "data");
+    assert!(!Message::parse(deep.as_bytes()).unwrap().is_known());
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let word = prop_oneof![
+        Just("event"),
+        Just("data"),
+        Just("status"),
+        Just("envelopeId"),
+        Just("recipientId"),
+        Just("envelopeSummary"),
+        Just("recipients"),
+        Just("signers"),
+        Just("generatedDateTime"),
+        Just("voidedReason"),
+        Just("voidedDateTime"),
+        Just("recipient-completed"),
+        Just("envelope-voided"),
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+        word.clone().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 64, 6, move |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::vec((word.clone(), inner), 0..6).prop_map(|entries| entries
+                .into_iter()
+                .map(|(k, v)| (k.to_owned(), v))
+                .collect::<serde_json::Map<_, _>>()
+                .into()),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn hostile_json_never_panics(value in any_json(), cut in any::<proptest::sample::Index>()) {
+        let text = value.to_string();
+        for body in [text.as_bytes(), &text.as_bytes()[..cut.index(text.len() + 1)]] {
+            if let Ok(message) = Message::parse(body) {
+                let _ = (message.identity(body), message.facts(&signing(2).signers));
+            }
+        }
+    }
+
+    #[test]
+    fn hostile_bytes_never_panic(body in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let _ = Message::parse(&body);
+    }
+}
