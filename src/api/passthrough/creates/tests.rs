@@ -1,0 +1,191 @@
+//! Bodies that name what they must not, in every spelling, and bodies that only look like it.
+
+use http::HeaderValue;
+use proptest::prelude::*;
+
+use super::*;
+
+const JSON: &str = "application/json";
+const MULTIPART: &str = "multipart/form-data; boundary=b";
+
+fn guard(kind: &'static str) -> Guard {
+    let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
+    Guard::new(&headers).unwrap()
+}
+
+fn seen(kind: &'static str, body: &[u8]) -> Result<(), Banned> {
+    guard(kind).pass(body)
+}
+
+#[test]
+fn a_body_that_names_an_envelope_to_copy_is_found_in_every_spelling() {
+    for body in [
+        r#"{"envelopeId": "1"}"#,
+        r#"{"status":"sent","ENVELOPEID" : "1"}"#,
+        r#"{"a": {"b": [{"envelopeId":"1"}]}}"#,
+        r#"{"\u0065nvelope\u0049d": "1"}"#,
+        r#"{"envelope\u200bId": "1"}"#,
+        "{\"envelope\u{200b}Id\"\u{a0}: 1}",
+        "{\"envelope_id\"\r\n\t : 1}",
+        "{'envelopeId': 1}",
+        "{envelopeId:1}",
+        "{ envelopeId : 1}",
+        r#"{"status": "sent", envelopeId: 1}"#,
+        "{/* \" */envelopeId:1}",
+        "{// ' \\\nenvelopeId:1}",
+        "{// x\renvelopeId:1}",
+        r#"{"a": "\\", "envelopeId": 1}"#,
+        r#"{"a": "it's", "envelopeId": 1}"#,
+        r#"{"a": "\u00", "envelopeId": 1}"#,
+        "<envelopeDefinition><envelopeId>1</envelopeId></envelopeDefinition>",
+        "<d:EnvelopeID xmlns:d='x'>1</d:EnvelopeID>",
+        "<a>\\<envelopeId>1</envelopeId></a>",
+    ] {
+        assert_eq!(seen(JSON, body.as_bytes()), Err(Banned::Copy), "{body}");
+    }
+    for wide in [u16::to_le_bytes as fn(u16) -> [u8; 2], u16::to_be_bytes] {
+        let body: Vec<u8> = r#"{"envelopeId": "1"}"#.encode_utf16().flat_map(wide).collect();
+        assert_eq!(seen(JSON, &body), Err(Banned::Copy));
+    }
+    for body in [r#"{"recipientViewRequest": {}}"#, "<recipientViewRequest/>"] {
+        assert_eq!(seen(JSON, body.as_bytes()), Err(Banned::View), "{body}");
+    }
+}
+
+#[test]
+fn what_only_looks_like_the_name_passes() {
+    for body in [
+        "",
+        r#"{"envelopeIdStamping": "true", "envelopeIdTabs": []}"#,
+        r#"{"customFields": {"textCustomFields": [{"name": "envelopeId", "value": "1"}]}}"#,
+        r#"{"emailBlurb": "Your envelope ID: 4711", "emailSubject": "EnvelopeID: 4711"}"#,
+        r#"{"emailBlurb": "\"envelopeId\": 4711"}"#,
+        r#"{"documentBase64": "envelopeId", "externalEnvelopeId": "1"}"#,
+        "<envelopeIdStamping>true</envelopeIdStamping>",
+    ] {
+        assert_eq!(seen(JSON, body.as_bytes()), Ok(()), "{body}");
+    }
+}
+
+#[test]
+fn lines_of_documents_that_look_like_boundaries_or_heads_are_neither() {
+    let kinds =
+        [MULTIPART, "multipart/form-data; boundary=\"b\"; charset=utf-8", "Multipart/Form-Data; Boundary=B"];
+    for document in [
+        "<!--\n-->\n  <img src=\"data:image/png;base64,AAAA\">\n\n",
+        "---\ntext\n\tcode\n\n",
+        "\n--\u{7f}\r\r: base64\r\n\r\n",
+    ] {
+        let head =
+            "--b\r\nContent-Type: application/json\r\n\r\n{}\r\n--b\r\nContent-Type: text/html\r\n\r\n";
+        let body = format!("{head}{document}\r\n--b--\r\n");
+        for kind in kinds {
+            assert_eq!(seen(kind, body.as_bytes()), Ok(()), "{kind}: {document}");
+        }
+    }
+    for kind in [
+        "multipart/form-data",
+        "multipart/form-data; boundary=",
+        "multipart/form-data; boundary=a; boundary=b",
+        "multipart/form-data; boundary*=b",
+        "multipart/form-data; boundary=\"b",
+        "multipart/form-data; boundary=\"a\\\"b\"",
+    ] {
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
+        assert!(Guard::new(&headers).is_err(), "{kind}");
+    }
+    let headers = HeaderMap::from_iter([(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("multipart/form-data; boundary=----WebKitFormBoundary7"),
+    )]);
+    assert!(Guard::new(&headers).is_ok());
+}
+
+#[test]
+fn a_part_that_hides_what_it_describes_is_refused() {
+    let part = |head: &str| {
+        let body = format!("--b\r\n{head}\r\n\r\ne30=\r\n--b--\r\n");
+        seen(MULTIPART, body.as_bytes())
+    };
+    for plain in [
+        "Content-Type: application/json",
+        "Content-Type: application/json; charset=utf-8\r\nContent-Transfer-Encoding: 8bit",
+        "Content-Type: application/pdf\r\nContent-Disposition: file; filename=\"a.pdf\"; documentid=1",
+        "Content-Transfer-Encoding: base64\r\nContent-Type: application/pdf",
+        "Content-Type: application/vnd.openxmlformats-officedocument.wordprocessingml.document\r\n\
+         Content-Disposition: file; filename=\"a.docx\"; documentid=1\r\nContent-Transfer-Encoding: base64",
+    ] {
+        assert_eq!(part(plain), Ok(()), "{plain}");
+    }
+    for hidden in [
+        "Content-Type: application/json\r\nContent-Transfer-Encoding: base64",
+        "content-transfer-encoding : Quoted-Printable\r\ncontent-type:text/xml",
+        "Content-Transfer-Encoding: base64",
+        "Content-Transfer-Encoding:\r\n base64\r\nContent-Type: application/json",
+        "Content-Type: application/json; charset=utf-7",
+        "Content-Type: application/json; charset=utf-7; a=utf-8",
+        "Content-Type: application/json\r\nContent-Disposition: form-data; content-transfer-encoding=base64",
+        "Content-Type: application/pdf\r\nContent-Type: application/json\r\nContent-Transfer-Encoding: base64",
+        "Content-Transfer-Encoding: base64\r\n--x: y\r\nContent-Type: application/json",
+    ] {
+        assert_eq!(part(hidden), Err(Banned::Hidden), "{hidden}");
+    }
+    let long = format!("Content-Type: application/json; a={}; charset=utf-7", "a".repeat(LINE_BYTES));
+    assert_eq!(part(&long), Err(Banned::Hidden));
+}
+
+#[test]
+fn another_type_is_refused() {
+    for kind in ["application/xml", "text/json", "application/json; charset=utf-16", ""] {
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
+        assert_eq!(Guard::new(&headers).unwrap_err().code(), "invalid_request", "{kind}");
+    }
+    assert!(Guard::new(&HeaderMap::new()).is_ok(), "it goes on as JSON");
+}
+
+proptest! {
+    #[test]
+    fn no_split_and_no_spelling_hides_a_name(
+        before in proptest::collection::vec(any::<u8>(), 0..40),
+        spelt in proptest::collection::vec(0_u8..4, 10),
+        blanks in "[ \t\r\n]{0,3}",
+        wide in any::<bool>(),
+        pieces in proptest::collection::vec(1_usize..9, 1..9),
+    ) {
+        let mut name = String::new();
+        for (letter, how) in "envelopeid".chars().zip(spelt) {
+            match how {
+                0 => name.push(letter),
+                1 => name.push(letter.to_ascii_uppercase()),
+                2 => name.extend(format!("\\u{:04x}", u32::from(letter)).chars()),
+                _ => name.extend(['-', letter]),
+            }
+        }
+        let text = format!("\r\n{{\"{name}\"{blanks}:1}}");
+        let mut body = before;
+        if wide {
+            body.extend(text.encode_utf16().flat_map(u16::to_le_bytes));
+        } else {
+            body.extend(text.into_bytes());
+        }
+        let mut guard = guard(JSON);
+        let (mut at, mut found) = (0, Ok(()));
+        for length in pieces.into_iter().cycle() {
+            let end = (at + length).min(body.len());
+            found = guard.pass(&body[at..end]);
+            at = end;
+            if found.is_err() || at == body.len() {
+                break;
+            }
+        }
+        prop_assert_eq!(found, Err(Banned::Copy));
+    }
+
+    #[test]
+    fn a_split_changes_nothing(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let (mut whole, mut split) = (guard(MULTIPART), guard(MULTIPART));
+        let expected = whole.pass(&bytes);
+        let found = bytes.iter().try_for_each(|byte| split.pass(&[*byte]));
+        prop_assert_eq!(found, expected);
+    }
+}
