@@ -25,7 +25,7 @@ use crate::{
         attempt::Outcome,
         create::{Created, Job, Told, say},
         leases::{Opener, VIEW_LIFE, fresh, is_same, live_view},
-        views::Minting,
+        mint::Minting,
     },
     store::Durability,
     telemetry::chain,

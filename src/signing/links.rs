@@ -13,8 +13,9 @@ use crate::{
     objects::show::ShownLink,
     secret_text::{is_random, random},
     signing::{
-        Error, ReturnTarget, Signings, is_past,
-        views::{Queued, queued},
+        Error, ReturnTarget, Signings,
+        in_line::{Queued, queued},
+        is_past,
     },
     store::Link,
 };

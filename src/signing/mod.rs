@@ -33,9 +33,11 @@ mod ending;
 mod error;
 mod first_view;
 mod follow;
+mod in_line;
 mod leases;
 mod links;
 mod look_ups;
+mod mint;
 mod nonce;
 mod owners;
 mod preflight;
@@ -82,6 +84,7 @@ pub use create::{Ask, Created, detail};
 pub use documents::{Document, DownloadError};
 pub use error::Error;
 pub use follow::{Returned, Seen};
+pub use in_line::Queued;
 pub use leases::{Opener, view_in_use};
 pub use links::{LinkState, OpenedLink};
 pub use nonce::{NonceKey, ReturnTarget};
@@ -91,7 +94,6 @@ pub use result::ResultKey;
 pub use settings::{Dependencies, EventsTo, FindAddress, Settings};
 pub use tickets::{TICKET_LIFE, Tickets};
 pub use turns::Turn;
-pub use views::Queued;
 pub use waiting::{MAX_WAITING, MAX_WAITING_OF_ONE};
 
 /// How often a change is computed anew because somebody else was faster.

@@ -23,9 +23,9 @@ use crate::{
         Error, Save, Signings,
         breaker::Admitted,
         create::{Job, LEASE, Told},
+        in_line::front,
         is_settled,
         settle::{note_queued, too_late, wait_in_line},
-        views::front,
     },
     store::{Durability, Payload, Record, Version, Work},
     telemetry::{

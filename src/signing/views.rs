@@ -3,7 +3,7 @@
 //!
 //! A second view ends the session of the first one, so a click takes a lease first (rule L2): of many
 //! clicks at once, one gets a view and the others are told that it is open elsewhere. The lease lasts as long
-//! as the view can be opened; once it is open, the signing page itself prolongs it ([`PING_SECONDS`]), for as
+//! as the view can be opened; once it is open, the signing page itself prolongs it (`pingFrequency`), for as
 //! long as it stays open. It ends when the signer leaves: by the browser that comes back, or by the upstream's word.
 //! Where the public listener is off, or the page cannot reach it, the lease is over after five minutes, and the next
 //! click ends the session of a signer who is still at work.
@@ -13,72 +13,28 @@ use std::{sync::PoisonError, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    audit::Act,
-    clock::{Deadline, earlier, later},
+    clock::{Deadline, later},
     domain::{
-        CallerName, EnvelopeId, LinkId, LiveView, MomentKind, Signer, SignerId, SignerStatus, Signing,
-        SigningId, SigningStatus, ViewKind, draft::MAX_LIFE, signing::News,
+        CallerName, LinkId, LiveView, MomentKind, SignerId, SignerStatus, Signing, SigningId, SigningStatus,
+        ViewKind, signing::News,
     },
-    esign::{self, Reach, RejectionKind, ViewRequest},
+    esign::{self, Reach},
     objects::show::ShownView,
     signing::{
         Error, LinkState, MAX_CONFLICTS, ReturnTarget, Signings,
         first_view::coming_lease,
         leases::{Opener, VIEW_LIFE, fresh, is_same, may_open},
+        mint::Minting,
     },
-    store::{Durability, Record, Work},
+    store::{Durability, Record},
     telemetry::{chain, metrics::ViewResult},
 };
-
-/// How often an open signing page tells us that it is open (`pingFrequency`): twice within [`VIEW_LIFE`], so
-/// that one that is lost does no harm.
-const PING_SECONDS: u32 = 120;
 
 /// The pause between attempts to write down a view that was handed out.
 const NOTE_AGAIN: Duration = Duration::from_secs(2);
 
 /// Within so many microseconds a clock that stands or lags behind is made up for.
 const NAMES: i64 = 1_000_000;
-
-/// How far before the others a create is put that a person waits for; more than any create can be old.
-const FRONT: Duration = MAX_LIFE;
-
-/// When the work on a create that a person stands before counts as due.
-pub(super) fn front(signing: &Signing) -> Timestamp {
-    earlier(signing.created_at, FRONT)
-}
-
-/// The place in line of a create that waits, and that nobody is at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Queued {
-    /// In the order of creation.
-    Behind,
-    /// Before those, because a person stands before it and has said so.
-    First,
-}
-
-/// Whether a create waits in line: only such a one can be put before others.
-pub(super) fn queued(record: &Record) -> Option<Queued> {
-    let work = record.work.filter(|work| work.leased_until.is_none())?;
-    let signing = &record.signing;
-    if signing.status != SigningStatus::Creating || signing.posted_at.is_some() {
-        return None;
-    }
-    Some(if work.due_at == front(signing) { Queued::First } else { Queued::Behind })
-}
-
-/// A view that is to be minted.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Minting {
-    /// What the way back hangs on.
-    pub(super) link: Option<LinkId>,
-    /// What a visitor clicked on to have it; none: the caller has asked for it.
-    pub(super) clicked: Option<&'static str>,
-    /// Its name.
-    pub(super) at: Timestamp,
-    /// When nobody waits for it any more.
-    pub(super) deadline: Deadline,
-}
 
 /// A view that is there, and is to be written down.
 #[derive(Debug)]
@@ -184,20 +140,6 @@ impl Signings {
         }
         drop(admitted);
         minted
-    }
-
-    /// A person stands before a create that waits for the upstream: it goes before those whom nobody has
-    /// asked for yet, the oldest first. Failing to say so costs a place in the queue and nothing else.
-    async fn hurry(&self, record: &Record) {
-        let (Some(work), Some(Queued::Behind)) = (record.work, queued(record)) else { return };
-        let mut signing = record.signing.clone();
-        let work = Work { due_at: front(&signing), ..work };
-        let saved =
-            self.save(&mut signing, record.version, Vec::new(), Some(work), Durability::Flushed).await;
-        match saved {
-            Ok(_) => self.parts.due.notify_one(),
-            Err(error) => tracing::debug!(signing.id = %signing.id, error = %chain(&error), "not put first"),
-        }
     }
 
     /// Somebody asked for a view, and got it or this error.
@@ -380,111 +322,6 @@ impl Signings {
                 }
             }
         }
-    }
-
-    /// Mints a view. A signer who adopted a signature under another name no longer matches what was
-    /// sent, so after that refusal the name that they have now is tried once.
-    async fn mint_with_current_name(
-        &self,
-        signing: &Signing,
-        signer: SignerId,
-        minting: Minting,
-    ) -> Result<esign::View, Error> {
-        let signer = signing.signer(signer).ok_or(Error::NotFound)?;
-        let envelope = signing
-            .envelope
-            .as_ref()
-            .ok_or(Error::NotReady { status: signer.status, signing: signing.status })?;
-        let acting = self.acting_for(signing).await?;
-        match self.mint(&acting, signing, envelope, signer, minting).await {
-            Err(Error::Upstream(error)) if error.rejection() == Some(RejectionKind::RecipientMismatch) => {
-                match self.renamed(&acting, signing, envelope, signer, minting.deadline).await? {
-                    Some(renamed) => self.mint(&acting, signing, envelope, &renamed, minting).await,
-                    None => Err(Error::Upstream(error)),
-                }
-            }
-            other => other,
-        }
-    }
-
-    /// The signer under another name than the one that was refused, if they have one: an event has told it
-    /// meanwhile, or else all are read, which is allowed once in a quarter of an hour (rule B3). What was read
-    /// is kept at once, whatever becomes of the view.
-    async fn renamed(
-        &self,
-        acting: &esign::Acting,
-        signing: &Signing,
-        envelope: &EnvelopeId,
-        refused: &Signer,
-        deadline: Deadline,
-    ) -> Result<Option<Signer>, Error> {
-        let other = |signing: &Signing| {
-            let now = signing.signer(refused.id)?;
-            (now.name != refused.name || now.email != refused.email).then(|| now.clone())
-        };
-        let known = self.record(signing.id).await?.signing;
-        if let Some(renamed) = other(&known) {
-            return Ok(Some(renamed));
-        }
-        let recipients = self.recipients(acting, envelope, deadline).await?;
-        let read = self.take_in(signing.id, &esign::people(&recipients, &known.signers), None).await?;
-        Ok(other(&read))
-    }
-
-    /// Mints a view, and announces it first.
-    async fn mint(
-        &self,
-        acting: &esign::Acting,
-        signing: &Signing,
-        envelope: &EnvelopeId,
-        signer: &Signer,
-        minting: Minting,
-    ) -> Result<esign::View, Error> {
-        match minting.clicked {
-            Some(clicked) => {
-                self.announce(Act::ViewCreate, signing, &format!("{} {clicked}", signer.id)).await?;
-            }
-            None => self.announce(Act::ViewCreate, signing, &signer.id).await?,
-        }
-        self.mint_announced(acting, signing, envelope, signer, minting).await
-    }
-
-    /// The one call that mints a view, which the audit log tells of already.
-    pub(super) async fn mint_announced(
-        &self,
-        acting: &esign::Acting,
-        signing: &Signing,
-        envelope: &EnvelopeId,
-        signer: &Signer,
-        minting: Minting,
-    ) -> Result<esign::View, Error> {
-        let Minting { link, clicked: _, at, deadline } = minting;
-        let target = ReturnTarget { signing: signing.id, signer: signer.id, link, view: Some(at) };
-        let ours = self.way_back(target);
-        let ping = ours.as_ref().map(|url| format!("{url}/open/{}", at.as_microsecond()));
-        // The upstream sends the browser to us if we can be reached, else straight to the site.
-        let return_url = ours.or_else(|| signer.return_url.clone()).ok_or(Error::NoReturnUrl)?;
-        let request = ViewRequest {
-            name: &signer.name,
-            email: signer.email.reveal(),
-            client_user_id: &signer.client_user_id,
-            // With a role the recipient comes from a template, which may put its own id in place of ours.
-            recipient_id: signer.role.is_none().then_some(signer.recipient_id.as_str()),
-            return_url: &return_url,
-            ping: ping.as_deref().map(|url| (url, PING_SECONDS)),
-            authentication_method: signer.authenticated_by.as_ref().map(|by| by.method),
-            authentication_instant: signer.authenticated_by.as_ref().and_then(|by| by.at),
-            assertion_id: signer.authenticated_by.as_ref().and_then(|by| by.id.as_deref()),
-            frame_ancestors: &signing.frame_ancestors,
-            locale: signing.locale.as_deref(),
-        };
-        Ok(self.parts.esign.recipient_view(acting, envelope, &request, deadline).await?)
-    }
-
-    /// Our own address for who comes back, if we can be reached.
-    fn way_back(&self, target: ReturnTarget) -> Option<String> {
-        let origin = self.parts.settings.public_origin.as_ref()?;
-        Some(format!("{origin}/r/{}", self.parts.settings.nonce_key.nonce(target)))
     }
 }
 

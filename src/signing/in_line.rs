@@ -1,0 +1,56 @@
+//! The line of the creates that wait for the upstream: who is where in it. A person who stands before one puts it first.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::{
+    clock::earlier,
+    domain::{Signing, SigningStatus, draft::MAX_LIFE},
+    signing::Signings,
+    store::{Durability, Record, Work},
+    telemetry::chain,
+};
+
+/// How far before the others a create is put that a person waits for; more than any create can be old.
+const FRONT: Duration = MAX_LIFE;
+
+/// When the work on a create that a person stands before counts as due.
+pub(super) fn front(signing: &Signing) -> Timestamp {
+    earlier(signing.created_at, FRONT)
+}
+
+/// The place in line of a create that waits, and that nobody is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queued {
+    /// In the order of creation.
+    Behind,
+    /// Before those, because a person stands before it and has said so.
+    First,
+}
+
+/// Whether a create waits in line: only such a one can be put before others.
+pub(super) fn queued(record: &Record) -> Option<Queued> {
+    let work = record.work.filter(|work| work.leased_until.is_none())?;
+    let signing = &record.signing;
+    if signing.status != SigningStatus::Creating || signing.posted_at.is_some() {
+        return None;
+    }
+    Some(if work.due_at == front(signing) { Queued::First } else { Queued::Behind })
+}
+
+impl Signings {
+    /// A person stands before a create that waits for the upstream: it goes before those whom nobody has
+    /// asked for yet, the oldest first. Failing to say so costs a place in the queue and nothing else.
+    pub(super) async fn hurry(&self, record: &Record) {
+        let (Some(work), Some(Queued::Behind)) = (record.work, queued(record)) else { return };
+        let mut signing = record.signing.clone();
+        let work = Work { due_at: front(&signing), ..work };
+        let saved =
+            self.save(&mut signing, record.version, Vec::new(), Some(work), Durability::Flushed).await;
+        match saved {
+            Ok(_) => self.parts.due.notify_one(),
+            Err(error) => tracing::debug!(signing.id = %signing.id, error = %chain(&error), "not put first"),
+        }
+    }
+}
