@@ -473,7 +473,8 @@ fn refusal(answer: &Answer) -> Refusal {
     }
 }
 
-pub(super) fn trace(headers: &HeaderMap) -> Option<String> {
+/// The vendor's id of the call that these headers answer, of plain characters and no longer than it may be.
+pub fn trace(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(TRACE)?.to_str().ok()?;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
     let plain = if text.len() <= MAX_TRACE && text.chars().all(is_plain) {

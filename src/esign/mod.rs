@@ -42,7 +42,7 @@ pub(crate) use client::read_refusal;
 pub use self::{
     account_settings::Forbidding,
     accounts::{AccountBudget, Acting, SenderOptions},
-    client::{Client, Deps, Observer, Options},
+    client::{Client, Deps, Observer, Options, trace},
     documents::{DocumentRef, Download},
     envelopes::{
         Corrected, Created, EnvelopeSigner, Found, MAX_LISTED, NewCheck, NewEnvelope, Page, Since, SmsCheck,

@@ -81,8 +81,6 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(120);
 /// When to ask again for an envelope of which it is not known whose it is.
 const OWNER_RETRY: Duration = Duration::from_secs(5);
-/// The vendor's header with its own id of a call.
-const TRACE: &str = "x-docusign-tracetoken";
 /// What the path of every resource of an account begins with, behind `restapi`: an SDK whose base path lacks that begins
 /// here.
 const ROOT: [&str; 2] = ["v2.1", "accounts"];
@@ -134,14 +132,10 @@ pub(super) async fn forward(
     let _place = (!http_body::Body::is_end_stream(&body)).then(|| api.room.pass(&caller.name)).transpose()?;
     let ends = body::Ends { whole, caller: deadline };
     let (body, source) = body::take(&api, &caller.name, body, guard, limit, ends).await?;
-    if is_view {
-        views::check(&caller, &head.headers, head.uri.query(), &body)?;
-    }
+    let user = if is_view { views::check(&caller, &head.headers, head.uri.query(), &body)? } else { None };
     if let Some(cap) = caller.daily_signings().filter(|_| makes_envelope) {
         caller.capped(api.signings.count_envelope(&caller.name, cap.into()).await)?;
     }
-    let viewed =
-        signing.filter(|_| is_view).and_then(|signing| Some((signing, views::client_user_id(&body)?)));
     let entry = entry(&caller, &sender, &format!("{} {rule}", head.method), envelope.as_ref(), signing);
     announce(&api, &sender, entry).await?;
     let request = ForwardRequest {
@@ -152,7 +146,7 @@ pub(super) async fn forward(
         body,
     };
     let answer = send(&api, &acting, request, deadline).await;
-    if let Some((signing, user, trace)) = view_made(viewed, &answer) {
+    if let Some((signing, user, trace)) = view_made(signing.zip(user), &answer) {
         api.signings.view_was_passed(signing, &user, trace).await;
     }
     answer.map_err(|error| match source.stopped() {
@@ -169,8 +163,7 @@ fn view_made(
     answer: &Result<Response, esign::Error>,
 ) -> Option<(SigningId, String, Option<String>)> {
     let answer = answer.as_ref().ok().filter(|answer| answer.status().is_success())?;
-    let trace = answer.headers().get(TRACE).and_then(|trace| trace.to_str().ok());
-    asked.map(|(signing, user)| (signing, user, trace.map(str::to_owned)))
+    asked.map(|(signing, user)| (signing, user, esign::trace(answer.headers())))
 }
 
 /// Until when a call must be able to end if its caller says how long it waits (rule B4). What was sent is answered in
@@ -339,6 +332,22 @@ fn below_account(path: &str) -> Option<(Option<&str>, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_passed_view_the_id_of_its_call_is_kept_as_far_as_it_is_plain() {
+        let asked = || Some((SigningId::from_uuid(uuid::Uuid::nil()), "c-1".to_owned()));
+        let answered = |status, trace| {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = status;
+            response.headers_mut().insert("x-docusign-tracetoken", HeaderValue::from_static(trace));
+            view_made(asked(), &Ok(response)).map(|(_, user, trace)| (user, trace))
+        };
+        let kept = |trace: Option<&str>| Some(("c-1".to_owned(), trace.map(str::to_owned)));
+        assert_eq!(answered(http::StatusCode::CREATED, "0f2d-4a3c"), kept(Some("0f2d-4a3c")));
+        assert_eq!(answered(http::StatusCode::CREATED, "a <b>"), kept(Some("ab")));
+        assert_eq!(answered(http::StatusCode::CREATED, "<>"), kept(None));
+        assert_eq!(answered(http::StatusCode::BAD_REQUEST, "0f2d-4a3c"), None);
+    }
 
     #[test]
     fn the_account_is_taken_out_of_the_path_as_it_came() {

@@ -31,13 +31,14 @@ const OUTCOMES: &str = "clientURLs";
 /// The vendor's names of all that sends the visitor's browser somewhere.
 const FIELDS: [&str; 3] = ["returnUrl", OUTCOMES, "pingUrl"];
 
-/// Refuses a recipient view after which the visitor would go where this caller may send nobody.
+/// Refuses a recipient view after which the visitor would go where this caller may send nobody. Answers whose view it is,
+/// in the caller's own words of the create, if it says so.
 pub(super) fn check(
     caller: &Caller,
     headers: &HeaderMap,
     query: Option<&str>,
     body: &ForwardBody,
-) -> Result<(), Problem> {
+) -> Result<Option<String>, Problem> {
     if query.is_some() {
         return Err(invalid("a recipient view takes no query"));
     }
@@ -46,21 +47,24 @@ pub(super) fn check(
     }
     // Never streamed: its limit is below what is kept.
     let ForwardBody::Whole(pieces) = body else { return Err(invalid("the body is too large")) };
-    for (pointer, url) in addresses(&pieces.concat())? {
+    let all = members(&pieces.concat())?;
+    for (pointer, url) in addresses(&all)? {
         if !(is_plain(&url) && caller.may_return_to(&url)) {
             let detail =
                 "has an origin that is not among return_origins of this caller, or is no plain http(s) URL";
             return Err(refused(pointer, detail));
         }
     }
-    Ok(())
+    Ok(client_user_id(&all))
 }
 
-/// Whose view it is, in the caller's own words of the create.
-pub(super) fn client_user_id(body: &ForwardBody) -> Option<String> {
-    let ForwardBody::Whole(pieces) = body else { return None };
-    let named: Value = serde_json::from_slice(&pieces.concat()).ok()?;
-    named["clientUserId"].as_str().map(str::to_owned)
+/// Whose view it is: no address is refused for its spelling, so of several the one counts that DocuSign would take.
+fn client_user_id(all: &[(String, Shape)]) -> Option<String> {
+    let (_, named) = all.iter().rfind(|(name, _)| is_like(name, "clientUserId"))?;
+    match named {
+        Shape::Other(Value::String(id)) => Some(id.clone()),
+        Shape::Object(_) | Shape::Other(_) => None,
+    }
 }
 
 /// Whether a body is JSON in UTF-8, which it also is without a word about it.
@@ -81,15 +85,19 @@ fn is_plain(url: &str) -> bool {
     is_return_url(url) && !url.contains(char::is_whitespace)
 }
 
-/// The addresses that a body sends the visitor's browser to, each with the pointer to it.
-fn addresses(body: &[u8]) -> Result<Vec<(String, String)>, Problem> {
+/// What a body says.
+fn members(body: &[u8]) -> Result<Vec<(String, Shape)>, Problem> {
     // A recipient view without a body says nothing; DocuSign has the word for it.
     if body.is_empty() {
         return Ok(Vec::new());
     }
     let text = std::str::from_utf8(body).map_err(|_| invalid("the body is not UTF-8"))?;
-    let Members::<Shape>(all) =
-        serde_json::from_str(text).map_err(|_| invalid("the body is not one JSON object"))?;
+    let Members(all) = serde_json::from_str(text).map_err(|_| invalid("the body is not one JSON object"))?;
+    Ok(all)
+}
+
+/// The addresses that a body sends the visitor's browser to, each with the pointer to it.
+fn addresses(all: &[(String, Shape)]) -> Result<Vec<(String, String)>, Problem> {
     let mut found = Vec::new();
     for field in FIELDS {
         let pointer = format!("/{field}");
@@ -179,9 +187,28 @@ fn refused(pointer: String, detail: &str) -> Problem {
 mod tests {
     use super::*;
 
+    fn addresses_of(body: &[u8]) -> Result<Vec<(String, String)>, Problem> {
+        addresses(&members(body)?)
+    }
+
+    #[test]
+    fn a_view_is_of_whom_docusign_would_take_it_to_be() {
+        for (body, user) in [
+            (r#"{"clientUserId": "c-1", "returnUrl": "x"}"#, Some("c-1")),
+            (r#"{"ClientUserID": "c-1"}"#, Some("c-1")),
+            (r#"{"clientUserId": "c-1", "CLIENTUSERID": "c-2"}"#, Some("c-2")),
+            (r#"{"clientUserId": {"clientUserId": "c-1"}}"#, None),
+            (r#"{"clientUserId": null}"#, None),
+            (r#"{"more": {"clientUserId": "c-1"}}"#, None),
+            ("", None),
+        ] {
+            assert_eq!(client_user_id(&members(body.as_bytes()).unwrap()).as_deref(), user, "{body}");
+        }
+    }
+
     #[test]
     fn l6_a_return_url_that_could_be_read_in_two_ways_is_refused() {
-        let read = |body: &str| addresses(body.as_bytes()).map_err(|problem| problem.code());
+        let read = |body: &str| addresses_of(body.as_bytes()).map_err(|problem| problem.code());
         let one = |url: &str| Ok(vec![("/returnUrl".to_owned(), url.to_owned())]);
         assert_eq!(read(r#"{"email": "a", "returnUrl": "https://a.example/"}"#), one("https://a.example/"));
         assert_eq!(read(r#"{"\u0072eturnUrl": "https:\/\/a.example"}"#), one("https://a.example"));
@@ -211,12 +238,12 @@ mod tests {
             assert_eq!(read(other), Err("invalid_request"), "{other}");
         }
         let wide: Vec<u8> = r#"{"returnUrl": "x"}"#.encode_utf16().flat_map(u16::to_le_bytes).collect();
-        assert!(addresses(&wide).is_err() && addresses(b"{\"returnUrl\": \"\xff\"}").is_err());
+        assert!(addresses_of(&wide).is_err() && addresses_of(b"{\"returnUrl\": \"\xff\"}").is_err());
     }
 
     #[test]
     fn l6_each_address_that_the_browser_is_sent_to_is_found() {
-        let read = |body: &str| addresses(body.as_bytes()).map_err(|problem| problem.code());
+        let read = |body: &str| addresses_of(body.as_bytes()).map_err(|problem| problem.code());
         let body = r#"{"clientURLs": {"onCancel": "b", "On/Cancel": "c", "onCancel": "d", "onDecline": null},
                        "pingUrl": "e", "returnUrl": "a", "frameAncestors": ["f"], "messageOrigins": ["f"]}"#;
         let found = [
