@@ -103,8 +103,7 @@ fn list(world: &World, call: &Call) -> Outcome {
     let has_envelopes = include.split(',').any(|kind| kind.trim().eq_ignore_ascii_case("envelope_folders"));
     let with_items = call.asks_for("include_items");
     let folders = Folder::all().into_iter().filter(|_| has_envelopes).map(|folder| {
-        let items = contents(world, call, folder);
-        let mut row = counted(world, call, folder, items.len());
+        let (mut row, items) = held(world, call, folder, None);
         if with_items {
             row["folderItems"] = json!(items);
         }
@@ -116,9 +115,7 @@ fn list(world: &World, call: &Call) -> Outcome {
 /// One folder and the size of what lies in it, as far as it is asked for; a page of that by `include_items`.
 fn items(world: &World, call: &Call, folder: &Folder) -> Outcome {
     let filter = ItemFilter::read(call)?;
-    let all = lying_in(world, call, folder).filter(|envelope| filter.admits(world, envelope));
-    let all: Vec<Value> = all.map(|envelope| item(world, envelope)).collect();
-    let mut row = counted(world, call, folder, all.len());
+    let (mut row, all) = held(world, call, folder, Some(&filter));
     let at = format!("/folders/{}", folder.id);
     let mut answer = paging::page(call, &at, "folderItems", all, MAX_PAGE)?;
     if let Some(fields) = answer.as_object_mut() {
@@ -156,7 +153,7 @@ fn put(world: &mut World, call: &Call, folder: &'static Folder) -> Outcome {
     for id in deleted {
         templates::delete(world, call, id);
     }
-    let held = contents(world, call, folder).len();
+    let held = lying_in(world, call, folder).count();
     let moved: Vec<Value> = ids.iter().map(|id| summary(&world.envelopes.envelopes[id])).collect();
     Ok(Answer::ok(json!({ "folders": [counted(world, call, folder, held)], "envelopes": moved })))
 }
@@ -187,9 +184,12 @@ fn lying_in<'w>(world: &'w World, call: &'w Call, folder: &'w Folder) -> impl It
     mine.filter(move |envelope| Folder::of(world, envelope, user) == Some(folder))
 }
 
-/// The same as items.
-fn contents(world: &World, call: &Call, folder: &Folder) -> Vec<Value> {
-    lying_in(world, call, folder).map(|envelope| item(world, envelope)).collect()
+/// A folder with the size of what lies in it, as far as that is asked for, and that itself.
+fn held(world: &World, call: &Call, folder: &Folder, filter: Option<&ItemFilter>) -> (Value, Vec<Value>) {
+    let asked = |envelope: &&Envelope| filter.is_none_or(|filter| filter.admits(world, envelope));
+    let all = lying_in(world, call, folder).filter(asked);
+    let items: Vec<Value> = all.map(|envelope| item(world, envelope)).collect();
+    (counted(world, call, folder, items.len()), items)
 }
 
 fn item(world: &World, envelope: &Envelope) -> Value {
