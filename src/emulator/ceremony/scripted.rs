@@ -18,7 +18,7 @@ use super::{
 use crate::emulator::{
     control,
     envelopes::{
-        model::{Fields, Kind, Tab},
+        model::{Kind, Tab},
         progress, relations,
     },
     http::{Answer, Call},
@@ -145,21 +145,7 @@ fn seat(world: &mut World, call: &Call, part: &Part) -> Session {
         view.is_used = true;
         Session::new(view, "en", call.now)
     });
-    session.unwrap_or_else(|| Session {
-        envelope: part.envelope.clone(),
-        recipient: part.recipient.clone(),
-        request: call.number,
-        return_url: String::new(),
-        client_urls: Fields::new(),
-        ancestors: Vec::new(),
-        locale: "en".to_owned(),
-        last_seen: call.now,
-        ending: None,
-        has_access: false,
-        has_phone: false,
-        code: None,
-        has_opened: false,
-    })
+    session.unwrap_or_else(|| Session::without_view(&part.envelope, id, call.number, "en", call.now))
 }
 
 /// Does it; answers what the browser would come back with, if it leaves.

@@ -89,12 +89,28 @@ impl Session {
     /// One that begins with a view.
     pub(super) fn new(view: &View, locale: &str, now: Timestamp) -> Self {
         Self {
-            envelope: view.envelope.clone(),
-            recipient: view.recipient.clone(),
-            request: view.request,
             return_url: view.return_url.clone(),
             client_urls: view.client_urls.clone(),
             ancestors: view.ancestors.clone(),
+            ..Self::without_view(&view.envelope, &view.recipient, view.request, locale, now)
+        }
+    }
+
+    /// One that begins without a view, and so leads nowhere afterwards.
+    pub(super) fn without_view(
+        envelope: &str,
+        recipient: &str,
+        request: u64,
+        locale: &str,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            envelope: envelope.to_owned(),
+            recipient: recipient.to_owned(),
+            request,
+            return_url: String::new(),
+            client_urls: Fields::new(),
+            ancestors: Vec::new(),
             locale: locale.to_owned(),
             last_seen: now,
             ending: None,
