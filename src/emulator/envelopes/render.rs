@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     filling,
-    model::{Envelope, Fields, Kind, Purge, RADIOS, Recipient, Status, Tab, text},
+    model::{Envelope, Fields, File, Kind, Purge, RADIOS, Recipient, Status, Tab, text},
     progress,
     recipients::Draft,
     settings, tabs,
@@ -161,18 +161,8 @@ pub(in crate::emulator) fn documents(envelope: &Envelope) -> Vec<Value> {
         .documents
         .iter()
         .map(|file| {
-            let pages: Vec<Value> =
-                (1..=file.text.pages.len()).map(|n| json!({ "sequence": n.to_string() })).collect();
-            let row = json!({
-                "documentId": file.id,
-                "documentIdGuid": file.guid,
-                "name": file.name,
-                "type": "content",
-                "uri": format!("/envelopes/{}/documents/{}", envelope.id, file.id),
-                "order": file.order.to_string(),
-                "pages": pages,
-                "sizeBytes": file.bytes.len().to_string(),
-            });
+            let mut row = document_row(file, &format!("/envelopes/{}", envelope.id));
+            row["sizeBytes"] = json!(file.bytes.len().to_string());
             document(settings::document_defaults(&envelope.given), &file.given, row)
         })
         .collect();
@@ -188,6 +178,21 @@ pub(in crate::emulator) fn documents(envelope: &Envelope) -> Vec<Value> {
         all.push(document(settings::document_defaults(&Fields::new()), &Fields::new(), certificate));
     }
     all
+}
+
+/// A document in the list of those of an envelope or a template, which is at that address (SPEC: envelopeDocument).
+pub(in crate::emulator) fn document_row(file: &File, of: &str) -> Value {
+    let pages: Vec<Value> =
+        (1..=file.text.pages.len()).map(|n| json!({ "sequence": n.to_string() })).collect();
+    json!({
+        "documentId": file.id,
+        "documentIdGuid": file.guid,
+        "name": file.name,
+        "type": "content",
+        "uri": format!("{of}/documents/{}", file.id),
+        "order": file.order.to_string(),
+        "pages": pages,
+    })
 }
 
 /// A row of the list of documents: what was sent of it, else these defaults, and what is the same in every row.

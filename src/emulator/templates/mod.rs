@@ -317,20 +317,8 @@ fn documents_in_full(template: &Template) -> Vec<Value> {
 
 /// As the list of documents has them (`envelopeDocument` there), which is another shape of the same.
 fn template_documents(template: &Template) -> Vec<Value> {
-    let row = |file: &File| {
-        let pages: Vec<Value> =
-            (1..=file.text.pages.len()).map(|n| json!({ "sequence": n.to_string() })).collect();
-        let row = json!({
-            "documentId": file.id,
-            "documentIdGuid": file.guid,
-            "name": file.name,
-            "type": "content",
-            "uri": format!("/templates/{}/documents/{}", template.id, file.id),
-            "order": file.order.to_string(),
-            "pages": pages,
-        });
-        with_settings(template, file, row)
-    };
+    let address = format!("/templates/{}", template.id);
+    let row = |file: &File| with_settings(template, file, render::document_row(file, &address));
     template.documents.iter().map(row).collect()
 }
 
