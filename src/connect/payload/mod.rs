@@ -201,15 +201,12 @@ impl Message {
             Some(("recipient", what)) => recipient_event(what, data.recipient_id.0.as_deref(), &summary),
             _ => Said::Unknown,
         };
+        let about = Self::about(summary, event, said);
         Self {
-            event,
-            tells_why: tells_why(&summary),
-            listed: summary.signers().map(Recipient::listed).collect(),
-            checked: summary.signers().filter_map(Recipient::checked).collect(),
-            envelope: data.envelope_id.0.or(summary.envelope_id.0).map(EnvelopeId::new),
+            envelope: data.envelope_id.0.map(EnvelopeId::new).or(about.envelope),
             recipient: data.recipient_id.0,
             generated_at: read.generated_date_time.0,
-            said,
+            ..about
         }
     }
 
@@ -222,7 +219,11 @@ impl Message {
         } else {
             Said::Everyone(fact, people)
         };
-        let event = format!("aggregate-{status}");
+        Self::about(summary, format!("aggregate-{status}"), said)
+    }
+
+    /// What an envelope tells of itself, whatever else the message says.
+    fn about(summary: Summary, event: String, said: Said) -> Self {
         Self {
             event,
             tells_why: tells_why(&summary),
