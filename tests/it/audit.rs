@@ -1,6 +1,10 @@
 //! The audit log of a whole daemon, and the command that checks it (rule S6).
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use countersign::{clock::Clock as _, store::Retention};
 use serde_json::{Value, json};
@@ -21,11 +25,17 @@ fn verify(arguments: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(text).expect("text"))
 }
 
-#[tokio::test]
-async fn s6_every_use_of_the_key_is_a_line_and_an_edit_is_found() {
+/// Where a log is to be, which goes with its directory, and the settings that say so.
+fn log_in_its_own_directory() -> (TempDir, PathBuf, String) {
     let directory = TempDir::new();
     let path = directory.0.join("audit.jsonl");
     let settings = format!("[audit]\nfile = \"{}\"\n", path.display());
+    (directory, path, settings)
+}
+
+#[tokio::test]
+async fn s6_every_use_of_the_key_is_a_line_and_an_edit_is_found() {
+    let (directory, path, settings) = log_in_its_own_directory();
     let mut daemon = TestDaemon::builder().with(&settings).start().await;
     let created = daemon.create("audited", &order()).await;
     assert_eq!(created.status, 201, "{}", created.text);
@@ -93,9 +103,7 @@ async fn s6_every_use_of_the_key_is_a_line_and_an_edit_is_found() {
 
 #[tokio::test]
 async fn s6_a_head_that_was_noted_earlier_is_a_line_that_the_chain_must_go_through() {
-    let directory = TempDir::new();
-    let path = directory.0.join("audit.jsonl");
-    let settings = format!("[audit]\nfile = \"{}\"\n", path.display());
+    let (directory, path, settings) = log_in_its_own_directory();
     let daemon = TestDaemon::builder().with(&settings).start().await;
     let created = daemon.create("noted", &order()).await;
     assert_eq!(created.status, 201, "{}", created.text);
@@ -134,9 +142,7 @@ async fn s6_a_head_that_was_noted_earlier_is_a_line_that_the_chain_must_go_throu
 
 #[tokio::test]
 async fn s6_a_create_and_its_view_are_written_down_together_before_the_post() {
-    let directory = TempDir::new();
-    let path = directory.0.join("audit.jsonl");
-    let settings = format!("[audit]\nfile = \"{}\"\n", path.display());
+    let (_directory, path, settings) = log_in_its_own_directory();
     let daemon = TestDaemon::builder().with(&settings).start().await;
     daemon
         .fault(&json!({"fault": "status", "status": 400, "method": "POST", "path": "/envelopes", "count": 1}))
@@ -267,9 +273,7 @@ async fn s6_evidence_says_that_what_retention_has_destroyed_is_not_in_it() {
 
 #[tokio::test]
 async fn s6_what_cannot_be_written_down_is_not_done() {
-    let directory = TempDir::new();
-    let path = directory.0.join("audit.jsonl");
-    let settings = format!("[audit]\nfile = \"{}\"\n", path.display());
+    let (_directory, path, settings) = log_in_its_own_directory();
     let daemon = TestDaemon::builder().with(&settings).start().await;
     // Another file in its place: the chain cannot go on.
     fs::remove_file(&path).unwrap();
@@ -315,9 +319,7 @@ fn acts(path: &Path) -> Vec<(String, Option<String>, Option<String>)> {
 
 #[tokio::test]
 async fn s6_a_status_that_a_caller_has_asked_for_changes_nothing_and_is_no_line() {
-    let directory = TempDir::new();
-    let path = directory.0.join("audit.jsonl");
-    let settings = format!("[audit]\nfile = \"{}\"\n", path.display());
+    let (_directory, path, settings) = log_in_its_own_directory();
     let daemon = TestDaemon::builder().with(&settings).start().await;
     let made = daemon.create("order-1", &order()).await;
     daemon.sign_all().await;
@@ -331,9 +333,7 @@ async fn s6_a_status_that_a_caller_has_asked_for_changes_nothing_and_is_no_line(
 
 #[tokio::test]
 async fn s6_the_log_and_the_timeline_say_how_much_a_purge_destroys() {
-    let directory = TempDir::new();
-    let path = directory.0.join("audit.jsonl");
-    let settings = format!("[audit]\nfile = \"{}\"\n", path.display());
+    let (_directory, path, settings) = log_in_its_own_directory();
     let daemon = TestDaemon::builder().with(&settings).start().await;
     let made = daemon.create("order-1", &order()).await;
     let signing = format!("/v1/signings/{}", made.id());
@@ -363,9 +363,7 @@ async fn s6_the_log_and_the_timeline_say_how_much_a_purge_destroys() {
 
 #[tokio::test]
 async fn s6_the_line_of_a_document_says_which_one_it_is_and_evidence_has_its_own() {
-    let directory = TempDir::new();
-    let path = directory.0.join("audit.jsonl");
-    let settings = format!("[audit]\nfile = \"{}\"\n", path.display());
+    let (_directory, path, settings) = log_in_its_own_directory();
     let daemon = TestDaemon::builder().with(&settings).start().await;
     let made = daemon.create("order-1", &order()).await;
     let signing = format!("/v1/signings/{}", made.id());
@@ -398,9 +396,7 @@ async fn s6_the_line_of_a_document_says_which_one_it_is_and_evidence_has_its_own
 
 #[tokio::test]
 async fn s6_a_view_that_a_visitor_clicked_for_is_told_from_one_of_the_caller() {
-    let directory = TempDir::new();
-    let path = directory.0.join("audit.jsonl");
-    let settings = format!("[audit]\nfile = \"{}\"\n", path.display());
+    let (_directory, path, settings) = log_in_its_own_directory();
     let daemon = TestDaemon::builder().public().with(&settings).start().await;
     let made = daemon.create("order-1", &unopened()).await;
     let (signing, signer) = (format!("/v1/signings/{}", made.id()), made.signer());
