@@ -121,7 +121,7 @@ async fn ask(parts: Parts, before: Arc<Before>) {
 fn working(trouble: Option<String>) -> Reason {
     match trouble {
         Some(why) => {
-            let detail = format!("takes writes, and one has failed within the last minute: {why}");
+            let detail = format!("takes writes, and an operation has failed within the last minute: {why}");
             Reason::new(PART, Status::Degraded, detail)
         }
         None => Reason::new(PART, Status::Ready, "takes writes"),
