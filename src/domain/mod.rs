@@ -10,6 +10,7 @@ pub mod draft;
 pub mod email;
 pub mod event;
 pub mod fact;
+mod history;
 pub mod ids;
 pub mod language;
 pub mod moment_kind;
@@ -28,6 +29,7 @@ pub use draft::{Draft, NewSigner};
 pub use email::Email;
 pub use event::{Event, EventKind};
 pub use fact::{EnvelopeFact, Fact, SignerFact, whom};
+pub use history::Moment;
 pub use ids::{
     AccountId, CallerName, DeliveryId, EndpointId, EnvelopeId, EventId, LinkId, SenderName, SignerId,
     SigningId, TransactionId,
@@ -36,7 +38,7 @@ pub use language::Language;
 pub use moment_kind::MomentKind;
 pub use phone::Phone;
 pub use private::Private;
-pub use signing::{AuthenticatedBy, Failure, Mode, Moment, PurgeScope, Signer, Signing, Upstream};
+pub use signing::{AuthenticatedBy, Failure, Mode, PurgeScope, Signer, Signing, Upstream};
 pub use status::{SignerStatus, SigningStatus};
 pub use template_names::TemplateNames;
 pub use view::{Claim, LastReturn, LiveView, ViewKind};
