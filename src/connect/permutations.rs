@@ -157,7 +157,7 @@ fn events_are_true(told: &[News], new: &[News], signing: &Signing) -> bool {
             EventKind::SigningCompleted => signing.status == SigningStatus::Completed,
             _ => true,
         };
-        is_so && !told.contains(one)
+        is_so && !told.iter().any(|before| (before.kind, before.signer) == (one.kind, one.signer))
     })
 }
 

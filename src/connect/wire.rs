@@ -48,6 +48,10 @@ pub(super) struct Summary {
     #[serde(default)]
     pub(super) voided_reason: Text,
     #[serde(default)]
+    pub(super) completed_date_time: Text,
+    #[serde(default)]
+    pub(super) declined_date_time: Text,
+    #[serde(default)]
     pub(super) voided_date_time: Text,
     #[serde(default)]
     pub(super) expire_date_time: Text,
@@ -80,6 +84,10 @@ pub(super) struct Recipient {
     pub(super) id: Text,
     #[serde(default)]
     pub(super) status: Text,
+    #[serde(default)]
+    pub(super) signed_date_time: Text,
+    #[serde(default)]
+    pub(super) declined_date_time: Text,
     #[serde(default)]
     pub(super) name: Text,
     #[serde(default)]

@@ -89,7 +89,7 @@ mod tests {
         let mut missing = signing();
         missing.observe(&checked(false), now);
         assert_eq!(missing.signers[0].upstream.is_checked, None, "they may still be asked for the code");
-        missing.observe(&Fact::Envelope(EnvelopeFact::Completed), now);
+        missing.observe(&Fact::Envelope(EnvelopeFact::Completed, None), now);
         assert!(missing.awaits_word_of_check() && missing.tell_missing_checks(now).is_empty());
         missing.observe(&checked(false), now);
         assert!(
@@ -116,8 +116,8 @@ mod tests {
         let id = replaced.signers[0].id;
         replaced.remember(now, MomentKind::AuthenticationReset, Some(id), None);
         let mut destroyed = signing();
-        destroyed.observe(&Fact::Envelope(EnvelopeFact::Completed), now);
-        destroyed.observe(&Fact::Envelope(EnvelopeFact::Purged), now);
+        destroyed.observe(&Fact::Envelope(EnvelopeFact::Completed, None), now);
+        destroyed.observe(&Fact::Envelope(EnvelopeFact::Purged, None), now);
         for (mut signing, awaits) in [(unasked, false), (replaced, true), (destroyed, false)] {
             signing.observe(&signed, now);
             signing.observe(&checked(false), now);

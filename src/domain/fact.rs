@@ -19,10 +19,10 @@ pub enum Fact {
         is_passed: bool,
     },
     /// The envelope is completed, and the upstream does not list these of our signers any more, by the recipient ids that
-    /// we gave: their sender took them off it, and they have signed nothing.
-    CompletedWithout(Vec<String>),
-    /// About the envelope as a whole.
-    Envelope(EnvelopeFact),
+    /// we gave: their sender took them off it, and they have signed nothing. With when it was completed, as below.
+    CompletedWithout(Vec<String>, Option<Timestamp>),
+    /// About the envelope as a whole; of an end when it came, by the upstream's clock, if it said so.
+    Envelope(EnvelopeFact, Option<Timestamp>),
     /// Who one recipient is now, by the recipient id that we gave: moves nothing.
     Person {
         /// The recipient id that we gave.
@@ -42,13 +42,21 @@ pub enum Fact {
 }
 
 impl Fact {
-    /// About an envelope of which the upstream lists the signers, or gave no list, and then all count as listed.
-    pub fn of_envelope(fact: EnvelopeFact, signers: &[Signer], is_listed: impl Fn(&Signer) -> bool) -> Self {
+    /// About an envelope of which the upstream lists the signers, or gave no list, and then all count as listed. `at`: when
+    /// it came to its end, if that is what is told.
+    pub fn of_envelope(
+        fact: EnvelopeFact,
+        at: Option<Timestamp>,
+        signers: &[Signer],
+        is_listed: impl Fn(&Signer) -> bool,
+    ) -> Self {
+        let at = at.filter(|_| fact.is_end());
         let missing: Vec<_> = signers.iter().filter(|signer| !is_listed(signer)).collect();
         if fact != EnvelopeFact::Completed || missing.is_empty() {
-            return Self::Envelope(fact);
+            return Self::Envelope(fact, at);
         }
-        Self::CompletedWithout(missing.into_iter().map(|signer| signer.recipient_id.clone()).collect())
+        let missing = missing.into_iter().map(|signer| signer.recipient_id.clone()).collect();
+        Self::CompletedWithout(missing, at)
     }
 }
 
@@ -108,6 +116,23 @@ impl EnvelopeFact {
             _ => return None,
         })
     }
+
+    /// Whether nothing of the envelope is signed any more after it.
+    pub const fn is_end(self) -> bool {
+        matches!(self, Self::Completed | Self::Declined | Self::Expired | Self::Voided)
+    }
+}
+
+/// When an envelope came to an end, by the upstream's `completedDateTime`, `declinedDateTime` and `voidedDateTime`, as it
+/// writes them.
+pub fn ended_at(end: EnvelopeFact, [completed, declined, voided]: [Option<&str>; 3]) -> Option<Timestamp> {
+    let said = match end {
+        EnvelopeFact::Completed => completed,
+        EnvelopeFact::Declined => declined,
+        EnvelopeFact::Expired | EnvelopeFact::Voided => voided,
+        EnvelopeFact::Delivered | EnvelopeFact::Purged | EnvelopeFact::Sent => None,
+    };
+    said.and_then(time)
 }
 
 /// A time as the upstream writes it: UTC with seven fractional digits, mostly with a `Z`.
@@ -176,6 +201,11 @@ impl SignerFact {
             _ => return None,
         })
     }
+
+    /// Whether their part has ended for good.
+    pub const fn is_end(self) -> bool {
+        matches!(self, Self::Declined | Self::Signed)
+    }
 }
 
 /// Whom of an envelope's signers the upstream means by the names that it has for a recipient.
@@ -221,6 +251,20 @@ mod tests {
         assert!(is_one(late.trim_end_matches('Z'), &early), "as if it were UTC");
         assert!(!is_one("soon", &early) && !has_expired(None, Some(&late), None));
         assert!(has_expired(Some("Envelope has expired."), None, None));
+    }
+
+    #[test]
+    fn each_end_has_a_time_of_its_own() {
+        use EnvelopeFact::{Completed, Declined, Delivered, Expired, Purged, Sent, Voided};
+        let said = ["2026-06-01T12:00:01.1234567Z", "2026-06-01T12:00:02.1234567Z", "2026-06-01T12:00:03"];
+        for (fact, second) in [(Completed, 1), (Declined, 2), (Expired, 3), (Voided, 3)] {
+            let read = ended_at(fact, said.map(Some)).map(|at| at.as_second() - 1_780_315_200);
+            assert_eq!((read, fact.is_end()), (Some(second), true), "{fact:?}");
+            assert_eq!(ended_at(fact, [None, Some("soon"), Some("")]), None, "{fact:?}");
+        }
+        for fact in [Delivered, Purged, Sent] {
+            assert_eq!((ended_at(fact, said.map(Some)), fact.is_end()), (None, false), "{fact:?}");
+        }
     }
 
     #[test]

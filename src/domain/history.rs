@@ -10,8 +10,10 @@ const MAX_HISTORY: usize = 200;
 /// One line of a signing's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moment {
-    /// When we learned of it; of a check, when it was asked for.
+    /// When we learned of it; of a check, when it was asked for. By our clock.
     pub at: Timestamp,
+    /// When it happened by the upstream's word and clock, if it said so and can be believed.
+    pub happened_at: Option<Timestamp>,
     /// What happened, with a stable word such as `asked_for`, `view_minted`, `signer.signed`.
     pub what: MomentKind,
     /// The signer's key, if it is about one.
@@ -47,13 +49,20 @@ impl Signing {
             let oldest = oldest.or_else(|| self.history.iter().position(of_a_signer));
             self.history.remove(oldest.unwrap_or(0));
         }
-        self.history.push(Moment { at, what, signer, trace, note: None });
+        self.history.push(Moment { at, happened_at: None, what, signer, trace, note: None });
     }
 
     /// Adds a word of ours to the line of history that was just written. Never personal data.
     pub fn annotate(&mut self, note: &str) {
         if let Some(moment) = self.history.last_mut() {
             moment.note = Some(note.to_owned());
+        }
+    }
+
+    /// Adds when it happened to the line of history that was just written, by the upstream's word.
+    pub fn date(&mut self, happened_at: Option<Timestamp>) {
+        if let Some(moment) = self.history.last_mut() {
+            moment.happened_at = happened_at;
         }
     }
 

@@ -5,6 +5,7 @@
 //! happens.
 
 mod check;
+mod dates;
 pub mod document;
 pub mod draft;
 pub mod email;

@@ -5,16 +5,19 @@
 //! is a turn, which follows from the order of our own signers until the upstream says otherwise: a template
 //! may bring recipients who sign before them. Whether it gave a turn or denied it last, its times tell, and not which
 //! of the two is written down first.
+//!
+//! What a fact changed is told with the upstream's own time of it: it may be heard of days later. `now` is by the
+//! upstream's clock, too, as far as it is known, so that nothing is dated by two.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::domain::{
     Email, EnvelopeFact, EventKind, Fact, Private, Signer, SignerFact, SignerId, SignerStatus, Signing,
-    SigningStatus, fact::Person, signing::News,
+    SigningStatus,
+    dates::{CLOCKS, kept},
+    fact::Person,
+    signing::News,
 };
-
-/// The time by the upstream's clock is known so well.
-const CLOCKS: SignedDuration = SignedDuration::from_secs(60);
 
 impl Signing {
     /// Takes one fact in, and tells what it changed: nothing, if it is late or came before.
@@ -24,9 +27,9 @@ impl Signing {
                 self.note_check(recipient_id, *is_passed);
                 Vec::new()
             }
-            Fact::CompletedWithout(_) if self.status.is_terminal() => Vec::new(),
-            Fact::CompletedWithout(unlisted) => self.complete(unlisted, now),
-            Fact::Envelope(fact) => self.observe_envelope(*fact, now),
+            Fact::CompletedWithout(..) if self.status.is_terminal() => Vec::new(),
+            Fact::CompletedWithout(unlisted, at) => self.complete(unlisted, self.believed(*at, now), now),
+            Fact::Envelope(fact, at) => self.observe_envelope(*fact, self.believed(*at, now), now),
             Fact::Person { recipient_id, person } => {
                 self.meet(recipient_id, person, now);
                 Vec::new()
@@ -47,7 +50,7 @@ impl Signing {
             return Vec::new();
         }
         signer.status = SignerStatus::Ready;
-        vec![News { kind: EventKind::SignerReady, signer: Some(signer.id) }]
+        vec![News { kind: EventKind::SignerReady, signer: Some(signer.id), at: None }]
     }
 
     /// The upstream, asked `at` that time by its clock for a signer who stood there as `known`, gave no view because
@@ -72,7 +75,7 @@ impl Signing {
             self.signer_mut(signer).filter(|signer| is_open && signer.status == SignerStatus::Waiting);
         let Some(signer) = signer else { return Vec::new() };
         signer.reach(SignerStatus::Ready);
-        vec![News { kind: EventKind::SignerReady, signer: Some(signer.id) }]
+        vec![News { kind: EventKind::SignerReady, signer: Some(signer.id), at: None }]
     }
 
     /// Takes the name over that a signer has at the upstream now, and of a locked one the recipient id there,
@@ -98,7 +101,7 @@ impl Signing {
         signer.email = Email::trusted(email.clone());
     }
 
-    fn observe_envelope(&mut self, fact: EnvelopeFact, now: Timestamp) -> Vec<News> {
+    fn observe_envelope(&mut self, fact: EnvelopeFact, at: Option<Timestamp>, now: Timestamp) -> Vec<News> {
         if fact == EnvelopeFact::Purged {
             return self.purge(now);
         }
@@ -108,26 +111,27 @@ impl Signing {
         match fact {
             // Neither says anything that the signers' own facts do not say better.
             EnvelopeFact::Delivered | EnvelopeFact::Sent | EnvelopeFact::Purged => Vec::new(),
-            EnvelopeFact::Completed => self.complete(&[], now),
-            EnvelopeFact::Declined => self.end(SigningStatus::Declined, EventKind::SigningDeclined),
-            EnvelopeFact::Expired => self.end(SigningStatus::Expired, EventKind::SigningExpired),
-            EnvelopeFact::Voided => self.end(SigningStatus::Voided, EventKind::SigningVoided),
+            EnvelopeFact::Completed => self.complete(&[], at, now),
+            EnvelopeFact::Declined => self.end(SigningStatus::Declined, EventKind::SigningDeclined, at),
+            EnvelopeFact::Expired => self.end(SigningStatus::Expired, EventKind::SigningExpired, at),
+            EnvelopeFact::Voided => self.end(SigningStatus::Voided, EventKind::SigningVoided, at),
         }
     }
 
     /// The upstream completes an envelope only when everyone has signed, so their own facts, should
-    /// they still be on the way, are already known. Whom it does not list any more stays as they are.
-    fn complete(&mut self, unlisted: &[String], now: Timestamp) -> Vec<News> {
+    /// they still be on the way, are already known: by then at the latest they had. Whom it does not list any more stays as
+    /// they are.
+    fn complete(&mut self, unlisted: &[String], at: Option<Timestamp>, now: Timestamp) -> Vec<News> {
         let mut news = Vec::new();
         for signer in &mut self.signers {
             if signer.status != SignerStatus::Signed && !unlisted.contains(&signer.recipient_id) {
                 signer.reach(SignerStatus::Signed);
-                news.push(News { kind: EventKind::SignerSigned, signer: Some(signer.id) });
+                news.push(News { kind: EventKind::SignerSigned, signer: Some(signer.id), at });
             }
         }
-        self.completed_at = Some(now);
-        news.extend(self.end(SigningStatus::Completed, EventKind::SigningCompleted));
-        news.push(News { kind: EventKind::DocumentAvailable, signer: None });
+        self.completed_at = Some(at.unwrap_or(now));
+        news.extend(self.end(SigningStatus::Completed, EventKind::SigningCompleted, at));
+        news.push(News { kind: EventKind::DocumentAvailable, signer: None, at });
         news
     }
 
@@ -136,7 +140,7 @@ impl Signing {
             return Vec::new();
         }
         self.purged_at = Some(now);
-        vec![News { kind: EventKind::SigningPurged, signer: None }]
+        vec![News { kind: EventKind::SigningPurged, signer: None, at: None }]
     }
 
     fn observe_signer(
@@ -151,6 +155,7 @@ impl Signing {
         if matches!(self.status, SigningStatus::Completed | SigningStatus::Failed) {
             return Vec::new();
         }
+        let happened_at = self.believed(at, now);
         let first = self.signers.iter().map(|signer| signer.order).min();
         let Some(signer) = self.signers.iter_mut().find(|signer| signer.recipient_id == recipient_id) else {
             return Vec::new();
@@ -176,9 +181,9 @@ impl Signing {
             // It completes the record; but nobody is to be told after the end that somebody may sign.
             return Vec::new();
         }
-        let mut news = vec![News { kind, signer: Some(id) }];
+        let mut news = vec![News { kind, signer: Some(id), at: happened_at }];
         if status == SignerStatus::Signed && self.status == SigningStatus::Open {
-            self.pass_turn(&mut news);
+            self.pass_turn(&mut news, happened_at);
         }
         news
     }
@@ -253,11 +258,6 @@ impl Signer {
         }
         (!is_over && self.status != SignerStatus::AuthFailed).then_some(SignerStatus::AuthFailed)
     }
-}
-
-/// A time as it is stored: what is compared again must not change by being kept.
-fn kept(at: Timestamp) -> Timestamp {
-    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
 }
 
 #[cfg(test)]
@@ -436,8 +436,9 @@ mod tests {
             let (first, second) = (signing.signers[0].id, SignerId::from_uuid(Uuid::from_u128(4)));
             let removed = Signer { id: second, recipient_id: "2".to_owned(), ..sample::person(status) };
             signing.signers.push(removed);
-            let completed = Fact::of_envelope(EnvelopeFact::Completed, &signing.signers, |it| it.id == first);
-            assert_eq!(completed, Fact::CompletedWithout(vec!["2".to_owned()]));
+            let completed =
+                Fact::of_envelope(EnvelopeFact::Completed, None, &signing.signers, |it| it.id == first);
+            assert_eq!(completed, Fact::CompletedWithout(vec!["2".to_owned()], None));
             let told: Vec<_> =
                 signing.observe(&completed, at(1)).iter().map(|one| (one.kind, one.signer)).collect();
             assert_eq!(
@@ -447,15 +448,18 @@ mod tests {
             assert_eq!([0, 1].map(|index| signing.signers[index].status), [SignerStatus::Signed, status]);
             assert_eq!(signing.status, SigningStatus::Completed);
             // What comes again, or later and without a list, adds nothing.
-            for again in [completed, Fact::Envelope(EnvelopeFact::Completed)] {
+            for again in [completed, Fact::Envelope(EnvelopeFact::Completed, None)] {
                 assert_eq!(signing.observe(&again, at(2)), []);
             }
             assert_eq!(signing.signers[1].status, status);
         }
         let all = sample::signing(SigningStatus::Open, SignerStatus::Ready).signers;
         for (fact, is_listed) in [(EnvelopeFact::Completed, true), (EnvelopeFact::Voided, false)] {
-            assert_eq!(Fact::of_envelope(fact, &all, |_| is_listed), Fact::Envelope(fact));
+            let end = Fact::of_envelope(fact, Some(at(1)), &all, |_| is_listed);
+            assert_eq!(end, Fact::Envelope(fact, Some(at(1))));
         }
+        let purged = Fact::of_envelope(EnvelopeFact::Purged, Some(at(1)), &all, |_| false);
+        assert_eq!(purged, Fact::Envelope(EnvelopeFact::Purged, None), "that is no end");
     }
 
     #[test]

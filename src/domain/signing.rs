@@ -92,7 +92,7 @@ pub struct Signing {
     pub history: Vec<Moment>,
     /// When it was asked for.
     pub created_at: Timestamp,
-    /// When we learnt that everyone had signed.
+    /// When everyone had signed: by the upstream's word, or else when we learnt of it. By its clock either way.
     pub completed_at: Option<Timestamp>,
     /// When the caller wants it to end.
     pub expires_at: Option<Timestamp>,
@@ -233,6 +233,8 @@ pub struct News {
     pub kind: EventKind,
     /// To whom, if to one signer.
     pub signer: Option<SignerId>,
+    /// When, by the upstream's clock, if it told that and can be believed; else just now.
+    pub at: Option<Timestamp>,
 }
 
 impl Signing {
@@ -304,8 +306,8 @@ impl Signing {
         self.missing_since = None;
         self.account = Some(account);
         self.envelope = Some(envelope);
-        let mut news = vec![News { kind: EventKind::SigningOpened, signer: None }];
-        self.pass_turn(&mut news);
+        let mut news = vec![News { kind: EventKind::SigningOpened, signer: None, at: None }];
+        self.pass_turn(&mut news, None);
         news
     }
 
@@ -317,7 +319,7 @@ impl Signing {
         self.failure = Some(failure);
         self.last_try = None;
         self.posted_at = None;
-        self.end(SigningStatus::Failed, EventKind::SigningFailed)
+        self.end(SigningStatus::Failed, EventKind::SigningFailed, None)
     }
 
     /// The answer to the create was lost.
@@ -326,24 +328,24 @@ impl Signing {
             return Vec::new();
         }
         self.status = SigningStatus::Uncertain;
-        vec![News { kind: EventKind::SigningUncertain, signer: None }]
+        vec![News { kind: EventKind::SigningUncertain, signer: None, at: None }]
     }
 
-    pub(super) fn end(&mut self, status: SigningStatus, kind: EventKind) -> Vec<News> {
+    pub(super) fn end(&mut self, status: SigningStatus, kind: EventKind, at: Option<Timestamp>) -> Vec<News> {
         self.status = status;
         self.live_view = None;
-        vec![News { kind, signer: None }]
+        vec![News { kind, signer: None, at }]
     }
 
     /// Makes everyone ready who waits for nobody any more, as far as the order of our signers tells: whom the upstream
-    /// has denied their turn waits for somebody of whom we know nothing.
-    pub(super) fn pass_turn(&mut self, news: &mut Vec<News>) {
+    /// has denied their turn waits for somebody of whom we know nothing. `at`: when the turn passed, if not just now.
+    pub(super) fn pass_turn(&mut self, news: &mut Vec<News>, at: Option<Timestamp>) {
         let turn = self.turn();
         for signer in &mut self.signers {
             let is_denied = signer.upstream.denied_at.is_some();
             if signer.status == SignerStatus::Waiting && Some(signer.order) == turn && !is_denied {
                 signer.status = SignerStatus::Ready;
-                news.push(News { kind: EventKind::SignerReady, signer: Some(signer.id) });
+                news.push(News { kind: EventKind::SignerReady, signer: Some(signer.id), at });
             }
         }
     }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::wire;
 use crate::domain::{
     EnvelopeFact, EnvelopeId, Fact, Private, Signer, SignerFact,
-    fact::{Person, has_expired, has_passed},
+    fact::{Person, ended_at, has_expired, has_passed, time},
     whom,
 };
 
@@ -16,6 +16,8 @@ pub struct Seen {
     pub envelope: EnvelopeId,
     /// What follows about the envelope.
     pub facts: Vec<EnvelopeFact>,
+    /// When it came to its end, if it has.
+    pub ended_at: Option<Timestamp>,
     /// Its signers.
     pub recipients: Vec<Recipient>,
     /// The upstream's trace id.
@@ -35,7 +37,7 @@ pub struct Recipient {
     pub email: Private<String>,
     /// What follows about them.
     pub fact: Option<SignerFact>,
-    /// When that came about, if it is a failed check.
+    /// When that came about, if it is a failed check or the end of their part.
     pub fact_at: Option<Timestamp>,
     /// Whether a check by phone was passed, if the answer tells.
     pub is_checked: Option<bool>,
@@ -62,7 +64,7 @@ impl Seen {
         let is_listed = |signer: &Signer| self.recipients.is_empty() || listed.contains(&signer.id);
         of_signers
             .chain(people(&self.recipients, signers))
-            .chain(self.facts.iter().map(|fact| Fact::of_envelope(*fact, signers, is_listed)))
+            .chain(self.facts.iter().map(|fact| Fact::of_envelope(*fact, self.ended_at, signers, is_listed)))
             .chain(checks)
             .collect()
     }
@@ -95,10 +97,13 @@ pub(super) fn envelope_id(told: Option<String>) -> Option<EnvelopeId> {
 /// Reads an envelope; none if it has no id.
 pub(super) fn seen(read: wire::answers::Envelope, trace: Option<String>) -> Option<Seen> {
     let facts = envelope_facts(&read);
+    let ends = [&read.completed_date_time, &read.declined_date_time, &read.voided_date_time];
+    let ended_at = facts.iter().find_map(|fact| ended_at(*fact, ends.map(Option::as_deref)));
     let signers = read.recipients.map(|recipients| recipients.signers).unwrap_or_default();
     Some(Seen {
         envelope: envelope_id(read.envelope_id)?,
         facts,
+        ended_at,
         recipients: signers.into_iter().filter_map(recipient).collect(),
         trace,
     })
@@ -127,15 +132,19 @@ pub(super) fn recipient(read: wire::answers::Recipient) -> Option<Recipient> {
     // A failed check is told beside a status that says nothing of it.
     let is_locked = failure.is_some() && matches!(fact, Some(SignerFact::Delivered | SignerFact::Sent));
     let fact = if is_locked { Some(SignerFact::AuthenticationFailed) } else { fact };
+    let fact_at = match fact {
+        Some(SignerFact::AuthenticationFailed) => failure.and_then(wire::answers::CheckResult::at),
+        Some(SignerFact::Declined) => read.declined_date_time.as_deref().and_then(time),
+        Some(SignerFact::Signed) => read.signed_date_time.as_deref().and_then(time),
+        Some(SignerFact::Delivered | SignerFact::Resent | SignerFact::Sent) | None => None,
+    };
     Some(Recipient {
         recipient_id: read.recipient_id?,
         client_user_id: read.client_user_id,
         name: Private::new(read.name.unwrap_or_default()),
         email: Private::new(read.email.unwrap_or_default()),
         fact,
-        fact_at: failure
-            .and_then(wire::answers::CheckResult::at)
-            .filter(|_| fact == Some(SignerFact::AuthenticationFailed)),
+        fact_at,
         is_checked,
         has_phone_check,
     })

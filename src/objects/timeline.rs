@@ -15,6 +15,7 @@ pub fn of(signing: &Signing) -> Bytes {
     struct Entry<'a> {
         object: &'static str,
         at: Timestamp,
+        happened_at: Option<Timestamp>,
         what: &'a str,
         text: String,
         signer: Option<&'a str>,
@@ -23,6 +24,7 @@ pub fn of(signing: &Signing) -> Bytes {
     let entries = signing.history.iter().map(|moment| Entry {
         object: "moment",
         at: moment.at,
+        happened_at: moment.happened_at,
         what: moment.what.as_str(),
         text: plain_words(&moment.what, moment.signer.as_deref(), moment.note.as_deref()),
         signer: moment.signer.as_deref(),
@@ -135,6 +137,7 @@ mod tests {
         signing.remember(at, MomentKind::CreateQueued, None, None);
         signing.remember(at, EventKind::SignerReturned.into(), Some(signer), Some("trace-1".to_owned()));
         signing.remember(at, MomentKind::parse("of_a_later.version"), None, None);
+        signing.date(Some(at));
         let shown: Value = serde_json::from_slice(&of(&signing)).unwrap();
         let lines = shown["data"].as_array().unwrap().iter();
         let lines: Vec<_> =
@@ -145,5 +148,7 @@ mod tests {
             ("of_a_later.version", "of a later version"),
         ];
         assert_eq!(lines, expected);
+        let dates = [&shown["data"][0]["happened_at"], &shown["data"][2]["happened_at"]];
+        assert_eq!(dates, [&Value::Null, &Value::from(at.to_string())]);
     }
 }

@@ -172,7 +172,7 @@ impl Signings {
         self.announce(Act::EnvelopeVoid, signing, &envelope.as_str()).await?;
         match self.parts.esign.void(&acting, envelope, REASON, self.at_leisure()).await {
             Ok(trace) => {
-                let fact = Fact::Envelope(EnvelopeFact::Expired);
+                let fact = Fact::Envelope(EnvelopeFact::Expired, None);
                 let asked = Asked::End { what: MomentKind::ExpiryAsked, trace };
                 self.take_in(signing.id, &[fact], Some(asked)).await?;
             }

@@ -228,7 +228,7 @@ impl Signings {
         match self.parts.esign.void(&acting, envelope, reason, deadline).await {
             // The API's own answer is a fact (rule F1).
             Ok(trace) => {
-                let facts = [Fact::Envelope(EnvelopeFact::Voided)];
+                let facts = [Fact::Envelope(EnvelopeFact::Voided, None)];
                 self.take_in(id, &facts, Some(Asked::End { what: MomentKind::VoidAsked, trace })).await
             }
             // Another call may have voided it at the same time, or its end is on its way here.
@@ -341,7 +341,8 @@ impl Signings {
                 Some(Asked::Status { at, trace }) => signing.remember_begun(at, MomentKind::Checked, trace),
                 None => {}
             }
-            let news = facts.iter().flat_map(|fact| signing.observe(fact, now)).collect();
+            let dated = self.corrected_now();
+            let news = facts.iter().flat_map(|fact| signing.observe(fact, dated)).collect();
             Ok((news, still_needed(signing, work, now)))
         })
         .await
@@ -375,7 +376,7 @@ fn take_claim(signing: &mut Signing, target: ReturnTarget, claim: Claim, now: Ti
         }
     }
     signer.last_return = Some(LastReturn { claim, at: now, view });
-    (told < MAX_TOLD).then_some(News { kind: EventKind::SignerReturned, signer: Some(id) })
+    (told < MAX_TOLD).then_some(News { kind: EventKind::SignerReturned, signer: Some(id), at: None })
 }
 
 /// Whether a view was minted before the last one that led back, as far as is known. One that is further ahead than daemons'

@@ -396,12 +396,14 @@ impl Signings {
         Ok(())
     }
 
-    /// Turns news into events and history, counting the signing's sequence.
+    /// Turns news into events and history, counting the signing's sequence. The events are of now, when they are told: whoever
+    /// follows them from now on must not miss one because what it tells of is older.
     fn narrate(&self, signing: &mut Signing, news: &[News]) -> Vec<Event> {
         let now = self.parts.clock.now();
         for one in news {
             signing.sequence += 1;
             signing.remember(now, one.kind.into(), one.signer, None);
+            signing.date(one.at);
             if one.kind == EventKind::SignerReturned {
                 note_claim(signing, one.signer);
             }

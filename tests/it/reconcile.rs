@@ -8,7 +8,7 @@ use countersign::{
     store::{Begun, Work},
 };
 use http::{Method, StatusCode};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{
@@ -48,6 +48,58 @@ async fn what_happened_while_we_were_down_is_asked_for_with_one_call() {
     let asked: Vec<_> = asked.iter().filter(|line| line.starts_with("GET /restapi")).collect();
     assert_eq!(asked.len(), 1, "{asked:?}");
     assert!(asked[0].ends_with("/envelopes"), "{asked:?}");
+}
+
+#[tokio::test]
+async fn what_was_signed_in_an_outage_of_two_days_is_dated_by_docusign() {
+    const OUTAGE: SignedDuration = SignedDuration::from_hours(48);
+    let mut daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &order()).await;
+    daemon.run_clock("its pulse", async || daemon.parts().store.last_pulse().await.unwrap().is_some()).await;
+    daemon.clock.advance(Duration::from_secs(300));
+    let signed_at = daemon.clock.now();
+    daemon
+        .restart_after(async |daemon| {
+            daemon.sign_all().await;
+            daemon.clock.advance(OUTAGE.unsigned_abs());
+        })
+        .await;
+    let path = format!("/v1/signings/{}", made.id());
+    daemon.until("completed", async || daemon.get(&path).await.body["status"] == "completed").await;
+    let signed = json!(signed_at.to_string());
+    assert_eq!(daemon.get(&path).await.body["completed_at"], signed);
+    let timeline = daemon.get(&format!("{path}/timeline")).await;
+    for what in ["signer.signed", "signing.completed"] {
+        let moments = timeline.body["data"].as_array().unwrap();
+        let line = moments.iter().find(|moment| moment["what"] == what).unwrap();
+        assert_eq!(line["happened_at"], signed, "{what}");
+        assert!(date(&line["at"]) >= signed_at + OUTAGE, "it was heard of then: {line}");
+    }
+    let events = daemon.get("/v1/events?limit=100").await;
+    let told =
+        events.body["data"].as_array().unwrap().iter().find(|event| event["type"] == "signing.completed");
+    let told = told.unwrap();
+    assert_eq!(told["data"]["completed_at"], signed);
+    assert!(date(&told["timestamp"]) >= signed_at + OUTAGE, "and told then: {told}");
+}
+
+/// DocuSign's clock is the right one.
+#[tokio::test]
+async fn nothing_is_signed_before_it_was_asked_for_by_a_machine_whose_clock_is_behind() {
+    let mut daemon = TestDaemon::builder().public().start().await;
+    daemon.move_upstream(SignedDuration::from_hours(2)).await;
+    let made = daemon.create("order-1", &order()).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    daemon.sign_all().await;
+    daemon.settle(made.id(), "completed").await;
+    let read = daemon.get(&format!("/v1/signings/{}", made.id())).await;
+    let took = date(&read.body["completed_at"]).duration_since(date(&read.body["created_at"]));
+    assert!((0..60).contains(&took.as_secs()), "{}", read.text);
+}
+
+/// A date in an answer.
+fn date(shown: &Value) -> Timestamp {
+    shown.as_str().unwrap().parse().unwrap()
 }
 
 /// A daemon with two signings, of which no event tells.

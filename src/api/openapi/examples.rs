@@ -29,7 +29,7 @@ pub(super) fn of(schema: &str) -> Option<Value> {
             "detail": "is not of the form name@example.com" }),
         "Link" => json!({ "object": "link", "id": "lnk_01a20a9cb8ac7facb5caf258d5143c59",
             "url": "https://sign.example.com/s/EXAMPLEexampleEXAMPLEexampleEXAMPLEexample0", "expires_at": null }),
-        "Moment" => json!({ "object": "moment", "at": CREATED, "what": "signing.opened",
+        "Moment" => json!({ "object": "moment", "at": CREATED, "happened_at": null, "what": "signing.opened",
             "text": "DocuSign made the envelope", "signer": null, "trace": "6f1f2a52-0d0c-4c4f-9f57-1d2a90c4e001" }),
         "Preflight" => json!({ "object": "preflight", "ok": true, "checks": [
             { "check": "schema", "ok": true }, { "check": "rights", "ok": true }, { "check": "documents", "ok": true } ],

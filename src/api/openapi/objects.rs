@@ -87,9 +87,9 @@ fn signing() -> Value {
             "sequence": { "type": "integer", "description": "Counts this signing's events" },
             "created_at": time(), "expires_at": maybe_time(),
             "completed_at": { "type": ["string", "null"], "format": "date-time",
-                "description": "When countersign learnt that everyone had signed, by its machine's clock: later than the \
-                                signature by as long as that took, as while the daemon was stopped. When it was signed \
-                                is on DocuSign's certificate" },
+                "description": "When everyone had signed, by DocuSign's word and clock, however much later countersign \
+                                heard of it. Where DocuSign gives no time, or one that cannot be (before `created_at`, \
+                                or in the future), when countersign heard of it" },
             "purge_requested_at": maybe_time(), "purged_at": maybe_time(),
         }),
     )
@@ -149,7 +149,12 @@ fn moment() -> Value {
     object(
         &["object", "at", "what", "text"],
         json!({
-            "object": { "const": "moment" }, "at": time(), "what": text(), "text": text(),
+            "object": { "const": "moment" },
+            "at": { "type": "string", "format": "date-time",
+                "description": "When countersign did it or heard of it, by its machine's clock" },
+            "happened_at": { "type": ["string", "null"], "format": "date-time",
+                "description": "When it happened, by DocuSign's word and clock, if DocuSign said so" },
+            "what": text(), "text": text(),
             "signer": maybe_text(),
             "trace": { "type": ["string", "null"], "description": "DocuSign's trace token, for a support case" },
         }),
@@ -275,12 +280,20 @@ fn consent() -> Value {
     )
 }
 
+/// When an event was told.
+fn told_at() -> Value {
+    json!({ "type": "string", "format": "date-time",
+        "description": "When countersign told of it, by its machine's clock: of what it could not hear at once, as while it \
+                        was stopped, later than it happened. When everyone had signed is `completed_at`; when anything \
+                        happened, `happened_at` in the timeline" })
+}
+
 fn event() -> Value {
     object(
         &["object", "id", "type", "timestamp", "data"],
         json!({
             "object": { "const": "event" }, "id": id_of("evt"),
-            "type": { "enum": EVENT_TYPES }, "timestamp": time(),
+            "type": { "enum": EVENT_TYPES }, "timestamp": told_at(),
             "data": { "type": ["object", "null"], "additionalProperties": true, "description": "The object it is about, as it was then; with `signer_id` (`sgr_…`), of which signer a `signer.…` tells" },
         }),
     )
@@ -291,7 +304,7 @@ fn message() -> Value {
     object(
         &["type", "timestamp", "data"],
         json!({
-            "type": { "enum": EVENT_TYPES }, "timestamp": time(),
+            "type": { "enum": EVENT_TYPES }, "timestamp": told_at(),
             "data": { "type": ["object", "null"], "additionalProperties": true,
                 "description": "The object it is about, as it was then, with its `id` and `sequence`, and with `signer_id` \
                                 (`sgr_…`), of which signer a `signer.…` tells" },

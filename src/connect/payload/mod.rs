@@ -1,8 +1,8 @@
 //! What a delivery says: from the upstream's JSON to facts about one envelope.
 //!
 //! Single-message (SIM) events say what happened in `event`; the envelope in `data.envelopeSummary` is
-//! as it was when the message left, so it names people and reasons and is not believed on the status; but, of an
-//! envelope that is declined, on who has declined it.
+//! as it was when the message left, so it names people, reasons and the times of ends, and is not believed on the status;
+//! but, of an envelope that is declined, on who has declined it.
 //! Aggregate messages have no `event`: they are an envelope whose `status` is at the top.
 //!
 //! Only a handful of fields is read, all of them may be missing, of another type, or unknown words:
@@ -30,6 +30,8 @@ pub struct Message {
     pub envelope: Option<EnvelopeId>,
     recipient: Option<String>,
     generated_at: Option<String>,
+    /// When the envelope came to its end, if it says so.
+    ended_at: Option<Timestamp>,
     said: Said,
     /// Whether it says why, or when, a void came, so that it is known to be an expiry or none. An account's own
     /// configuration may leave the whole envelope out.
@@ -69,6 +71,8 @@ struct Person {
     recipient_id: Option<String>,
     /// Whether the message lists the recipients. An account's own configuration may leave that out.
     is_listed: bool,
+    /// When they signed or declined, if it says so.
+    ended_at: Option<Timestamp>,
 }
 
 impl Message {
@@ -142,9 +146,7 @@ impl Message {
 
     /// The end of the envelope that it tells of.
     fn end(&self) -> Option<EnvelopeFact> {
-        use EnvelopeFact::{Completed, Declined, Expired, Voided};
-        let (Said::Envelope(fact) | Said::Everyone(Some(fact), _)) = &self.said else { return None };
-        matches!(fact, Completed | Declined | Expired | Voided).then_some(*fact)
+        self.said.of_envelope().filter(|fact| fact.is_end())
     }
 
     /// Whether it leaves out what the same news may have in another message: the recipients, or why an envelope is voided.
@@ -166,15 +168,18 @@ impl Message {
 
     /// The facts, with the recipient ids that we gave.
     pub fn facts(&self, signers: &[Signer]) -> Vec<Fact> {
+        // It is generated when that happens, and delivered whenever it can be.
         let at = self.generated_at();
         let of = |person: &Person, fact: SignerFact| {
             let recipient_id = person.find(signers)?.recipient_id.clone();
-            Some(Fact::Signer { recipient_id, fact, at })
+            let ended_at = person.ended_at.filter(|_| fact.is_end());
+            Some(Fact::Signer { recipient_id, fact, at: ended_at.or(at) })
         };
         let listed: Vec<_> =
             self.listed.iter().filter_map(|(person, _)| person.find(signers)).map(|it| it.id).collect();
         let is_listed = |signer: &Signer| self.listed.is_empty() || listed.contains(&signer.id);
-        let of_envelope = |fact: EnvelopeFact| Fact::of_envelope(fact, signers, is_listed);
+        let ended_at = self.ended_at.or(at);
+        let of_envelope = |fact: EnvelopeFact| Fact::of_envelope(fact, ended_at, signers, is_listed);
         let mut facts = match &self.said {
             Said::Envelope(fact) => vec![of_envelope(*fact)],
             Said::Everyone(fact, people) => {
@@ -227,12 +232,25 @@ impl Message {
         Self {
             event,
             tells_why: tells_why(&summary),
+            ended_at: said.of_envelope().and_then(|fact| ended_at(fact, &summary)),
             listed: summary.signers().map(Recipient::listed).collect(),
             checked: summary.signers().filter_map(Recipient::checked).collect(),
             envelope: summary.envelope_id.0.map(EnvelopeId::new),
             recipient: None,
             generated_at: None,
             said,
+        }
+    }
+}
+
+impl Said {
+    /// What is said of the envelope as a whole.
+    const fn of_envelope(&self) -> Option<EnvelopeFact> {
+        match self {
+            Self::Envelope(fact) | Self::Everyone(Some(fact), _) => Some(*fact),
+            Self::Everyone(None, _) | Self::Left(_) | Self::Nothing | Self::Recipient(..) | Self::Unknown => {
+                None
+            }
         }
     }
 }
@@ -305,7 +323,7 @@ fn recipient_event(what: &str, named: Option<&str>, summary: &Summary) -> Said {
     // `recipientId` is the short id or the GUID, depending on who describes it: the list knows both.
     let listed = summary.signers().find(|one| one.is(named)).map(Recipient::person);
     let is_listed = summary.signers().next().is_some();
-    let unlisted = || Person { client_user_id: None, recipient_id: Some(named.to_owned()), is_listed };
+    let unlisted = || Person { recipient_id: Some(named.to_owned()), is_listed, ..Person::default() };
     let person = listed.unwrap_or_else(unlisted);
     match fact {
         Some(fact) => Said::Recipient(person, fact),
@@ -317,6 +335,11 @@ fn has_expired(summary: &Summary) -> bool {
     let [reason, voided_at, expires_at] =
         [&summary.voided_reason, &summary.voided_date_time, &summary.expire_date_time];
     fact::has_expired(reason.0.as_deref(), voided_at.0.as_deref(), expires_at.0.as_deref())
+}
+
+fn ended_at(end: EnvelopeFact, summary: &Summary) -> Option<Timestamp> {
+    let said = [&summary.completed_date_time, &summary.declined_date_time, &summary.voided_date_time];
+    fact::ended_at(end, said.map(|text| text.0.as_deref()))
 }
 
 /// Whether it can be told from this if a void is an expiry. The upstream voids nothing without a reason.
@@ -342,10 +365,13 @@ impl Recipient {
     }
 
     fn person(&self) -> Person {
+        // Nobody does both.
+        let ends = [&self.signed_date_time, &self.declined_date_time];
         Person {
             client_user_id: self.client_user_id.0.clone(),
             recipient_id: self.id.0.clone(),
             is_listed: true,
+            ended_at: ends.into_iter().find_map(|text| fact::time(text.0.as_deref()?)),
         }
     }
 

@@ -20,7 +20,8 @@ fn of_signer(id: &str, fact: SignerFact) -> Vec<Fact> {
 
 #[test]
 fn every_event_name_has_its_fact_or_none() {
-    let envelope = |fact| vec![Fact::Envelope(fact)];
+    let generated_at: Option<Timestamp> = "2026-02-25T06:13:01.1234567Z".parse().ok();
+    let envelope = |fact: EnvelopeFact| vec![Fact::Envelope(fact, generated_at.filter(|_| fact.is_end()))];
     for (event, expected) in [
         ("envelope-completed", envelope(EnvelopeFact::Completed)),
         ("envelope-declined", envelope(EnvelopeFact::Declined)),
@@ -182,7 +183,7 @@ fn f1_a_number_is_nobody_who_fills_a_role() {
     assert!(remote.facts(&signers).is_empty() && !remote.is_unclear(&signers));
     let aggregate = json!({"status": "sent", "envelopeId": ENVELOPE,
         "recipients": {"signers": [{"recipientId": "1", "status": "completed"}]}});
-    assert_eq!(parse(&aggregate).facts(&signers), [Fact::Envelope(EnvelopeFact::Sent)]);
+    assert_eq!(parse(&aggregate).facts(&signers), [Fact::Envelope(EnvelopeFact::Sent, None)]);
     // What ends nobody's part is not worth asking about.
     bare["event"] = json!("recipient-delivered");
     assert!(!parse(&bare).is_unclear(&signers));
@@ -214,13 +215,57 @@ fn a_message_tells_the_name_that_a_signer_has_now_and_shows_it_to_nobody() {
 #[test]
 fn an_envelope_that_ran_out_of_time_has_expired() {
     let mut voided = sim("envelope-voided", None, 1);
+    let generated_at = parse(&voided).generated_at();
     voided["data"]["envelopeSummary"]["voidedReason"] = json!("Envelope has expired.");
-    assert_eq!(facts(&voided), [Fact::Envelope(EnvelopeFact::Expired)]);
+    assert_eq!(facts(&voided), [Fact::Envelope(EnvelopeFact::Expired, generated_at)]);
     voided["data"]["envelopeSummary"]["voidedReason"] = json!("Called off");
-    assert_eq!(facts(&voided), [Fact::Envelope(EnvelopeFact::Voided)]);
+    assert_eq!(facts(&voided), [Fact::Envelope(EnvelopeFact::Voided, generated_at)]);
     voided["data"]["envelopeSummary"]["expireDateTime"] = json!("2026-03-01T00:00:00.0000000Z");
     voided["data"]["envelopeSummary"]["voidedDateTime"] = json!("2026-03-01T00:00:05.0000000Z");
-    assert_eq!(facts(&voided), [Fact::Envelope(EnvelopeFact::Expired)]);
+    let voided_at: Option<Timestamp> = "2026-03-01T00:00:05Z".parse().ok();
+    assert_eq!(facts(&voided), [Fact::Envelope(EnvelopeFact::Expired, voided_at)]);
+}
+
+#[test]
+fn an_end_is_dated_by_its_own_time_and_else_by_when_the_message_was_generated() {
+    let ended_at = |message: &Value| match facts(message).pop() {
+        Some(Fact::Envelope(_, at) | Fact::Signer { at, .. }) => at,
+        other => panic!("{other:?}"),
+    };
+    let said = "2026-02-25T06:12:30.7654321Z";
+    let read: Option<Timestamp> = said.parse().ok();
+    for (event, field) in [
+        ("envelope-completed", "completedDateTime"),
+        ("envelope-declined", "declinedDateTime"),
+        ("envelope-voided", "voidedDateTime"),
+    ] {
+        let mut message = sim(event, None, 1);
+        let generated_at = parse(&message).generated_at();
+        for (date, at) in [(json!(said), read), (json!("lately"), generated_at), (json!([7]), generated_at)] {
+            message["data"]["envelopeSummary"][field] = date;
+            assert_eq!(ended_at(&message), at, "{message}");
+        }
+    }
+    for (event, field, told) in [
+        ("recipient-completed", "signedDateTime", true),
+        ("recipient-declined", "declinedDateTime", true),
+        ("recipient-delivered", "signedDateTime", false),
+    ] {
+        let mut message = sim(event, Some("1"), 1);
+        let generated_at = parse(&message).generated_at();
+        message["data"]["envelopeSummary"]["recipients"]["signers"][0][field] = json!(said);
+        assert_eq!(ended_at(&message), if told { read } else { generated_at }, "{message}");
+    }
+    // An aggregate message says nothing of when it was generated.
+    let mut aggregate = json!({"status": "completed", "envelopeId": ENVELOPE, "completedDateTime": said,
+        "recipients": {"signers": [{"recipientId": "1", "status": "completed", "signedDateTime": "2026-02-25T06:12:20"},
+            {"recipientId": "2", "status": "completed"}]}});
+    let signed = |id: &str, at| Fact::Signer { recipient_id: id.to_owned(), fact: SignerFact::Signed, at };
+    let first = signed("1", "2026-02-25T06:12:20Z".parse().ok());
+    let end = |at| Fact::Envelope(EnvelopeFact::Completed, at);
+    assert_eq!(facts(&aggregate), [first.clone(), signed("2", None), end(read)]);
+    aggregate["completedDateTime"] = json!(null);
+    assert_eq!(facts(&aggregate), [first, signed("2", None), end(None)]);
 }
 
 #[test]
@@ -237,7 +282,7 @@ fn an_aggregate_message_says_all_at_once() {
         "recipients": {"signers": [{"recipientId": "1", "status": "completed"}, {"recipientId": "2", "status": "autoresponded"}]},
     });
     let signed = Fact::Signer { recipient_id: "1".to_owned(), fact: SignerFact::Signed, at: None };
-    assert_eq!(facts(&message), [signed, Fact::Envelope(EnvelopeFact::Completed)]);
+    assert_eq!(facts(&message), [signed, Fact::Envelope(EnvelopeFact::Completed, None)]);
     assert_eq!(parse(&message).envelope, Some(EnvelopeId::new(ENVELOPE)));
 }
 
@@ -245,15 +290,16 @@ fn an_aggregate_message_says_all_at_once() {
 fn f1_a_completion_says_whom_the_envelope_does_not_have_any_more() {
     let mut message = sim("envelope-completed", None, 1);
     message["data"]["envelopeSummary"]["recipients"]["signers"].as_array_mut().unwrap().pop();
-    let without = Fact::CompletedWithout(vec!["2".to_owned()]);
-    assert_eq!(facts(&message), std::slice::from_ref(&without));
+    let generated_at = parse(&message).generated_at();
+    let without = |at| Fact::CompletedWithout(vec!["2".to_owned()], at);
+    assert_eq!(facts(&message), [without(generated_at)]);
     let aggregate = json!({"status": "completed", "envelopeId": ENVELOPE,
         "recipients": {"signers": [{"recipientId": "1", "status": "completed"}]}});
     let signed = Fact::Signer { recipient_id: "1".to_owned(), fact: SignerFact::Signed, at: None };
-    assert_eq!(facts(&aggregate), [signed, without]);
+    assert_eq!(facts(&aggregate), [signed, without(None)]);
     // A configuration that leaves the recipients out says that of nobody.
     message["data"]["envelopeSummary"]["recipients"]["signers"] = json!([]);
-    assert_eq!(facts(&message), [Fact::Envelope(EnvelopeFact::Completed)]);
+    assert_eq!(facts(&message), [Fact::Envelope(EnvelopeFact::Completed, generated_at)]);
 }
 
 #[test]
@@ -302,7 +348,7 @@ fn f1_a_void_that_does_not_say_why_is_unclear_for_it_may_be_an_expiry() {
 fn f1_a_declined_envelope_tells_who_has_declined_it_or_is_unclear() {
     let mut signers = signing(2).signers;
     let mut listed = sim("envelope-declined", None, 1);
-    let end = Fact::Envelope(EnvelopeFact::Declined);
+    let end = Fact::Envelope(EnvelopeFact::Declined, parse(&listed).generated_at());
     assert_eq!(facts(&listed), std::slice::from_ref(&end), "somebody who is none of our signers");
     listed["data"]["envelopeSummary"]["recipients"]["signers"][0]["status"] = json!("completed");
     listed["data"]["envelopeSummary"]["recipients"]["signers"][1]["status"] = json!("declined");

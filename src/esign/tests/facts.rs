@@ -44,18 +44,57 @@ async fn facts_carry_the_recipient_ids_that_we_gave() {
         at: None,
     };
     let renamed = Fact::Person { recipient_id: recipient_id(), person };
-    assert_eq!(facts, [ada.clone(), renamed, Fact::CompletedWithout(vec!["77".to_owned()])]);
+    assert_eq!(facts, [ada.clone(), renamed, Fact::CompletedWithout(vec!["77".to_owned()], None)]);
     // Without a client user id the number tells, but not of those who fill a role: it is the template's.
     let mut remote = seen;
     remote.recipients[0].client_user_id = None;
     remote.recipients[0].recipient_id = "1".to_owned();
-    assert_eq!(remote.facts(&[signer("1", "opaque-1")]), [ada, Fact::Envelope(EnvelopeFact::Completed)]);
+    let completed = || Fact::Envelope(EnvelopeFact::Completed, None);
+    assert_eq!(remote.facts(&[signer("1", "opaque-1")]), [ada, completed()]);
     let in_role = Signer { role: Some("Manager".to_owned()), ..signer("1", "opaque-1") };
-    let unlisted = Fact::CompletedWithout(vec![recipient_id()]);
+    let unlisted = Fact::CompletedWithout(vec![recipient_id()], None);
     assert_eq!(remote.facts(std::slice::from_ref(&in_role)), [unlisted], "rule F1");
     // Without any list nobody is said to be gone.
     remote.recipients.clear();
-    assert_eq!(remote.facts(&[in_role]), [Fact::Envelope(EnvelopeFact::Completed)]);
+    assert_eq!(remote.facts(&[in_role]), [completed()]);
+}
+
+#[tokio::test]
+async fn f1_an_end_has_the_time_that_the_upstream_gives_it_if_that_is_one() {
+    let world = World::new().await;
+    let acting = world.acting().await;
+    let said = "2026-06-01T12:04:05.1234567Z";
+    let read: Option<jiff::Timestamp> = said.parse().ok();
+    let cases = [
+        ("completed", "completedDateTime", json!(said), read),
+        ("Completed", "completedDateTime", json!("2026-06-01T12:04:05.1234567"), read),
+        ("completed", "completedDateTime", json!("2026-06-01T14:04:05.1234567+02:00"), read),
+        ("completed", "completedDateTime", json!("soon"), None),
+        ("completed", "completedDateTime", json!({}), None),
+        ("completed", "voidedDateTime", json!(said), None),
+        ("declined", "declinedDateTime", json!(said), read),
+        ("voided", "voidedDateTime", json!(said), read),
+        ("sent", "completedDateTime", json!(said), None),
+    ];
+    for (number, (status, field, date, told)) in cases.into_iter().enumerate() {
+        let one = json!({"envelopeId": MADE, "status": status, field: date, "recipients": {"signers": [
+            {"recipientId": "1", "status": "completed", "signedDateTime": date},
+            {"recipientId": "2", "status": "declined", "declinedDateTime": date},
+            {"recipientId": "3", "status": "delivered", "signedDateTime": date}]}});
+        let envelope = EnvelopeId::new(format!("env-{number}"));
+        world.will(Reply::json(200, &one));
+        let seen = world.client.envelope(&acting, &envelope, world.deadline()).await.unwrap();
+        world.will(Reply::json(200, &json!({"envelopes": [one]})));
+        let ids = [envelope];
+        let since = crate::esign::Since::Ids(&ids);
+        let page = world.client.list_changes(&acting, since, 0, world.deadline()).await.unwrap();
+        let is_date = date.as_str().is_some_and(|date| date.starts_with("2026"));
+        for seen in [&seen, &page.seen[0]] {
+            assert_eq!(seen.ended_at, told, "{one}");
+            let of_signers: Vec<_> = seen.recipients.iter().map(|recipient| recipient.fact_at).collect();
+            assert_eq!(of_signers, [read.filter(|_| is_date), read.filter(|_| is_date), None], "{one}");
+        }
+    }
 }
 
 #[tokio::test]

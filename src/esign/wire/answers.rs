@@ -43,7 +43,17 @@ macro_rules! answer {
 
 answer!(/** An error, of a whole answer or of one item in it. */ Problem texts [error_code] lists [] parts []);
 answer!(/** Of a create, and an item of a list. */ Envelope
-    texts [envelope_id, status, transaction_id, voided_reason, voided_date_time, expire_date_time, purge_state]
+    texts [
+        envelope_id,
+        status,
+        transaction_id,
+        completed_date_time,
+        declined_date_time,
+        voided_reason,
+        voided_date_time,
+        expire_date_time,
+        purge_state,
+    ]
     lists []
     parts [recipients: Recipients, custom_fields: CustomFields]
 );
@@ -51,7 +61,7 @@ answer!(/** The recipients of an envelope or a template. */ Recipients
     texts [] lists [signers: Recipient] parts []
 );
 answer!(/** One signer. */ Recipient
-    texts [recipient_id, client_user_id, name, email, status, role_name]
+    texts [recipient_id, client_user_id, name, email, status, signed_date_time, declined_date_time, role_name]
     lists []
     parts [recipient_authentication_status: Authentication]
 );

@@ -184,6 +184,8 @@ struct LiveViewState {
 #[derive(Serialize, Deserialize)]
 struct MomentState<'a> {
     at: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    happened_at: Option<i64>,
     #[serde(borrow)]
     what: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -294,6 +296,7 @@ impl<'a> From<&'a Moment> for MomentState<'a> {
     fn from(moment: &'a Moment) -> Self {
         Self {
             at: micros(moment.at),
+            happened_at: moment.happened_at.map(micros),
             what: moment.what.as_str().into(),
             signer: cow(moment.signer.as_ref()),
             trace: cow(moment.trace.as_ref()),
@@ -451,6 +454,7 @@ impl MomentState<'_> {
     fn into_moment(self) -> Result<Moment, Error> {
         Ok(Moment {
             at: timestamp(self.at)?,
+            happened_at: self.happened_at.map(timestamp).transpose()?,
             what: MomentKind::parse(&self.what),
             signer: self.signer.map(Cow::into_owned),
             trace: self.trace.map(Cow::into_owned),

@@ -126,12 +126,14 @@ pub(crate) fn full(mut signing: Signing) -> Signing {
     signing.sequence = 7;
     let seen = Moment {
         at: after(3),
+        happened_at: None,
         what: MomentKind::ViewMinted,
         signer: Some("visitor".into()),
         trace: Some("trace-1".into()),
         note: Some("by a link".into()),
     };
-    let told = Moment { what: EventKind::SigningCompleted.into(), ..seen.clone() };
+    let happened_at = Some(after(2));
+    let told = Moment { happened_at, what: EventKind::SigningCompleted.into(), ..seen.clone() };
     // A row may hold a word of another version.
     let unknown = Moment { what: MomentKind::parse("of_a_later_version"), ..seen.clone() };
     signing.history = vec![seen, told, unknown];

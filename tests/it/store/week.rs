@@ -181,7 +181,7 @@ impl Bench {
         let facts = [
             signer(SignerFact::Delivered),
             signer(SignerFact::Signed),
-            Fact::Envelope(EnvelopeFact::Completed),
+            Fact::Envelope(EnvelopeFact::Completed, None),
         ];
         for (message, fact) in (number * 3..).zip(facts) {
             let body = Private::new(Bytes::from(vec![b'b'; MESSAGE_BYTES]));
@@ -220,7 +220,7 @@ impl Bench {
 
     async fn end(&self, id: SigningId) {
         let envelope = self.store.signing(id).await.unwrap().unwrap().signing.envelope.unwrap();
-        self.signings.observe(&envelope, &[Fact::Envelope(EnvelopeFact::Completed)]).await.unwrap();
+        self.signings.observe(&envelope, &[Fact::Envelope(EnvelopeFact::Completed, None)]).await.unwrap();
     }
 
     async fn deliver(&self) {

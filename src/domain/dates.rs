@@ -1,0 +1,99 @@
+//! How far the upstream's word on when something happened is believed.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::Signing;
+
+/// The time by the upstream's clock is known so well.
+pub(super) const CLOCKS: SignedDuration = SignedDuration::from_secs(60);
+
+impl Signing {
+    /// When something happened by the upstream's word; none if it told no time, or one that cannot be: before the signing
+    /// was asked for, or in the future. By clocks that differ a little it may be just outside.
+    pub(super) fn believed(&self, at: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+        let at = kept(at?);
+        let is_too_early = self.created_at.duration_since(at) > CLOCKS;
+        let is_too_late = at.duration_since(now) > CLOCKS;
+        (!is_too_early && !is_too_late).then(|| at.min(now).max(self.created_at))
+    }
+}
+
+/// A time as it is stored: what is compared again must not change by being kept.
+pub(super) fn kept(at: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::{
+        EnvelopeFact, EventKind, Fact, Signer, SignerFact, SignerId, SignerStatus, SigningStatus, sample,
+    };
+
+    const fn at(second: i64) -> Timestamp {
+        Timestamp::constant(1_700_000_000 + second, 123_456_700)
+    }
+
+    #[test]
+    fn f1_an_end_is_dated_by_the_upstream_unless_that_date_cannot_be() {
+        let now = at(200_000);
+        let created_at = sample::signing(SigningStatus::Open, SignerStatus::Ready).created_at;
+        for (said, told) in [
+            (None, None),
+            (Some(at(40)), Some(kept(at(40)))),
+            // By clocks that differ a little.
+            (Some(at(-59)), Some(created_at)),
+            (Some(at(200_059)), Some(now)),
+            // Nothing is signed before it is asked for, or tomorrow.
+            (Some(at(-61)), None),
+            (Some(at(-86_400)), None),
+            (Some(at(200_061)), None),
+            (Some(Timestamp::MIN), None),
+            (Some(Timestamp::MAX), None),
+        ] {
+            for unlisted in [false, true] {
+                let mut signing = sample::signing(SigningStatus::Open, SignerStatus::InSession);
+                let end = Fact::of_envelope(EnvelopeFact::Completed, said, &signing.signers, |_| !unlisted);
+                let news = signing.observe(&end, now);
+                assert_eq!(signing.completed_at, Some(told.unwrap_or(now)), "{said:?}");
+                assert!(news.iter().all(|one| one.at == told), "{said:?}: {news:?}");
+                // What is told again later does not move it.
+                assert_eq!(signing.observe(&Fact::Envelope(EnvelopeFact::Completed, Some(at(50))), now), []);
+                assert_eq!(signing.completed_at, Some(told.unwrap_or(now)), "{said:?}");
+            }
+            for end in [EnvelopeFact::Declined, EnvelopeFact::Expired, EnvelopeFact::Voided] {
+                let mut signing = sample::signing(SigningStatus::Open, SignerStatus::InSession);
+                let news = signing.observe(&Fact::Envelope(end, said), now);
+                assert_eq!((news[0].at, signing.completed_at), (told, None), "{end:?} {said:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn f1_whoever_signed_is_told_with_their_own_time_and_whose_turn_it_became_then() {
+        let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+        let second = SignerId::from_uuid(Uuid::from_u128(4));
+        let other = sample::person(SignerStatus::Waiting);
+        signing.signers.push(Signer { id: second, order: 2, recipient_id: "2".to_owned(), ..other });
+        let signed = |id: &str, at| Fact::Signer {
+            recipient_id: id.to_owned(),
+            fact: SignerFact::Signed,
+            at: Some(at),
+        };
+        let now = at(200_000);
+        let mut told = signing.observe(&signed("1", at(10)), now);
+        told.extend(signing.observe(&signed("2", at(20)), now));
+        told.extend(signing.observe(&Fact::Envelope(EnvelopeFact::Completed, Some(at(21))), now));
+        let told: Vec<_> = told.iter().map(|one| (one.kind, one.at)).collect();
+        let dated = [
+            (EventKind::SignerSigned, 10),
+            (EventKind::SignerReady, 10),
+            (EventKind::SignerSigned, 20),
+            (EventKind::SigningCompleted, 21),
+            (EventKind::DocumentAvailable, 21),
+        ];
+        assert_eq!(told, dated.map(|(kind, second)| (kind, Some(kept(at(second))))));
+    }
+}
