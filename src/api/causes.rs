@@ -66,7 +66,9 @@ impl From<&esign::Error> for Problem {
             None => problem,
         };
         match error {
-            esign::Error::Limited { until, .. } => problem.at(*until),
+            esign::Error::CheckSpent { until, .. } | esign::Error::Limited { until, .. } => {
+                problem.at(*until)
+            }
             // Nobody knows when the period of the plan ends, and each try costs a call.
             esign::Error::Rejected(rejection)
                 if rejection.kind == esign::RejectionKind::AllowanceExceeded =>
@@ -102,7 +104,8 @@ fn next_step(error: &esign::Error) -> Option<&'static str> {
             | auth::Error::Unreachable(_) => None,
             other => Some(other.fix()),
         },
-        esign::Error::Deadline
+        esign::Error::CheckSpent { .. }
+        | esign::Error::Deadline
         | esign::Error::OtherAccount { .. }
         | esign::Error::SendAgain
         | esign::Error::SmsToSender

@@ -38,6 +38,11 @@ pub fn may_check(last_checked: Option<Timestamp>, now: Timestamp) -> Result<(), 
     }
 }
 
+/// When the next check may be made after one that was claimed then.
+pub fn next_after(claimed: Now) -> Timestamp {
+    claimed.date_of(claimed.uptime.saturating_add(INTERVAL))
+}
+
 /// What makes a check free in the store, where it is told by dates.
 pub(super) fn taking(now: Now) -> Taking {
     Taking { now: now.date, free_since: earlier(now.date, INTERVAL), absurd_after: later(now.date, INTERVAL) }

@@ -17,7 +17,7 @@ use super::{
     wire,
 };
 use crate::{
-    budget::Operation,
+    budget::{Operation, checks},
     clock::{Deadline, Now},
     domain::{Document, EnvelopeId, Phone, Private, PurgeScope, TransactionId, fact::MAX_REASON},
     http_client,
@@ -200,9 +200,11 @@ impl Client {
         let mut url = acting.url(["envelopes", envelope.as_str()]);
         url.set_query(Some("include=recipients"));
         let call = Call::get(Operation::Envelope, url, deadline);
-        let answer = self.checked(acting, envelope, "", call).await?;
-        let read: wire::answers::Envelope = answer.decode()?;
-        let mut seen = seen(read, answer.trace()).ok_or_else(|| answer.bad("it names no envelope"))?;
+        let read = |answer: Answer| {
+            let read: wire::answers::Envelope = answer.decode()?;
+            seen(read, answer.trace()).ok_or_else(|| answer.bad("it names no envelope"))
+        };
+        let mut seen = self.checked(acting, envelope, "", call, read).await?;
         for recipient in &mut seen.recipients {
             // One envelope is told of whole: of whom no result of a check is told, there is none. A list may tell less.
             if !recipient.has_phone_check {
@@ -222,27 +224,35 @@ impl Client {
     ) -> Result<Vec<Recipient>, Error> {
         let url = acting.url(["envelopes", envelope.as_str(), "recipients"]);
         let call = Call::get(Operation::Recipients, url, deadline);
-        let answer = self.checked(acting, envelope, "recipients", call).await?;
-        let read: wire::answers::Recipients = answer.decode()?;
-        Ok(read.signers.into_iter().filter_map(recipient).collect())
+        let read = |answer: Answer| -> Result<Vec<Recipient>, Error> {
+            let read: wire::answers::Recipients = answer.decode()?;
+            Ok(read.signers.into_iter().filter_map(recipient).collect())
+        };
+        self.checked(acting, envelope, "recipients", call, read).await
     }
 
-    /// Makes a call that counts as the check of a resource of an envelope (rule B3).
-    pub(super) async fn checked(
+    /// Makes a call that counts as the check of a resource of an envelope (rule B3), and reads its answer. What comes to
+    /// nothing after it may have left is spent all the same, and the error says until when ([`Error::CheckSpent`]).
+    pub(super) async fn checked<T>(
         &self,
         acting: &Acting,
         envelope: &EnvelopeId,
         resource: &str,
         call: Call,
-    ) -> Result<Answer, Error> {
+        read: impl FnOnce(Answer) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let claimed = Now::read(&*self.clock);
         self.budget.claim_check(envelope, resource, claimed).await?;
-        let result = self.call(acting, call).await;
+        let error = match self.call(acting, call).await.and_then(read) {
+            Ok(read) => return Ok(read),
+            Err(error) => error,
+        };
         // What never left cost nothing.
-        if result.as_ref().is_err_and(Error::never_left) {
+        if error.never_left() {
             self.budget.return_check(envelope, resource, claimed).await;
+            return Err(error);
         }
-        result
+        Err(error.of_spent_check(checks::next_after(claimed)))
     }
 
     /// Looks up what creates have made, by our own ids of them, and how it stands (rule E2). What has made nothing, as far

@@ -30,6 +30,15 @@ pub enum Error {
         /// The upstream's trace id.
         trace: Option<String>,
     },
+    /// A status check came to nothing, and is spent all the same: a repeat is refused until the next may be made (rule B3).
+    #[error("the one check in 15 minutes was spent on it, and the next may be made at {until}")]
+    CheckSpent {
+        /// When it may be.
+        until: Timestamp,
+        /// What became of this one.
+        #[source]
+        error: Box<Error>,
+    },
     /// It could not have ended in time, so it was not begun.
     #[error("the time left is too short for this call")]
     Deadline,
@@ -161,10 +170,27 @@ fn not_allowed(scope: Scope) -> &'static str {
 }
 
 impl Error {
+    /// The same of a check that has left, or may have, so that none may be made before `next`. What a repeat may mend is
+    /// told with that time; a refusal stays what it is.
+    #[must_use]
+    pub fn of_spent_check(self, next: Timestamp) -> Self {
+        match self {
+            Self::Limited { until, scope: Scope::Polling, provider } => {
+                Self::Limited { until: until.max(next), scope: Scope::Polling, provider }
+            }
+            Self::Limited { until, .. } => Self::CheckSpent { until: until.max(next), error: Box::new(self) },
+            error if error.retryable() && error.rejection().is_none() => {
+                Self::CheckSpent { until: next, error: Box::new(error) }
+            }
+            error => error,
+        }
+    }
+
     /// How our API names it.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Auth(error) => error.code(),
+            Self::CheckSpent { error, .. } => error.code(),
             Self::BadAnswer { .. }
             | Self::Deadline
             | Self::NotSent(_)
@@ -186,6 +212,10 @@ impl Error {
         match self {
             Self::Auth(error) => error.fix(),
             Self::BadAnswer { .. } => "Try again; if it persists, quote the trace id to DocuSign's support.",
+            Self::CheckSpent { .. } => {
+                "Wait for the event, which needs no polling, or repeat the call after Retry-After: one status check is \
+                 allowed in 15 minutes."
+            }
             Self::Deadline => {
                 "Try again with more time (Prefer: wait); a create may be answered at once (Prefer: respond-async)."
             }
@@ -226,6 +256,7 @@ impl Error {
     pub fn retryable(&self) -> bool {
         match self {
             Self::Auth(error) => error.kind() == auth::Kind::Transient,
+            Self::CheckSpent { error, .. } => error.retryable(),
             Self::BadAnswer { .. }
             | Self::Deadline
             | Self::Limited { .. }
@@ -245,6 +276,7 @@ impl Error {
     /// How far the call came.
     pub fn reach(&self) -> Reach {
         match self {
+            Self::CheckSpent { error, .. } if error.reach() == Reach::Answered => Reach::Answered,
             Self::Limited { provider: Some(_), .. } | Self::Rejected(_) | Self::SendAgain => Reach::Answered,
             Self::Auth(_)
             | Self::Deadline
@@ -256,7 +288,11 @@ impl Error {
             | Self::Uncounted
             | Self::Unrecorded => Reach::NotAsked,
             Self::NotSent(_) => Reach::NotSent,
-            Self::BadAnswer { .. } | Self::Unavailable { .. } | Self::Unknown(_) => Reach::Unknown,
+            // A check that is spent has left, or may have, whoever still waited for it.
+            Self::BadAnswer { .. }
+            | Self::CheckSpent { .. }
+            | Self::Unavailable { .. }
+            | Self::Unknown(_) => Reach::Unknown,
         }
     }
 
@@ -268,6 +304,7 @@ impl Error {
     /// What the upstream said, if it answered.
     pub fn provider(&self) -> Option<&Provider> {
         match self {
+            Self::CheckSpent { error, .. } => error.provider(),
             Self::Limited { provider, .. } => provider.as_ref(),
             Self::Rejected(rejection) => Some(&rejection.provider),
             Self::Unavailable { provider, .. } => Some(provider),
@@ -286,6 +323,7 @@ impl Error {
             Self::BadAnswer { status, trace, .. } => {
                 Some(Provider { status: *status, code: None, trace: trace.clone() })
             }
+            Self::CheckSpent { error, .. } => error.said(),
             _ => self.provider().cloned(),
         }
     }
@@ -294,6 +332,7 @@ impl Error {
     pub fn trace(&self) -> Option<&str> {
         match self {
             Self::BadAnswer { trace, .. } => trace.as_deref(),
+            Self::CheckSpent { error, .. } => error.trace(),
             _ => self.provider()?.trace.as_deref(),
         }
     }
@@ -310,7 +349,7 @@ impl Error {
     pub fn retry_after(&self, now: Timestamp) -> Option<Duration> {
         match self {
             Self::Auth(error) => error.retry_after(),
-            Self::Limited { until, .. } => {
+            Self::CheckSpent { until, .. } | Self::Limited { until, .. } => {
                 Duration::try_from(until.duration_since(now).max(SignedDuration::ZERO)).ok()
             }
             Self::Unavailable { retry_after, .. } => *retry_after,
@@ -320,7 +359,10 @@ impl Error {
 
     /// Whether no answer came in time, so that the upstream may still be at it.
     pub fn is_unanswered(&self) -> bool {
-        matches!(self, Self::Unknown(http_client::Error::TimedOut))
+        match self {
+            Self::CheckSpent { error, .. } => error.is_unanswered(),
+            _ => matches!(self, Self::Unknown(http_client::Error::TimedOut)),
+        }
     }
 
     /// Whether the upstream surely was not asked, so that nothing was spent there.
@@ -331,6 +373,7 @@ impl Error {
     /// The label in metrics.
     pub(super) fn outcome(&self) -> Outcome {
         match (self, self.reach()) {
+            (Self::CheckSpent { error, .. }, _) => error.outcome(),
             (
                 Self::Auth(_) | Self::Rejected(Rejection { kind: K::Unauthorized, .. }) | Self::SendAgain,
                 _,
@@ -366,6 +409,33 @@ mod tests {
         for error in [Error::Deadline, refusal.rejected(K::Other), Error::SmsAuthUnavailable] {
             assert_eq!(error.doubt(), Doubt::No, "{error}");
         }
+    }
+
+    #[test]
+    fn b3_what_becomes_of_a_check_that_is_spent_says_when_the_next_may_be_made() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let provider = |status| Provider { status, code: None, trace: Some("t".to_owned()) };
+        let limited =
+            |scope, until| Error::Limited { until: at(until), scope, provider: Some(provider(429)) };
+        let down = Error::Unavailable { provider: provider(503), retry_after: None };
+        let wait = |error: &Error| error.retry_after(at(0)).map(|wait| wait.as_secs());
+        for (error, seconds) in [
+            (down, 900),
+            (Error::Unknown(http_client::Error::TimedOut), 900),
+            (limited(Scope::Hour, 30), 900),
+            (limited(Scope::Hour, 1_800), 1_800),
+            (limited(Scope::Polling, 30), 900),
+        ] {
+            let was = (error.code(), error.reach(), error.outcome(), error.said(), error.is_unanswered());
+            let spent = error.of_spent_check(at(900));
+            let is = (spent.code(), spent.reach(), spent.outcome(), spent.said(), spent.is_unanswered());
+            assert_eq!((is, wait(&spent)), (was, Some(seconds)), "{spent}");
+            assert!(spent.retryable() && !spent.never_left(), "{spent}");
+        }
+        // The next check would be refused in the same way.
+        let refusal = Refusal { status: StatusCode::NOT_FOUND, code: None, is_foreign: false, trace: None };
+        let refused = refusal.rejected(K::EnvelopeUnknown).of_spent_check(at(900));
+        assert_eq!((refused.rejection(), wait(&refused)), (Some(K::EnvelopeUnknown), None));
     }
 
     /// What was never asked costs no check, and says nothing of how the upstream is: it neither ends an outage nor counts

@@ -103,7 +103,8 @@ impl Client {
     ///
     /// A `GET` of one envelope, or of something below it that is no document, is a status check, and one in 15
     /// minutes is all there is (rule B3): the next is [`Error::Limited`] with the scope `Polling`. A list by ids is
-    /// refused in the same way if each of them was listed so lately.
+    /// refused in the same way if each of them was listed so lately. One that failed after it may have left is spent, too:
+    /// that is [`Error::CheckSpent`], unless the failure is the upstream's own answer.
     pub async fn forward(
         &self,
         acting: &Acting,
@@ -138,7 +139,7 @@ impl Client {
             }
         };
         let answer = match check {
-            Some((envelope, resource)) => self.checked(acting, &envelope, &resource, call).await,
+            Some((envelope, resource)) => self.checked(acting, &envelope, &resource, call, Ok).await,
             None if !listed.is_empty() => self.list_named(acting, &listed, call).await,
             None => self.call(acting, call).await,
         };
@@ -156,20 +157,24 @@ impl Client {
         let claimed = Now::read(&*self.clock);
         let others = self.budget.claim_listing(envelopes, claimed).await.map_err(Unclaimed::Store)?;
         let ours: Vec<_> = envelopes.iter().filter(|envelope| !others.contains(envelope)).cloned().collect();
+        let until = checks::next_after(claimed);
         if ours.is_empty() {
             self.budget.held_back(Rule::Polling);
             // When they were asked about is not told; by then that is over, whenever it was.
-            let until = claimed.date_of(claimed.uptime.saturating_add(checks::INTERVAL));
             return Err(Error::Limited { until, scope: Scope::Polling, provider: None });
         }
-        let result = self.call(acting, call).await;
+        let error = match self.call(acting, call).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        if !error.never_left() {
+            return Err(error.of_spent_check(until));
+        }
         // What never left cost nothing.
-        if result.as_ref().is_err_and(Error::never_left)
-            && let Err(error) = self.budget.return_listing(&ours, claimed).await
-        {
+        if let Err(error) = self.budget.return_listing(&ours, claimed).await {
             tracing::debug!(%error, "a list that was not had counts as had");
         }
-        result
+        Err(error)
     }
 }
 

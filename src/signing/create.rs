@@ -418,6 +418,7 @@ pub(super) fn failure(error: &esign::Error) -> Failure {
 pub fn detail(error: &esign::Error) -> String {
     match error {
         esign::Error::Auth(cause) => cause.in_full(),
+        esign::Error::CheckSpent { error: cause, .. } => format!("{}; {error}", detail(cause)),
         esign::Error::Rejected(rejection) => rejection.to_string(),
         other => other.to_string(),
     }

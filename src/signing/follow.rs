@@ -189,7 +189,22 @@ impl Signings {
             }
             this.check(&signing, &envelope, deadline).await
         };
-        self.aside_within(wait, "a check for a caller", Box::pin(check)).await
+        match self.aside_within(wait, "a check for a caller", Box::pin(check)).await {
+            Err(Error::Upstream(esign::Error::Deadline)) if !is_over => Err(self.out_of_time(id).await),
+            checked => checked,
+        }
+    }
+
+    /// What a caller is told whose time was over before there was an answer. A check that has left is spent, and its answer
+    /// is taken in without them.
+    async fn out_of_time(&self, id: SigningId) -> Error {
+        let over = Deadline::within(&*self.parts.clock, Duration::ZERO);
+        let record = self.in_time(over, self.parts.store.signing(id)).await;
+        let checked_at = record.ok().flatten().and_then(|record| record.signing.checked_at);
+        Error::Upstream(match may_check(checked_at, self.parts.clock.now()) {
+            Ok(()) => esign::Error::Deadline,
+            Err(next) => esign::Error::Deadline.of_spent_check(next),
+        })
     }
 
     /// Calls a signing off, for a caller who waits so long. Repeating it is harmless.

@@ -149,6 +149,28 @@ async fn b3_a_refresh_is_spent_once_in_a_quarter_of_an_hour() {
     assert_eq!(daemon.post(&path, &json!({})).await.status, StatusCode::OK);
 }
 
+/// Whoever comes back after the time that they were told must not be refused for coming too early.
+#[tokio::test]
+async fn b3_a_check_that_fails_is_spent_and_says_when_the_next_may_be_made() {
+    let daemon = TestDaemon::start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let path = format!("/v1/signings/{}/refresh", made.id());
+    let envelope = made.body["provider"]["envelope_id"].as_str().unwrap();
+    let down = json!({"fault": "status", "status": 503, "method": "GET", "path": envelope, "count": 1});
+    daemon.fault(&down).await;
+    let failed = daemon.post(&path, &json!({})).await;
+    assert_eq!(failed.status, StatusCode::SERVICE_UNAVAILABLE, "{}", failed.text);
+    assert_eq!(failed.code(), "provider_unavailable");
+    assert_eq!(failed.headers["retry-after"], "900", "{}", failed.text);
+    assert_eq!(failed.body["provider"]["http_status"], 503, "{}", failed.text);
+    daemon.clock.advance(std::time::Duration::from_secs(899));
+    let refused = daemon.post(&path, &json!({})).await;
+    assert_eq!((refused.status, refused.code()), (StatusCode::CONFLICT, "polling_budget"));
+    assert_eq!(refused.body["retry_at"], failed.body["retry_at"]);
+    daemon.clock.advance(std::time::Duration::from_secs(1));
+    assert_eq!(daemon.post(&path, &json!({})).await.status, StatusCode::OK);
+}
+
 #[tokio::test]
 async fn b3_a_check_that_never_left_is_not_spent() {
     let daemon = TestDaemon::start().await;

@@ -512,6 +512,8 @@ async fn b4_a_check_that_its_caller_does_not_wait_for_is_not_lost() {
     };
     let (late, ()) = tokio::join!(refresh, time);
     assert!(late.status.is_server_error(), "{}", late.text);
+    // The check has left: another one is refused for the rest of the quarter of an hour, of which 4 s are over.
+    assert_eq!(late.headers["retry-after"], "896", "{}", late.text);
     let read = format!("/v1/signings/{}", made.id());
     daemon.until("the answer", async || daemon.get(&read).await.body["status"] == "completed").await;
 }

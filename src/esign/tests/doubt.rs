@@ -158,7 +158,8 @@ async fn e2_what_a_list_names_that_can_be_no_envelope_is_not_taken_for_one_nor_f
     world.will(Reply::json(200, &json!({"envelopeId": "..", "status": "sent"})));
     let envelope = crate::domain::EnvelopeId::new(MADE);
     let read = world.client.envelope(&acting, &envelope, world.deadline()).await;
-    assert!(matches!(read, Err(Error::BadAnswer { .. })), "{read:?}");
+    let Err(Error::CheckSpent { error, .. }) = read else { panic!("{read:?}") };
+    assert!(matches!(*error, Error::BadAnswer { .. }), "{error}");
 }
 
 #[tokio::test]

@@ -104,5 +104,15 @@ async fn b3_a_second_check_within_15_minutes_is_not_sent() {
     assert!(world.arrived().is_empty());
     world.clock.advance(Duration::from_secs(900));
     world.will(Reply::error(503, "X"));
-    assert!(world.client.envelope(&acting, &envelope, world.deadline()).await.is_err());
+    // It may have been counted: what is told is when the next may be made, and that is true.
+    let error = world.client.envelope(&acting, &envelope, world.deadline()).await.unwrap_err();
+    assert_eq!(error.code(), "provider_unavailable");
+    assert_eq!(error.retry_after(world.clock.now()), Some(Duration::from_secs(900)));
+    world.clock.advance(Duration::from_secs(899));
+    let error = world.client.envelope(&acting, &envelope, world.deadline()).await.unwrap_err();
+    assert_eq!(error.code(), "polling_budget");
+    world.arrived();
+    world.clock.advance(Duration::from_secs(1));
+    world.will(envelope_reply("delivered", "completed"));
+    world.client.envelope(&acting, &envelope, world.deadline()).await.unwrap();
 }
