@@ -3,6 +3,7 @@
 //! Must send nothing, and hold no token: that is put on when it is sent.
 
 use std::{
+    pin::Pin,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -22,6 +23,9 @@ use crate::{
 /// The longest that a call may take which is passed through: it may carry a large body both ways.
 const FORWARD_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// What has to be done before a call leaves, once nothing holds it back any more: if it fails, the call is not sent.
+pub type Announcement = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
 /// One call, ready to be sent any number of times.
 pub(super) struct Call {
     pub(super) operation: Operation,
@@ -32,6 +36,8 @@ pub(super) struct Call {
     pub(super) body: Option<(HeaderValue, Vec<Bytes>)>,
     /// A body that is sent as it arrives, in place of `body`; gone once it was sent.
     pub(super) upload: Mutex<Option<Upload>>,
+    /// Gone once it was made: what is sent again is the same act.
+    pub(super) announcement: Mutex<Option<Announcement>>,
     pub(super) deadline: Deadline,
     pub(super) limit_bytes: usize,
     pub(super) is_streamed: bool,
@@ -49,6 +55,7 @@ impl Call {
             headers: HeaderMap::new(),
             body: None,
             upload: Mutex::new(None),
+            announcement: Mutex::new(None),
             deadline,
             limit_bytes: 4 * 1024 * 1024,
             is_streamed: false,
@@ -69,6 +76,17 @@ impl Call {
     pub(super) fn segments(mut self, pieces: Vec<Bytes>) -> Self {
         self.body = Some((HeaderValue::from_static("application/json"), pieces));
         self
+    }
+
+    /// Has it announced before it leaves.
+    pub(super) fn announced(mut self, announcement: Option<Announcement>) -> Self {
+        self.announcement = Mutex::new(announcement);
+        self
+    }
+
+    /// What is still to be done before it leaves; the next who asks has nothing to do.
+    pub(super) fn take_announcement(&self) -> Option<Announcement> {
+        self.announcement.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Asks for the body as a stream.

@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 
 use super::{
     Acting, Error, SenderOptions,
@@ -28,7 +28,7 @@ use super::{
 use crate::{
     auth::{self, AccessToken, Auth},
     budget::{
-        Budget, Operation, Outcome, Permit, Priority, Scope,
+        Budget, Operation, Outcome, Permit, Scope,
         limits::{Reading, until_top_of_hour},
     },
     clock::{Now, SharedClock},
@@ -132,9 +132,9 @@ pub struct Client {
     pub(super) warm: Option<Hosts>,
     observer: Option<Arc<dyn Observer>>,
     pub(super) slots: Semaphore,
-    slots_of_new_work: Semaphore,
+    pub(super) slots_of_new_work: Semaphore,
     /// Of all but signers' calls, so that a place is left for people who are at it.
-    slots_of_others: Semaphore,
+    pub(super) slots_of_others: Semaphore,
     /// Of bodies that are sent as they arrive: slow callers must not take the places of creates, nor one of them those
     /// of the others.
     pub(super) uploads: Places<CallerName>,
@@ -147,9 +147,6 @@ impl fmt::Debug for Client {
         f.debug_struct("Client").field("http", &self.http).finish_non_exhaustive()
     }
 }
-
-/// The places that a call has while it is under way.
-type Turn<'a> = [Option<SemaphorePermit<'a>>; 3];
 
 /// How one attempt failed.
 enum Failed {
@@ -283,50 +280,6 @@ impl Client {
         })
     }
 
-    /// Waits for its turn; new work may not take all places, and a share is for signers alone.
-    async fn turn(&self, call: &Call) -> Result<Turn<'_>, Error> {
-        let turn = async {
-            let of_kind = match call.priority {
-                // Those are few: each has come with a place of its own.
-                _ if call.is_upload() => None,
-                Priority::NewWork => self.slots_of_new_work.acquire().await.ok(),
-                Priority::Check | Priority::Signer => None,
-            };
-            let of_others = match call.priority {
-                Priority::NewWork | Priority::Check => self.slots_of_others.acquire().await.ok(),
-                Priority::Signer => None,
-            };
-            [of_kind, of_others, self.slots.acquire().await.ok()]
-        };
-        call.deadline.hold(&*self.clock, turn).await.ok_or(Error::Deadline)
-    }
-
-    /// Waits for its turn and for the budget, and answers what is left of the time.
-    ///
-    /// The budget is asked last, because it counts a call when it allows it, and that must be when it is sent.
-    /// No turn is held while a burst is waited for: it may be one account's, and the turns are everybody's.
-    async fn leave(
-        &self,
-        acting: &Acting,
-        call: &Call,
-        expected: Duration,
-    ) -> Result<(Turn<'_>, Permit, Duration), Error> {
-        loop {
-            // Looked at twice: waiting takes time, and an expired call should cost no place in the budget.
-            call.deadline.leaves(expected, self.clock.uptime()).ok_or(Error::Deadline)?;
-            let turn = self.turn(call).await?;
-            let now = Now::read(&*self.clock);
-            let left = call.deadline.leaves(expected, now.uptime).ok_or(Error::Deadline)?;
-            let shed = match self.budget.admit(&acting.account, call.operation, call.priority, now) {
-                Ok(permit) => return Ok((turn, permit, left)),
-                Err(shed) => shed,
-            };
-            drop(turn);
-            let wait = shed.wait_by(call.deadline, now).ok_or(shed)?;
-            self.clock.sleep(wait).await;
-        }
-    }
-
     async fn token(&self, acting: &Acting, call: &Call) -> Result<AccessToken, Error> {
         if let Some(token) = self.auth.ready(acting.sender.as_str()) {
             return Ok(token);
@@ -341,7 +294,8 @@ impl Client {
     async fn attempt(&self, acting: &Acting, call: &Call, token: &AccessToken) -> Result<Answer, Failed> {
         let usual = &self.usual_ms[call.operation as usize];
         let expected = Duration::from_millis(usual.load(Ordering::Relaxed)).clamp(SHORTEST, LONGEST_EXPECTED);
-        let (_turn, permit, left) = self.leave(acting, call, expected).await.map_err(Failed::Error)?;
+        let (_turn, permit, left) =
+            self.leave_announced(acting, call, expected).await.map_err(Failed::Error)?;
         let began = self.clock.uptime();
         let before = self.call_begins(&call.url, began);
         let timeout = longest(call.operation, self.request_timeout).min(left);

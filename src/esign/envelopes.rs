@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::{
     Acting, Client, Error, Recipient, RejectionKind, Seen,
-    call::{Answer, Call},
+    call::{Announcement, Answer, Call},
     refusal::{Refusal, plain_code},
     seen::{envelope_id, recipient, seen},
     wire,
@@ -156,18 +156,19 @@ pub struct Corrected {
 
 impl Client {
     /// Makes and sends an envelope. Repeated on a 401 only, which did nothing; whether anything else
-    /// may have made one, [`Error::doubt`] tells (rule E2).
+    /// may have made one, [`Error::doubt`] tells (rule E2). It is announced when nothing holds it back any more.
     pub async fn create_envelope(
         &self,
         acting: &Acting,
         new: &NewEnvelope<'_>,
         deadline: Deadline,
+        announcement: Option<Announcement>,
     ) -> Result<Created, Error> {
         let brand = self.brand(&acting.sender);
         let body: Vec<Bytes> = wire::definition(new, brand.as_deref());
         let url = acting.url(["envelopes"]);
         let call = Call::new(Operation::CreateEnvelope, Method::POST, url, deadline).segments(body);
-        let answer = self.call(acting, call).await.map_err(of_create);
+        let answer = self.call(acting, call.announced(announcement)).await.map_err(of_create);
         let answer = answer.inspect_err(|error| self.doubt_reads(acting, new, error))?;
         let created: wire::answers::Envelope = answer.decode()?;
         let envelope = envelope_id(created.envelope_id).ok_or_else(|| answer.bad("it names no envelope"))?;

@@ -28,6 +28,7 @@ mod error;
 mod forward;
 mod identity;
 mod languages;
+mod leaving;
 mod read_cache;
 mod recipient_views;
 mod refusal;
@@ -42,6 +43,7 @@ pub(crate) use client::read_refusal;
 pub use self::{
     account_settings::Forbidding,
     accounts::{AccountBudget, Acting, SenderOptions},
+    call::Announcement,
     client::{Client, Deps, Observer, Options, trace},
     documents::{DocumentRef, Download},
     envelopes::{

@@ -4,7 +4,11 @@ use http::Method;
 use jiff::Timestamp;
 use url::Url;
 
-use super::{Acting, Client, Error, call::Call, languages, wire};
+use super::{
+    Acting, Client, Error,
+    call::{Announcement, Call},
+    languages, wire,
+};
 use crate::{
     budget::Operation,
     clock::Deadline,
@@ -49,13 +53,15 @@ pub struct View {
 }
 
 impl Client {
-    /// Mints a view. One that was live before is dead after (rule L2 is the caller's to keep).
+    /// Mints a view. One that was live before is dead after (rule L2 is the caller's to keep). It is announced when nothing
+    /// holds it back any more.
     pub async fn recipient_view(
         &self,
         acting: &Acting,
         envelope: &EnvelopeId,
         request: &ViewRequest<'_>,
         deadline: Deadline,
+        announcement: Option<Announcement>,
     ) -> Result<View, Error> {
         if request.return_url.chars().count() > MAX_UPSTREAM_RETURN_URL {
             return Err(Error::Invalid(
@@ -79,7 +85,7 @@ impl Client {
         });
         let url = acting.url(["envelopes", envelope.as_str(), "views", "recipient"]);
         let call = Call::new(Operation::CreateView, Method::POST, url, deadline).json(body);
-        let answer = self.call(acting, call).await?;
+        let answer = self.call(acting, call.announced(announcement)).await?;
         let view: wire::answers::View = answer.decode()?;
         let language = request.locale.and_then(languages::supported);
         let usable = view.url.and_then(|text| plain(&text, language).or_else(|| parsed(&text, language)));

@@ -323,7 +323,7 @@ pub(super) async fn create(world: &World, draft: &Draft) -> Result<Created, Erro
         let workflow = world.client.sms_workflow(&acting, world.deadline()).await?;
         assert_eq!(&*workflow, "wf-1");
     }
-    world.client.create_envelope(&acting, &draft.envelope(), world.deadline()).await
+    world.client.create_envelope(&acting, &draft.envelope(), world.deadline(), None).await
 }
 
 pub(super) fn view_reply() -> Reply {
@@ -346,7 +346,7 @@ pub(super) async fn view(world: &World, return_url: &str) -> Result<View, Error>
         locale: Some("fr-CA"),
     };
     let envelope = EnvelopeId::new("env-1");
-    world.client.recipient_view(&*world.acting().await, &envelope, &request, world.deadline()).await
+    world.client.recipient_view(&*world.acting().await, &envelope, &request, world.deadline(), None).await
 }
 
 pub(super) fn envelope_reply(status: &str, recipient: &str) -> Reply {

@@ -1,13 +1,14 @@
-//! What is about to be done for a signing, written into the audit log first (rule S6): if that fails, it is not done.
+//! What is about to be done for a signing, written into the audit log first (rule S6): if that fails, it is not done. What
+//! makes an envelope or a view is written down when nothing holds it back any more: of what a limit stops there is no line.
 //!
 //! It must never hold more than ids: the log keeps what retention destroys.
 
 use std::fmt;
 
 use crate::{
-    audit::{Act, Entry},
-    domain::{SignerId, Signing},
-    esign,
+    audit::{Act, Audit, Entry},
+    domain::{SignerId, Signing, SigningId},
+    esign::{self, Announcement},
     signing::Signings,
     telemetry::chain,
 };
@@ -23,30 +24,47 @@ impl Signings {
         if !self.audit().is_on() {
             return Ok(());
         }
-        self.write_down(signing, vec![entry(act, signing, detail)]).await
+        write_down(self.audit(), signing.id, vec![entry(act, signing, detail)]).await
     }
 
-    /// Writes down a create, and with it the view that follows at once: nobody waits for the disk twice. If there is
-    /// no envelope then, the log names a view that nobody got.
-    pub(super) async fn announce_create(
+    /// What writes down a view, when it is about to be asked for.
+    pub(super) fn announcing_view(
+        &self,
+        signing: &Signing,
+        detail: &dyn fmt::Display,
+    ) -> Option<Announcement> {
+        self.announcing(signing, || vec![entry(Act::ViewCreate, signing, detail)])
+    }
+
+    /// What writes down a create, when it is about to be sent, and with it the view that follows at once: nobody waits for
+    /// the disk twice. If there is no envelope then, or the view is held back, the log names a view that nobody got.
+    pub(super) fn announcing_create(
         &self,
         signing: &Signing,
         viewer: Option<SignerId>,
-    ) -> Result<(), esign::Error> {
-        if !self.audit().is_on() {
-            return Ok(());
-        }
-        let mut entries = vec![entry(Act::EnvelopeCreate, signing, &signing.transaction_id)];
-        entries.extend(viewer.map(|signer| entry(Act::ViewCreate, signing, &signer)));
-        self.write_down(signing, entries).await
-    }
-
-    async fn write_down(&self, signing: &Signing, entries: Vec<Entry>) -> Result<(), esign::Error> {
-        self.audit().record_all(entries).await.map_err(|error| {
-            tracing::error!(signing.id = %signing.id, error = %chain(&error), "not done: it cannot be written into the audit log");
-            esign::Error::Unrecorded
+    ) -> Option<Announcement> {
+        self.announcing(signing, || {
+            let view = viewer.map(|signer| entry(Act::ViewCreate, signing, &signer));
+            let create = entry(Act::EnvelopeCreate, signing, &signing.transaction_id);
+            [create].into_iter().chain(view).collect()
         })
     }
+
+    fn announcing(&self, signing: &Signing, entries: impl FnOnce() -> Vec<Entry>) -> Option<Announcement> {
+        let audit = self.audit().clone();
+        if !audit.is_on() {
+            return None;
+        }
+        let (id, entries) = (signing.id, entries());
+        Some(Box::pin(async move { write_down(&audit, id, entries).await }))
+    }
+}
+
+async fn write_down(audit: &Audit, signing: SigningId, entries: Vec<Entry>) -> Result<(), esign::Error> {
+    audit.record_all(entries).await.map_err(|error| {
+        tracing::error!(signing.id = %signing, error = %chain(&error), "not done: it cannot be written into the audit log");
+        esign::Error::Unrecorded
+    })
 }
 
 fn entry(act: Act, signing: &Signing, detail: &dyn fmt::Display) -> Entry {

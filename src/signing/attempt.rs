@@ -10,7 +10,8 @@ use crate::{
     clock::Deadline,
     domain::{AccountId, Draft, NewSigner, Signer, Signing},
     esign::{
-        self, Created as CreatedEnvelope, Doubt, EnvelopeSigner, NewEnvelope, Reach, RejectionKind, SmsCheck,
+        self, Announcement, Created as CreatedEnvelope, Doubt, EnvelopeSigner, NewEnvelope, Reach,
+        RejectionKind, SmsCheck,
     },
     signing::{
         AT_LEISURE, Signings,
@@ -47,20 +48,27 @@ impl Signings {
             Ok(workflow) => workflow,
             Err(outcome) => return outcome,
         };
-        if let Err(error) = self.announce_create(signing, viewer(job).map(|signer| signer.id)).await {
-            return Outcome::NotReached(error);
-        }
-        let outcome = self.post(acting, job, workflow.as_deref()).await;
+        let announcement = self.announcing_create(signing, viewer(job).map(|signer| signer.id));
+        let outcome = self.post(acting, job, workflow.as_deref(), announcement).await;
         let Some(refused) = workflow.filter(|_| outcome.refuses_workflow()) else { return outcome };
-        // It is one of yesterday, and is forgotten now. The refused create made nothing, so it may be sent with another.
+        // It is one of yesterday, and is forgotten now. The refused create made nothing, so it may be sent with another: it
+        // is the same act.
         match Box::pin(self.sms_workflow(acting, job)).await {
-            Ok(Some(found)) if found != refused => Box::pin(self.post(acting, job, Some(&*found))).await,
+            Ok(Some(found)) if found != refused => {
+                Box::pin(self.post(acting, job, Some(&*found), None)).await
+            }
             _ => outcome,
         }
     }
 
     /// Sends it, with codes by this workflow, if the lease on it lasts long enough.
-    async fn post(&self, acting: &esign::Acting, job: &Job, workflow: Option<&str>) -> Outcome {
+    async fn post(
+        &self,
+        acting: &esign::Acting,
+        job: &Job,
+        workflow: Option<&str>,
+        announcement: Option<Announcement>,
+    ) -> Outcome {
         let (signing, draft) = (&job.signing, &job.draft);
         let Some(deadline) = self.while_held(job) else {
             tracing::warn!(signing.id = %signing.id, "not sent: its lease is over, and somebody else has it");
@@ -68,7 +76,7 @@ impl Signings {
         };
         let id = signing.id.to_string();
         let envelope = self.envelope(signing, draft, &id, workflow);
-        match self.parts.esign.create_envelope(acting, &envelope, deadline).await {
+        match self.parts.esign.create_envelope(acting, &envelope, deadline, announcement).await {
             Ok(created) => {
                 self.parts.breaker.note(Reach::Answered, 1, self.parts.clock.uptime());
                 Outcome::Opened { account: acting.account.clone(), created, view: FirstView::None }

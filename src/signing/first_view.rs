@@ -110,7 +110,7 @@ impl Signings {
         minting: Minting,
     ) -> FirstView {
         let asked_at = self.corrected_now();
-        let minted = self.mint_announced(acting, signing, envelope, signer, minting).await;
+        let minted = self.mint_announced(acting, signing, envelope, signer, (minting, None)).await;
         self.count_view(minted.as_ref().err());
         match minted {
             Ok(view) => {

@@ -1,5 +1,5 @@
-//! The call that mints a recipient view: announced first, under the name that its signer has now, with the way back and
-//! the ping that lead to us.
+//! The call that mints a recipient view: announced when nothing holds it back, under the name that its signer has now,
+//! with the way back and the ping that lead to us.
 //!
 //! Must not judge who may have a view, nor write one down: that is for [`views`](super::views) and
 //! [`first_view`](super::first_view).
@@ -7,10 +7,9 @@
 use jiff::Timestamp;
 
 use crate::{
-    audit::Act,
     clock::Deadline,
     domain::{EnvelopeId, LinkId, Signer, SignerId, Signing},
-    esign::{self, RejectionKind, ViewRequest},
+    esign::{self, Announcement, RejectionKind, ViewRequest},
     signing::{Error, ReturnTarget, Signings},
 };
 
@@ -81,7 +80,7 @@ impl Signings {
         Ok(other(&read))
     }
 
-    /// Mints a view, and announces it first.
+    /// Mints a view, which is announced when nothing holds it back any more.
     async fn mint(
         &self,
         acting: &esign::Acting,
@@ -90,23 +89,21 @@ impl Signings {
         signer: &Signer,
         minting: Minting,
     ) -> Result<esign::View, Error> {
-        match minting.clicked {
-            Some(clicked) => {
-                self.announce(Act::ViewCreate, signing, &format!("{} {clicked}", signer.id)).await?;
-            }
-            None => self.announce(Act::ViewCreate, signing, &signer.id).await?,
-        }
-        self.mint_announced(acting, signing, envelope, signer, minting).await
+        let announcement = match minting.clicked {
+            Some(clicked) => self.announcing_view(signing, &format!("{} {clicked}", signer.id)),
+            None => self.announcing_view(signing, &signer.id),
+        };
+        self.mint_announced(acting, signing, envelope, signer, (minting, announcement)).await
     }
 
-    /// The one call that mints a view, which the audit log tells of already.
+    /// The one call that mints a view. Without an announcement the audit log tells of it already.
     pub(super) async fn mint_announced(
         &self,
         acting: &esign::Acting,
         signing: &Signing,
         envelope: &EnvelopeId,
         signer: &Signer,
-        minting: Minting,
+        (minting, announcement): (Minting, Option<Announcement>),
     ) -> Result<esign::View, Error> {
         let Minting { link, clicked: _, at, deadline } = minting;
         let target = ReturnTarget { signing: signing.id, signer: signer.id, link, view: Some(at) };
@@ -128,7 +125,7 @@ impl Signings {
             frame_ancestors: &signing.frame_ancestors,
             locale: signing.locale.as_deref(),
         };
-        Ok(self.parts.esign.recipient_view(acting, envelope, &request, deadline).await?)
+        Ok(self.parts.esign.recipient_view(acting, envelope, &request, deadline, announcement).await?)
     }
 
     /// Our own address for who comes back, if we can be reached.

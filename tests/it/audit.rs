@@ -318,6 +318,35 @@ fn acts(path: &Path) -> Vec<(String, Option<String>, Option<String>)> {
 }
 
 #[tokio::test]
+async fn s6_what_a_limit_holds_back_is_no_line() {
+    let directory = TempDir::new();
+    let path = directory.0.join("audit.jsonl");
+    let settings = format!("[audit]\nfile = \"{}\"\n", path.display());
+    let daemon = TestDaemon::builder().with(&settings).start().await;
+    let made = daemon.create("made", &order()).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    let views = format!("/v1/signings/{}/signers/{}/views", made.id(), made.signer());
+    let limit = json!({"fault": "rate_limit", "status": 429, "method": "POST", "path": "/envelopes", "count": 1, "reset_s": 60});
+    daemon.fault(&limit).await;
+    let refused = daemon.create("refused", &order()).await;
+    assert_eq!(refused.code(), "provider_rate_limited", "{}", refused.text);
+    let events = || acts(&path).into_iter().map(|(event, ..)| event).collect::<Vec<_>>();
+    assert_eq!(events(), ["envelope.create", "view.create"].repeat(2), "DocuSign was asked");
+
+    daemon.forget_requests().await;
+    for held in [daemon.create("held", &order()).await, daemon.post(&views, &json!({})).await] {
+        assert_eq!(held.code(), "provider_rate_limited", "{}", held.text);
+    }
+    assert_eq!((daemon.requests().await.len(), events().len()), (0, 4));
+    let after: u64 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    daemon.clock.advance(std::time::Duration::from_secs(after + 1));
+    for done in [daemon.post(&views, &json!({})).await, daemon.create("held", &order()).await] {
+        assert_eq!(done.status, 201, "{}", done.text);
+    }
+    assert_eq!(events()[4..], ["view.create", "envelope.create", "view.create"]);
+}
+
+#[tokio::test]
 async fn s6_a_status_that_a_caller_has_asked_for_changes_nothing_and_is_no_line() {
     let (_directory, path, settings) = log_in_its_own_directory();
     let daemon = TestDaemon::builder().with(&settings).start().await;

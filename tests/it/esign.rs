@@ -94,7 +94,7 @@ impl World {
     }
 
     async fn create(&self, envelope: &NewEnvelope<'_>) -> Result<EnvelopeId, Error> {
-        Ok(self.client.create_envelope(&self.acting, envelope, soon()).await?.envelope)
+        Ok(self.client.create_envelope(&self.acting, envelope, soon(), None).await?.envelope)
     }
 
     async fn view(&self, envelope: &EnvelopeId, person: &Person, name: &str) -> Result<String, Error> {
@@ -112,7 +112,7 @@ impl World {
             frame_ancestors: &["https://www.example.com".to_owned()],
             locale: Some("de"),
         };
-        let view = self.client.recipient_view(&self.acting, envelope, &request, soon()).await?;
+        let view = self.client.recipient_view(&self.acting, envelope, &request, soon(), None).await?;
         Ok(view.url.into_inner())
     }
 }

@@ -71,7 +71,7 @@ async fn e2_a_stalled_create_is_in_doubt_and_an_unreachable_host_is_not() {
     let soon = Deadline::within(&world.clock, Duration::from_millis(150));
     let draft = Draft::of(vec![file(&[])]);
     let acting = world.acting().await;
-    let error = world.client.create_envelope(&acting, &draft.envelope(), soon).await.unwrap_err();
+    let error = world.client.create_envelope(&acting, &draft.envelope(), soon, None).await.unwrap_err();
     assert!(matches!(error, Error::Unknown(_)), "{error}");
     let nowhere = Acting::new(
         acting.sender.clone(),
@@ -80,7 +80,7 @@ async fn e2_a_stalled_create_is_in_doubt_and_an_unreachable_host_is_not() {
         &"http://127.0.0.1:1".parse().unwrap(),
     );
     let error =
-        world.client.create_envelope(&nowhere, &draft.envelope(), world.deadline()).await.unwrap_err();
+        world.client.create_envelope(&nowhere, &draft.envelope(), world.deadline(), None).await.unwrap_err();
     assert!(matches!(error, Error::NotSent(_)), "{error}");
     assert_eq!(world.ended.count(Operation::CreateEnvelope, Outcome::NotSent), 1);
     assert_eq!(world.client.budget().remaining(&nowhere.account).hour, 3_000);
@@ -174,7 +174,7 @@ async fn what_a_create_is_refused_for_is_remembered_no_longer() {
     world.will(workflow("old")).will(Reply::error(400, "IDENTITY_WORKFLOW_INVALID_ID")).will(workflow("new"));
     assert_eq!([known().await, known().await].map(|id| id.to_string()), ["old", "old"]);
     let draft = Draft::of(vec![file(&[])]);
-    world.client.create_envelope(&acting, &draft.envelope(), world.deadline()).await.unwrap_err();
+    world.client.create_envelope(&acting, &draft.envelope(), world.deadline(), None).await.unwrap_err();
     assert_eq!([known().await, known().await].map(|id| id.to_string()), ["new", "new"]);
 
     let id = "11111111-2222-3333-4444-555555555555";
@@ -182,7 +182,7 @@ async fn what_a_create_is_refused_for_is_remembered_no_longer() {
     world.client.template(&acting, id, world.deadline()).await.unwrap();
     assert!(world.client.known_template(&acting, id).is_some());
     let draft = Draft::of(vec![template()]);
-    world.client.create_envelope(&acting, &draft.envelope(), world.deadline()).await.unwrap_err();
+    world.client.create_envelope(&acting, &draft.envelope(), world.deadline(), None).await.unwrap_err();
     assert!(world.client.known_template(&acting, id).is_none());
 }
 

@@ -1,11 +1,17 @@
 //! Calls that are held back: by a burst, by a limit of the upstream's, by the caller's time, by rule B3.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use http::{HeaderMap, Method};
 
 use crate::esign::{
-    testing::{Draft, Reply, World, create, envelope_reply, file, view, view_reply},
+    testing::{Draft, Reply, World, create, created, envelope_reply, file, view, view_reply},
     *,
 };
 use crate::{
@@ -63,12 +69,60 @@ async fn b2_after_a_limit_answer_nothing_is_sent_until_it_is_over() {
 }
 
 #[tokio::test]
+async fn s6_a_call_is_announced_once_and_when_nothing_holds_it_back_any_more() {
+    let world = World::new().await;
+    let acting = world.acting().await;
+    let draft = Draft::of(vec![file(&[])]);
+    let told = Arc::new(AtomicUsize::new(0));
+    // It takes its time, and comes to that.
+    let announcing = |seconds, done: Result<(), Error>| -> Option<Announcement> {
+        let (told, clock) = (Arc::clone(&told), world.clock.clone());
+        Some(Box::pin(async move {
+            told.fetch_add(1, Ordering::SeqCst);
+            clock.advance(Duration::from_secs(seconds));
+            done
+        }))
+    };
+    let post = async |announcement: Option<Announcement>| {
+        world.client.create_envelope(&acting, &draft.envelope(), world.deadline(), announcement).await
+    };
+    let seen = || (told.load(Ordering::SeqCst), world.arrived().len());
+    let burst = || world.client.budget().remaining(&acting.account).burst;
+
+    // What is repeated after a refused token is the same act. One that dies in its first minutes is replaced with hesitation.
+    world.clock.advance(Duration::from_secs(1_500));
+    world.will(Reply::error(401, "AUTHORIZATION_INVALID_TOKEN")).will(created());
+    post(announcing(0, Ok(()))).await.unwrap();
+    assert_eq!((seen(), burst()), ((1, 2), 198));
+    // What cannot be announced is not sent, and costs nothing.
+    let error = post(announcing(0, Err(Error::Unrecorded))).await.unwrap_err();
+    assert!(matches!(error, Error::Unrecorded), "{error}");
+    assert_eq!((seen(), burst()), ((2, 0), 198));
+    // A slow disk has it counted when it is sent, and not sent if that is too late.
+    world.will(created());
+    post(announcing(20, Ok(()))).await.unwrap();
+    assert_eq!((seen(), burst()), ((3, 1), 197));
+    let error = post(announcing(26, Err(Error::Unrecorded))).await.unwrap_err();
+    assert!(matches!(error, Error::Unrecorded), "{error}");
+    let error = post(announcing(26, Ok(()))).await.unwrap_err();
+    assert!(matches!(error, Error::Deadline), "{error}");
+    assert_eq!((seen(), burst()), ((5, 0), 200));
+    // What a limit holds back is not announced.
+    world.will(Reply::error(429, "HOURLY_APIINVOCATION_LIMIT_EXCEEDED"));
+    post(announcing(0, Ok(()))).await.unwrap_err();
+    assert_eq!(seen(), (6, 1));
+    let error = post(announcing(0, Ok(()))).await.unwrap_err();
+    assert!(matches!(error, Error::Limited { scope: Scope::Hour, provider: None, .. }), "{error}");
+    assert_eq!(seen(), (6, 0));
+}
+
+#[tokio::test]
 async fn b4_what_cannot_end_in_time_is_not_begun() {
     let world = World::new().await;
     let acting = world.acting().await;
     let over = Deadline::within(&world.clock, Duration::from_millis(5));
     let draft = Draft::of(vec![file(&[])]);
-    let error = world.client.create_envelope(&acting, &draft.envelope(), over).await.unwrap_err();
+    let error = world.client.create_envelope(&acting, &draft.envelope(), over, None).await.unwrap_err();
     assert!(matches!(error, Error::Deadline), "{error}");
     assert!(world.arrived().is_empty());
     assert_eq!(world.client.budget().remaining(&acting.account).hour, 3_000);

@@ -72,7 +72,7 @@ async fn t7_a_token_that_was_refused_is_never_sent_again_and_a_lasting_401_has_a
     assert!((Duration::from_secs(1)..=Duration::from_secs(4)).contains(&wait), "{wait:?}");
     // Who has less time is told so without a call; who has more gets the token that comes then.
     let hurried = Deadline::within(&world.clock, Duration::from_millis(500));
-    let error = world.client.create_envelope(&acting, &draft.envelope(), hurried).await.unwrap_err();
+    let error = world.client.create_envelope(&acting, &draft.envelope(), hurried, None).await.unwrap_err();
     assert!(matches!(&error, Error::Auth(cause) if cause.cause() == "token_refused"), "{error:?}");
     assert!(error.retry_after(world.clock.now()).is_some());
     assert_eq!((bearers().len(), world.mints.load(Ordering::SeqCst)), (0, 4));
