@@ -34,8 +34,9 @@ pub(super) struct Account {
     called_at: Duration,
     /// When we last heard what others have spent.
     heard_at: Option<Duration>,
-    /// The hour that the upstream refused a call for, and the second of uptime at which it did so first.
-    gone: Option<(u64, u64)>,
+    /// The second of uptime since which the upstream refuses calls because those of the hour are gone, and the uptime at
+    /// which that is over by its own word.
+    gone: Option<(u64, Duration)>,
     /// Calls by the minute of uptime, of all daemons as far as they are known.
     pace: VecDeque<(u64, u64)>,
 }
@@ -117,24 +118,41 @@ impl Account {
         }
     }
 
-    /// The upstream refused a call for a limit. Answers whether it was sent although the hour had been refused.
-    pub(super) fn limited(&mut self, ticket: Ticket, scope: Scope, until: Duration, now: Now) -> bool {
+    /// The upstream refused a call for a limit, until then; `reset` is when its hour begins anew, if it says so. Answers
+    /// whether the call was sent although the hour's were known to be gone.
+    pub(super) fn limited(
+        &mut self,
+        ticket: Ticket,
+        scope: Scope,
+        until: Duration,
+        reset: Option<Duration>,
+        now: Now,
+    ) -> bool {
         self.flying -= 1;
         match scope {
             Scope::Burst => self.burst.refuse(until),
             Scope::Hour => {
                 self.hour.refuse(until);
-                let (hour, second) = (ticket.hour, now.uptime.as_secs());
-                let (_, first) = *self.gone.insert(match self.gone {
-                    Some(gone) if gone.0 == hour => gone,
-                    _ => (hour, second),
-                });
-                return ticket.second > first + UNDER_WAY_S;
+                return self.went_on(ticket, reset.map_or(until, |reset| reset.max(until)), now);
             }
             // These say nothing of the account.
             Scope::Document | Scope::Envelope | Scope::Polling => self.hour.silent(),
         }
         false
+    }
+
+    /// The calls of the hour are gone until then. Answers whether this one was sent although that was known; what was sent
+    /// after the end of an earlier refusal was not.
+    fn went_on(&mut self, ticket: Ticket, until: Duration, now: Now) -> bool {
+        let is_within = |(since, over): (u64, Duration)| {
+            ticket.second > since + UNDER_WAY_S && ticket.second < over.as_secs()
+        };
+        let (before, second) = (self.gone, now.uptime.as_secs());
+        self.gone = match before {
+            Some((since, over)) if second < over.as_secs() => Some((since, over.max(until))),
+            _ => Some((second, until)),
+        };
+        before.is_some_and(is_within)
     }
 
     pub(super) fn not_sent(&mut self, ticket: Ticket) {

@@ -342,10 +342,11 @@ impl Permit {
         }
     }
 
-    /// The upstream refused the call for a limit, until then.
-    pub fn limited(mut self, scope: Scope, until: Duration, now: Now) {
+    /// The upstream refused the call for a limit, until then; `reset` is the uptime at which its hour begins anew, if it
+    /// says so. Until that has come the rule is to stop, whatever else it asks us to wait for.
+    pub fn limited(mut self, scope: Scope, until: Duration, reset: Option<Duration>, now: Now) {
         let went_on = match self.ticket.take() {
-            Some(ticket) => lock(&self.account).limited(ticket, scope, until, now),
+            Some(ticket) => lock(&self.account).limited(ticket, scope, until, reset, now),
             None => false,
         };
         self.ledger.broken(Rule::of(scope), 1, now);

@@ -110,7 +110,7 @@ fn a_call_without_an_answer_counts_until_an_answer_includes_it() {
 fn a_limit_answer_stops_everyone_for_as_long_as_it_says() {
     let (budget, clock) = budget(Options::default());
     let until = clock.uptime() + Duration::from_secs(3);
-    ask(&budget, &clock, Priority::NewWork).unwrap().limited(Scope::Hour, until, Now::read(&clock));
+    ask(&budget, &clock, Priority::NewWork).unwrap().limited(Scope::Hour, until, None, Now::read(&clock));
     let shed = ask(&budget, &clock, Priority::Signer).unwrap_err();
     assert_eq!((shed.scope, shed.retry_at.as_second()), (Scope::Hour, START + 3));
     clock.advance(Duration::from_secs(3));
@@ -184,23 +184,32 @@ fn window(noted: &[NotedCalls]) -> ledger::Window {
 #[test]
 fn a_call_after_the_hour_is_gone_breaks_the_pause_and_one_held_back_does_not() {
     let (budget, clock) = budget(Options::default());
-    let refuse = |permit: Permit, seconds: u64| {
-        permit.limited(Scope::Hour, clock.uptime() + Duration::from_secs(seconds), Now::read(&clock));
+    let refuse = |permit: Permit, wait: u64, reset: u64| {
+        let [until, reset] = [wait, reset].map(|seconds| clock.uptime() + Duration::from_secs(seconds));
+        permit.limited(Scope::Hour, until, Some(reset), Now::read(&clock));
     };
+    let pass = |seconds| clock.advance(Duration::from_secs(seconds));
     // Two were under way when the hour was found to be gone.
     let (one, two) = (ask(&budget, &clock, Priority::Signer), ask(&budget, &clock, Priority::Signer));
-    refuse(one.unwrap(), 10);
-    refuse(two.unwrap(), 10);
+    refuse(one.unwrap(), 10, 30);
+    refuse(two.unwrap(), 10, 30);
     assert_eq!((counted(&budget, Rule::HourlyLimit), counted(&budget, Rule::Pause)), ((0, 2), (0, 0)));
-    // Held back until the upstream's own time, which does not wait for the next hour as its rule does.
+    // Held back for as long as the upstream asks us to wait, which need not be until its next hour, as its rule is.
     assert!(ask(&budget, &clock, Priority::Signer).is_err());
     assert_eq!(counted(&budget, Rule::Pause), (1, 0));
-    clock.advance(Duration::from_secs(10));
-    refuse(ask(&budget, &clock, Priority::Signer).unwrap(), 10);
+    pass(10);
+    refuse(ask(&budget, &clock, Priority::Signer).unwrap(), 10, 20);
     assert_eq!((counted(&budget, Rule::HourlyLimit), counted(&budget, Rule::Pause)), ((0, 3), (1, 1)));
+    // When the hour begins that it has told of, the pause is over, whatever is answered then.
+    for again in 4..6 {
+        pass(20);
+        refuse(ask(&budget, &clock, Priority::Signer).unwrap(), 20, 20);
+        let counts = (counted(&budget, Rule::HourlyLimit), counted(&budget, Rule::Pause));
+        assert_eq!(counts, ((0, again), (1, 1)), "the calendar's hour goes on");
+    }
     // The next hour is another one.
-    clock.advance(Duration::from_secs(3_600));
-    refuse(ask(&budget, &clock, Priority::Signer).unwrap(), 10);
+    pass(3_600);
+    refuse(ask(&budget, &clock, Priority::Signer).unwrap(), 10, 10);
     assert_eq!(counted(&budget, Rule::Pause), (1, 1));
 }
 
@@ -208,7 +217,7 @@ fn a_call_after_the_hour_is_gone_breaks_the_pause_and_one_held_back_does_not() {
 fn a_document_is_not_an_envelope_and_advice_is_no_rule() {
     let (budget, clock) = budget(Options::default());
     let until = clock.uptime() + Duration::from_secs(60);
-    ask(&budget, &clock, Priority::Signer).unwrap().limited(Scope::Document, until, Now::read(&clock));
+    ask(&budget, &clock, Priority::Signer).unwrap().limited(Scope::Document, until, None, Now::read(&clock));
     assert_eq!(counted(&budget, Rule::DocumentDownloads), (0, 1));
     assert_eq!(counted(&budget, Rule::EnvelopeLimit), (0, 0));
     budget.account_server_asked(AccountServerCalls { tokens: 3, early: 1, user_info: 2, limited: 0 });

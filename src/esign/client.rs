@@ -365,7 +365,10 @@ fn no_answer(error: http_client::Error, permit: Permit) -> Error {
 fn refused(headers: &HeaderMap, refusal: Refusal, verdict: Verdict, permit: Permit, now: Now) -> Failed {
     let reading = Reading::of(headers);
     match verdict {
-        Verdict::Limited(kind) => permit.limited(kind.scope, until(kind, &reading, now), now),
+        Verdict::Limited(kind) => {
+            let reset = reading.until_reset(now).map(|left| now.uptime.saturating_add(left));
+            permit.limited(kind.scope, until(kind, &reading, now), reset, now);
+        }
         Verdict::Rejected(_) | Verdict::Unauthorized | Verdict::Unavailable => permit.answered(headers, now),
     }
     meant(refusal, verdict, &reading, now)

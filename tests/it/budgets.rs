@@ -288,6 +288,31 @@ async fn the_ledger_is_shown_to_operators_also_after_a_restart() {
     daemon.stop().await;
 }
 
+/// The next calls are refused again, as by an account that others use up: whoever has waited as long as was asked breaks no
+/// rule, neither for the vendor's judge nor in our own ledger.
+#[tokio::test]
+async fn b2_after_the_end_that_a_limit_states_the_pause_is_over() {
+    let mut daemon = TestDaemon::start().await;
+    let fault = json!({"fault": "rate_limit", "status": 429, "method": "POST", "path": "/envelopes", "count": 3, "reset_s": 30});
+    daemon.fault(&fault).await;
+    for number in 0..3 {
+        let refused = daemon.create(&format!("order-{number}"), &order()).await;
+        assert_eq!(refused.code(), "provider_rate_limited", "{}", refused.text);
+        let wait: u64 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
+        daemon.clock.advance(Duration::from_secs(wait));
+    }
+    let judged = daemon.control(Method::GET, "rules", &Value::Null).await;
+    assert_eq!(judged["rules"], json!([]), "{judged}");
+    daemon.restart().await;
+    let ledger = daemon.ops("/ledger?hours=2").await;
+    let broken = |name: &str| {
+        let rules = ledger.body["rules"].as_array().unwrap();
+        rules.iter().find(|rule| rule["rule"] == name).unwrap()["broken"].as_u64()
+    };
+    assert_eq!((broken("hourly_limit"), broken("pause")), (Some(3), Some(0)), "{}", ledger.text);
+    daemon.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn b3_two_daemons_asked_at_the_same_moment_make_one_get() {
     let Some(url) = crate::postgres::database() else { return };
