@@ -8,6 +8,9 @@
 //! click that mints then, not the look (rule L1). The view's URL lives in memory for half a minute, and
 //! nowhere else (rule L4). The line is this process's own: another daemon that is asked for it shows the
 //! button.
+//!
+//! That page is got and not posted: a browser that comes back to the answer of a POST shows an error of its own, and asks
+//! whether to send the form again. Whoever goes back from the signing page would meet that.
 
 use std::{
     collections::HashMap,
@@ -18,13 +21,14 @@ use std::{
     time::Duration,
 };
 
+use axum::response::Response;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::{
     clock::SharedClock,
     domain::{Private, SignerId, SigningId},
-    public::Public,
+    public::{Public, answer::see_other, request},
     secret_text::{is_random, random},
     signing::{Error, ReturnTarget, Signings},
     telemetry::chain,
@@ -70,6 +74,11 @@ pub(super) enum Clicked {
     TooOften,
     /// Something that only a person can heal.
     Trouble,
+}
+
+/// Sends the browser of a click that stands in line to the page of the line.
+pub(super) fn to_the_line(clicked: &Clicked, name: &str) -> Option<Response> {
+    matches!(clicked, Clicked::InLine).then(|| see_other(&request::line(name))).flatten()
 }
 
 #[derive(Debug, Clone)]

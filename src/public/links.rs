@@ -13,13 +13,16 @@ use crate::{
     public::{
         Public,
         answer::see_other,
-        clicks::{Clicked, Clicks},
-        pages::{Details, Invitation, LinkLife, Page},
+        clicks::{Clicked, Clicks, to_the_line},
+        pages::{Details, Invitation, LinkLife, Page, Preparing},
         request, situation,
     },
     signing::{Error, LinkState, OpenedLink, ReturnTarget},
     telemetry::{chain, metrics::LinkKind},
 };
+
+/// The address of the link itself, from any page at it: a relative reference.
+const PLAIN: &str = "?";
 
 /// GET and HEAD: the page of the situation.
 pub(super) async fn show(
@@ -78,6 +81,9 @@ pub(super) async fn click(
     }
     let name = Clicks::name_of(form.click);
     let clicked = public.click(opened.target(), &name).await;
+    if let Some(answer) = to_the_line(&clicked, &name) {
+        return answer;
+    }
     public.after_click(opened, clicked, &name, &head.headers).await
 }
 
@@ -182,6 +188,12 @@ impl Public {
             Clicked::TooOften => Page::TooOften,
             Clicked::Trouble => Page::Trouble,
         };
+        if page == Page::Creating(Preparing::First)
+            && let Some(response) = see_other(PLAIN)
+        {
+            // The click did what its button says, and the page that waits is one to come back to.
+            return response;
+        }
         let refresh_to = matches!(page, Page::InLine).then(|| request::line(name));
         let shown = Shown { refresh_to, ..Shown::of(page.status_of_click(), page) };
         self.show_link(&opened, headers, Some(shown))

@@ -38,7 +38,7 @@ pub(super) fn address(head: &Parts, proxies: &Proxies) -> Option<IpAddr> {
     Some(proxies.visitor(peer, &head.headers))
 }
 
-/// Where the page of a click in line loads itself again.
+/// Where the page of a click in line is, and loads itself again.
 pub(super) fn line(name: &str) -> String {
     format!("?line={name}")
 }

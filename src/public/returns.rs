@@ -17,7 +17,7 @@ use crate::{
         Public,
         address::with_result,
         answer::{empty, see_other},
-        clicks::{Clicked, Clicks},
+        clicks::{Clicked, Clicks, to_the_line},
         pages::{Details, Page, Pause},
         request,
         situation::{self, Next},
@@ -130,6 +130,9 @@ pub(super) async fn click(
     }
     let name = Clicks::name_of(form.click);
     let clicked = public.click(target, &name).await;
+    if let Some(answer) = to_the_line(&clicked, &name) {
+        return answer;
+    }
     public.after_resume(target, (signing, signer), clicked, &name, &head.headers).await
 }
 

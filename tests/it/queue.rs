@@ -136,6 +136,9 @@ async fn l1_a_person_who_waits_says_so_with_a_button_and_looking_changes_nothing
     assert_eq!(refused.status, StatusCode::FORBIDDEN, "another site says nothing for a person");
     assert_eq!(daemon.record(id).await.work, before.work);
     let said = daemon.click(&link).await;
+    assert_eq!(said.status, StatusCode::SEE_OTHER, "{}", said.text);
+    assert_eq!(said.headers[http::header::LOCATION], "?", "a page that a browser can come back to");
+    let said = daemon.look(&format!("{link}?")).await;
     assert_eq!(said.status, StatusCode::ACCEPTED, "{}", said.text);
     assert!(said.text.contains("front of the line") && !said.text.contains("<form"), "{}", said.text);
     let due_at = daemon.record(id).await.work.unwrap().due_at;

@@ -169,11 +169,12 @@ async fn a_click_stands_in_line_while_docusign_is_down_and_goes_on_by_itself() {
     daemon
         .fault(&json!({"fault": "status", "status": 503, "method": "POST", "path": "/views/recipient"}))
         .await;
-    let clicked = daemon.click(&link).await;
-    assert_eq!(clicked.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(clicked.text.contains("Your place is kept"), "{}", clicked.text);
-    let to = clicked.text.split("content=\"12;url=").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    // A page that a browser can come back to, and load again.
+    let to = location(&daemon.click(&link).await);
+    assert!(to.starts_with("?line="), "{to}");
     let page = format!("{link}{to}");
+    let first = daemon.look(&page).await;
+    assert!(first.text.contains(&format!("content=\"12;url={to}\"")), "{}", first.text);
     for _ in 0..5 {
         daemon.clock.advance(Duration::from_secs(12));
         let waiting = daemon.look(&page).await;
@@ -197,6 +198,36 @@ async fn a_click_stands_in_line_while_docusign_is_down_and_goes_on_by_itself() {
     let views = daemon.requests().await.iter().filter(|line| line.contains("/views/recipient")).count();
     assert_eq!(views, 1);
     daemon.broke_no_rule().await;
+}
+
+#[tokio::test]
+async fn whoever_goes_on_after_a_return_stands_in_line_at_a_page_to_come_back_to() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &unopened()).await;
+    assert_eq!(daemon.click(&link_of(&made, 0)).await.status, StatusCode::SEE_OTHER);
+    let later = daemon.act(0, "finish_later", &json!({})).await;
+    let back = later["redirect_url"].as_str().unwrap().to_owned();
+    assert!(daemon.look(&back).await.text.contains("<form method=\"post\">"));
+    daemon
+        .fault(&json!({"fault": "status", "status": 503, "method": "POST", "path": "/views/recipient"}))
+        .await;
+    let to = location(&daemon.click(&back).await);
+    assert!(to.starts_with("?line="), "{to}");
+    let page = format!("{}{to}", back.split('?').next().unwrap());
+    for _ in 0..2 {
+        let waiting = daemon.look(&page).await;
+        assert_eq!(waiting.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(waiting.text.contains("Your place is kept"), "{}", waiting.text);
+    }
+    daemon.control(Method::DELETE, "faults", &Value::Null).await;
+    let mut last = daemon.look(&page).await;
+    daemon
+        .run_clock("the view", async || {
+            last = daemon.look(&page).await;
+            last.status != StatusCode::SERVICE_UNAVAILABLE
+        })
+        .await;
+    assert!(location(&last).contains("/Signing/MTRedeem/"));
 }
 
 #[tokio::test]
@@ -225,7 +256,7 @@ async fn nobody_mints_for_a_visitor_who_has_left_the_line() {
     daemon
         .fault(&json!({"fault": "status", "status": 503, "method": "POST", "path": "/views/recipient"}))
         .await;
-    assert_eq!(daemon.click(&link).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(location(&daemon.click(&link).await).starts_with("?line="));
     daemon.pass(Duration::from_secs(2), 45).await;
     daemon.control(Method::DELETE, "faults", &Value::Null).await;
     daemon.forget_requests().await;

@@ -263,10 +263,6 @@ impl Page {
     /// The status when the page is the answer to a click that led nowhere: a page that would be fine to
     /// look at is a conflict then.
     pub fn status_of_click(&self) -> StatusCode {
-        if *self == Self::Creating(Preparing::First) {
-            // The click did what its button says.
-            return StatusCode::ACCEPTED;
-        }
         match self.status() {
             StatusCode::OK | StatusCode::ACCEPTED => StatusCode::CONFLICT,
             other => other,
