@@ -48,7 +48,8 @@ const EVENTS: [(&str, &str); 3] = [
     ),
     (
         "countersign-close",
-        "The visitor closed the frame. Nothing is lost: the link goes on working, within five minutes if the documents were open in it",
+        "The visitor closed the frame. Nothing is lost: documents that were open in it stay so, and the button shows them again. \
+         Anywhere else the link goes on working, five minutes after your page is gone if they were open in it",
     ),
 ];
 

@@ -139,6 +139,7 @@ impl Visitor<'_> {
             picture,
         )
         .unwrap();
+        self.close_and_come_back(press).await;
         let code = self.read_code().await;
         self.in_frame().await;
         self.fill("#sms_code", &code).await;
@@ -162,6 +163,19 @@ impl Visitor<'_> {
             "return document.querySelector('countersign-link').shadowRoot.querySelector('dialog').open";
         assert_eq!(self.client.execute(is_open, vec![]).await.unwrap(), false, "the frame is closed");
         self.look("12-signed-here").await;
+    }
+
+    /// Closes the frame while the documents are open in it, and presses the button again: they are as they were left.
+    async fn close_and_come_back(&self, press: &str) {
+        self.find("countersign-link[status=in_session]").await;
+        let close =
+            "document.querySelector('countersign-link').shadowRoot.querySelector('[part=close]').click()";
+        self.client.execute(close, vec![]).await.unwrap();
+        find(&self.client, Locator::XPath("//*[@id='log'][contains(., 'countersign-close')]")).await;
+        self.client.execute(press, vec![]).await.unwrap();
+        self.in_frame().await;
+        self.find("#sms_code").await;
+        self.client.clone().enter_parent_frame().await.unwrap();
     }
 
     /// Signs in a tab of its own. The page it was opened from stays, and follows the facts; it goes on with
