@@ -77,14 +77,16 @@
       this.shadowRoot.adoptedStyleSheets = [sheet];
     }
 
+    // A frame that is moved loses what is open in it.
     disconnectedCallback() {
       clearTimeout(this.#timer);
+      this.#shut();
     }
 
     /** Opens the link, as the button does. */
     async open() {
-      const url = new URL(this.getAttribute("href"), location.href);
-      if (!/^https?:$/.test(url.protocol)) throw new TypeError("href is no web address");
+      const url = new URL(this.getAttribute("href") || "none:", location.href);
+      if (!/^https?:$/.test(url.protocol)) return console.error("countersign-link: no web address in href", this);
       const mode = this.getAttribute("mode") || (matchMedia("(min-width: 48rem)").matches ? "frame" : "tab");
       this.#closer = clearTimeout(this.#closer);
       const turn = this.#turn = {};
@@ -101,8 +103,8 @@
       }
       this.#held = url.href;
       if (!ticket) return (this.#frame.src = url);
-      const field = node("input", { name: "ticket", value: ticket });
-      const form = node("form", { method: "post", action: url, target: this.#frame.name }, field);
+      const form = node("form", { method: "post", action: url, target: this.#frame.name },
+        node("input", { name: "ticket", value: ticket }));
       document.body.append(form);
       form.submit();
       form.remove();
@@ -152,7 +154,7 @@
     // Not the visitor's doing, so no countersign-close.
     #shut() {
       this.#closer = clearTimeout(this.#closer);
-      this.#own = this.#dialog.open;
+      this.#own ||= this.#dialog.open;
       this.#dialog.close();
       this.#empty();
     }

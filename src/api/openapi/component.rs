@@ -30,7 +30,7 @@ countersign-link::part(button) { padding: .7rem 1.5rem; border-radius: .5rem; ba
 countersign-link::part(button):focus-visible { outline: 3px solid #d98a00; outline-offset: 3px }";
 
 const ATTRIBUTES: [(&str, &str); 4] = [
-    ("href", "the link, as the API gave it"),
+    ("href", "the link, as the API gave it; without it the button says so on the console, and opens nothing"),
     ("mode", "frame or tab; left out, a frame where there is room, else a tab"),
     ("lang", "en, de, fr or es; left out, the page's own"),
     ("status", "set by the component: the last fact, for your style sheet"),

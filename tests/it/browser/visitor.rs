@@ -185,6 +185,7 @@ impl Visitor<'_> {
         self.press("input[name=place][value=here]").await;
         self.press("form button").await;
         self.find("countersign-link:defined").await;
+        self.opens_nothing_twice().await;
         let here = self.client.window().await.unwrap();
         let before = self.client.windows().await.unwrap();
         let press = "const link = document.querySelector('countersign-link');
@@ -211,6 +212,36 @@ impl Visitor<'_> {
         self.client.switch_to_window(here).await.unwrap();
         self.sees("*[@id='fact-said']", "Signed by everyone").await;
         assert_eq!(self.text("#claim-said").await, "signing_complete");
+    }
+
+    /// A component without a link says so and opens nothing; one that is moved while its frame is open closes it, and its
+    /// button opens it anew.
+    async fn opens_nothing_twice(&self) {
+        let bare = "const said = [];
+                    const { error } = console;
+                    console.error = (text) => said.push(text);
+                    const bare = document.createElement('countersign-link');
+                    document.body.append(bare);
+                    bare.open();
+                    console.error = error;
+                    const { open } = bare.shadowRoot.querySelector('dialog');
+                    bare.remove();
+                    return [said, open]";
+        let told = self.client.execute(bare, vec![]).await.unwrap();
+        assert_eq!(told, serde_json::json!([["countersign-link: no web address in href"], false]));
+        let moved = "const link = document.querySelector('countersign-link');
+                     const dialog = link.shadowRoot.querySelector('dialog');
+                     link.setAttribute('mode', 'frame');
+                     link.open();
+                     const before = dialog.open;
+                     link.parentNode.append(link);
+                     const after = dialog.open;
+                     link.open();
+                     const again = dialog.matches(':modal');
+                     dialog.close();
+                     return [before, after, again]";
+        let seen = self.client.execute(moved, vec![]).await.unwrap();
+        assert_eq!(seen, serde_json::json!([true, false, true]), "a dialog that was moved is not modal");
     }
 
     /// Has a code sent, reads it and types it.
