@@ -140,13 +140,24 @@ impl Public {
     }
 }
 
+/// What else of it the page names (RFC 6749, 4.1.2.1): a word that somebody made up is shown to nobody.
+const KNOWN: [&str; 4] =
+    ["invalid_request", "invalid_scope", "unauthorized_client", "unsupported_response_type"];
+
 /// What the consent page answered instead of a code (RFC 6749, 4.1.2.1): only one of its words is a person's.
 fn refused(sender: Option<&str>, word: &str) -> ConsentPage {
     if word == "access_denied" {
         return ConsentPage::Denied;
     }
     tracing::warn!(sender, error = harmless(word), "the consent page answered with an error");
-    ConsentPage::Failed
+    match word {
+        "consent_required" => ConsentPage::Denied,
+        "server_error" | "temporarily_unavailable" => ConsentPage::Unavailable,
+        other => {
+            let known = KNOWN.into_iter().find(|known| *known == other);
+            ConsentPage::Refused { code: known.unwrap_or("unknown") }
+        }
+    }
 }
 
 fn page(sender: String, outcome: Result<ConsentOutcome, Arc<Error>>) -> ConsentPage {

@@ -121,7 +121,7 @@ pub enum Pause {
 /// What became of an administrator's consent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConsentPage {
-    /// They refused.
+    /// They refused, or are none who can give it.
     Denied,
     /// It could not be proven.
     Failed,
@@ -134,6 +134,13 @@ pub enum ConsentPage {
     Organisation,
     /// The `state` is not ours, or too old, so that nobody knows whom it is about.
     Received,
+    /// The account server refused to ask for it; with its code, for whoever is asked for help.
+    Refused {
+        /// The code of OAuth.
+        code: &'static str,
+    },
+    /// The account server has a problem of its own.
+    Unavailable,
     /// Somebody else consented.
     WrongUser {
         /// The sender's name in the settings.
@@ -433,34 +440,42 @@ impl ConsentPage {
     const fn status(&self) -> StatusCode {
         match self {
             Self::Denied | Self::Granted { .. } | Self::Organisation => StatusCode::OK,
-            Self::Failed => StatusCode::BAD_GATEWAY,
+            Self::Failed | Self::Refused { .. } | Self::Unavailable => StatusCode::BAD_GATEWAY,
             Self::Received => StatusCode::BAD_REQUEST,
             Self::WrongUser { .. } => StatusCode::CONFLICT,
         }
     }
 
     fn content(&self, t: &'static Texts) -> Content {
-        let (tone, icon, title, body, sender) = match self {
-            Self::Denied => (Tone::Plain, Icon::Cross, t.consent_denied_title, t.consent_denied_body, ""),
-            Self::Failed => (Tone::Bad, Icon::Warning, t.consent_failed_title, t.consent_failed_body, ""),
-            Self::Granted { sender } => {
-                (Tone::Good, Icon::Check, t.consent_granted_title, t.consent_granted_body, sender.as_str())
+        let (tone, icon, title, body) = match self {
+            Self::Denied => (Tone::Plain, Icon::Cross, t.consent_denied_title, t.consent_denied_body),
+            Self::Failed => (Tone::Bad, Icon::Warning, t.consent_failed_title, t.consent_failed_body),
+            Self::Granted { .. } => {
+                (Tone::Good, Icon::Check, t.consent_granted_title, t.consent_granted_body)
             }
             Self::Organisation => {
-                (Tone::Good, Icon::Check, t.consent_received_title, t.consent_organisation_body, "")
+                (Tone::Good, Icon::Check, t.consent_received_title, t.consent_organisation_body)
             }
-            Self::Received => {
-                (Tone::Warn, Icon::Clock, t.consent_received_title, t.consent_received_body, "")
+            Self::Received => (Tone::Warn, Icon::Clock, t.consent_received_title, t.consent_received_body),
+            Self::Refused { .. } => {
+                (Tone::Bad, Icon::Warning, t.consent_refused_title, t.consent_refused_body)
             }
-            Self::WrongUser { sender } => (
-                Tone::Warn,
-                Icon::Warning,
-                t.consent_wrong_user_title,
-                t.consent_wrong_user_body,
-                sender.as_str(),
-            ),
+            Self::Unavailable => {
+                (Tone::Warn, Icon::Clock, t.consent_unavailable_title, t.consent_unavailable_body)
+            }
+            Self::WrongUser { .. } => {
+                (Tone::Warn, Icon::Warning, t.consent_wrong_user_title, t.consent_wrong_user_body)
+            }
         };
-        let body = filled(body, &[("sender", sender)]);
+        let body = match self {
+            Self::Granted { sender } | Self::WrongUser { sender } => {
+                filled(body, &[("sender", sender.as_str())])
+            }
+            Self::Refused { code } => filled(body, &[("code", *code)]),
+            Self::Denied | Self::Failed | Self::Organisation | Self::Received | Self::Unavailable => {
+                html! { (body) }
+            }
+        };
         Content { tone, icon, title: title.to_owned(), body, action: Action::None }
     }
 }

@@ -46,6 +46,8 @@ fn every_page() -> Vec<Page> {
             ConsentPage::Granted { sender: sender() },
             ConsentPage::Organisation,
             ConsentPage::Received,
+            ConsentPage::Refused { code: "invalid_scope" },
+            ConsentPage::Unavailable,
             ConsentPage::WrongUser { sender: sender() },
         ]
         .map(Page::Consent),

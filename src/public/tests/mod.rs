@@ -242,11 +242,17 @@ async fn t11_a_consent_answer_without_our_state_exchanges_nothing() {
         ("?code=abc", 200, "for your organisation"),
         ("?code=abc&state=forged", 400, "the link was old or not made by us"),
         ("?error=access_denied", 200, "Consent was not given"),
-        ("?error=server_error", 502, "Consent could not be confirmed"),
+        ("?error=access_denied", 200, "by an administrator for the whole organisation"),
+        ("?error=consent_required", 200, "Consent was not given"),
+        ("?error=server_error", 502, "a problem of its own"),
+        ("?error=temporarily_unavailable", 502, "open the consent link again"),
+        ("?error=invalid_scope", 502, "<span class=\"name\">invalid_scope</span>"),
+        ("?error=Call+0800+1234+%3Cb%3E", 502, "<span class=\"name\">unknown</span>"),
     ] {
         let answer = world.get(&format!("/consent/callback{query}")).await;
         assert_eq!(answer.status.as_u16(), status, "{query}");
         assert!(answer.text.contains(words), "{query}: {}", answer.text);
+        assert!(!answer.text.contains("0800"), "nobody puts words of their own on our page: {}", answer.text);
     }
     let now = Timestamp::from_second(1_700_000_000).unwrap();
     let state = ConsentStates::derive(b"secret", &[]).issue("system", now).state;

@@ -72,7 +72,7 @@ texts! {
     connect_stale_body,
     /// Title of the first page.
     connect_title,
-    /// An administrator refused consent.
+    /// Somebody refused consent, or nobody was asked who could give it.
     consent_denied_title,
     consent_denied_body,
     /// Consent could not be proven.
@@ -86,6 +86,12 @@ texts! {
     /// It is not known whom the answer is about.
     consent_received_title,
     consent_received_body,
+    /// The account server refused to ask for it; `{code}`.
+    consent_refused_title,
+    consent_refused_body,
+    /// The account server has a problem of its own.
+    consent_unavailable_title,
+    consent_unavailable_body,
     /// Somebody else consented; `{sender}`.
     consent_wrong_user_title,
     consent_wrong_user_body,
