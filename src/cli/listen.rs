@@ -67,6 +67,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     bearer.set_sensitive(true);
     let forward = args.forward_to.map(|url| Forward::new(url, args.secret)).transpose()?;
     let mut position = Position { last: None, left: args.count };
+    let mut said = Said::default();
     loop {
         let mut request = Request::get(url.clone())
             .authorization(bearer.clone())
@@ -76,13 +77,13 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         match client.open(request).await {
             Ok(answer) if answer.status == StatusCode::OK => {
-                output::note(format_args!("listening at {url}"));
+                said.note(format!("listening at {url}"));
                 if follow(answer, &mut position, forward.as_ref()).await? {
                     return Ok(ExitCode::SUCCESS);
                 }
             }
-            Ok(answer) => refused(answer).await?,
-            Err(error) => output::note(format_args!("{url} cannot be reached, trying again: {error}")),
+            Ok(answer) => said.note(refused(answer).await?),
+            Err(error) => said.note(format!("{url} cannot be reached, trying again: {error}")),
         }
         SystemClock.sleep(COME_BACK).await;
     }
@@ -94,8 +95,28 @@ struct Position {
     left: Option<u64>,
 }
 
-/// A refusal ends it, unless it says that a later call may succeed.
-async fn refused(answer: StreamedResponse) -> anyhow::Result<()> {
+/// How the last try ended, as it was said: while a daemon is away, each further one would say the same again.
+#[derive(Default)]
+struct Said(Option<String>);
+
+impl Said {
+    fn note(&mut self, text: String) {
+        if let Some(text) = self.anew(text) {
+            output::note(text);
+        }
+    }
+
+    /// What there is to say, if that has changed.
+    fn anew(&mut self, text: String) -> Option<&str> {
+        if self.0.as_ref() == Some(&text) {
+            return None;
+        }
+        Some(self.0.insert(text).as_str())
+    }
+}
+
+/// A refusal ends it, unless it says that a later call may succeed: then that is what there is to say.
+async fn refused(answer: StreamedResponse) -> anyhow::Result<String> {
     let status = answer.status;
     let body = answer.read(MAX_PROBLEM_BYTES).await.map(|answer| answer.body).unwrap_or_default();
     let problem: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -106,8 +127,7 @@ async fn refused(answer: StreamedResponse) -> anyhow::Result<()> {
     let fix = problem["fix"].as_str().map(|fix| format!(". {fix}")).unwrap_or_default();
     let detail = format!("{}{fix}", detail.unwrap_or("no reason given"));
     if problem["retryable"] == true {
-        output::note(format_args!("refused for now (HTTP {status}): {detail}"));
-        return Ok(());
+        return Ok(format!("refused for now (HTTP {status}): {detail}"));
     }
     bail!("refused (HTTP {status}): {detail}")
 }
@@ -182,6 +202,15 @@ mod tests {
         for bad in ["ftp://a", "127.0.0.1:8080", "/run/x", "http:"] {
             assert!(web_url(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_daemon_that_is_away_is_told_of_once_and_so_is_that_it_is_back() {
+        let mut said = Said::default();
+        let tries = ["up", "away", "away", "away", "starting", "starting", "up", "up", "away"];
+        let told: Vec<_> =
+            tries.into_iter().filter_map(|text| said.anew(text.to_owned()).map(str::to_owned)).collect();
+        assert_eq!(told, ["up", "away", "starting", "up", "away"]);
     }
 
     #[test]
