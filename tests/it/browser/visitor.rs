@@ -453,6 +453,22 @@ async fn orders_and_long_names_of_events_fit_the_smallest_window() {
 }
 
 #[tokio::test]
+async fn the_outbox_fits_the_smallest_window_with_text_of_twice_the_size() {
+    let Some(browser) = Browser::start() else { return };
+    let demo = Demo::start("browser-outbox").await;
+    let client = browser.open_as("outbox", SMALLEST, "en", 32).await;
+    let visitor = Visitor { client: client.clone(), demo: &demo, screen: "outbox" };
+    visitor.goto("/").await;
+    visitor.press("form button").await;
+    visitor.press("button[value=send_code]").await;
+    visitor.find("#sms_code").await;
+    visitor.goto("/outbox").await;
+    visitor.find(".bubble .code").await;
+    inspect_words(&client, "/outbox", 32).await;
+    client.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn the_ceremony_fits_a_phone_with_text_of_twice_the_size() {
     let Some(browser) = Browser::start() else { return };
     let demo = Demo::start("browser-large-text").await;
