@@ -10,7 +10,7 @@
  * Property    ticket  a text, or a function that gives one: spares the visitor a second button
  * Events      countersign-fact    detail: the facts, whenever they change; only DocuSign makes them
  *             countersign-return  the browser is back on this site: a claim, and nothing is proven
- *             countersign-close   the visitor closed the frame; documents that are open stay so in it
+ *             countersign-close   the visitor closed the frame
  */
 (() => {
   "use strict";
@@ -25,14 +25,13 @@
   // Adopted, because a site's policy may forbid styles written into the page.
   const sheet = new CSSStyleSheet();
   sheet.replaceSync(`
-    a,dialog{box-sizing:border-box}
     button,a{font:inherit;color:inherit;min-height:2.75rem;padding:.5rem 1rem}
     button{cursor:pointer}
-    a,div{display:flex;align-items:center}
-    dialog{width:min(64rem,96vw);height:94vh;max-height:none;padding:0;border:0;border-radius:.75rem}
+    a{display:flex;align-items:center;box-sizing:border-box}
+    dialog{box-sizing:border-box;width:min(64rem,96vw);height:94vh;max-height:none;padding:0;border:0;border-radius:.75rem}
     dialog[open]{display:flex;flex-direction:column}
     dialog::backdrop{background:rgb(0 0 0/.6)}
-    div{justify-content:space-between;padding:.25rem .5rem}
+    div{display:flex;justify-content:space-between;align-items:center;padding:.25rem .5rem}
     iframe{flex:1;width:100%;border:0}`);
   const node = (name, attributes, ...children) => {
     const made = document.createElement(name);
@@ -43,38 +42,36 @@
 
   class CountersignLink extends HTMLElement {
     #dialog;
-    #frame;
-    #held;
+    #button;
     #timer;
     #closer;
     #own;
     #turn;
-    #began;
-    #seen;
+    #began = 0;
+    #seen = "";
 
     connectedCallback() {
       // Moved within the page: what was followed before is followed on.
       if (this.shadowRoot) return void (this.#began && this.#look());
       const lang = this.closest("[lang]")?.lang.slice(0, 2).toLowerCase();
       const [sign, close, tab, title] = WORDS[lang] ?? WORDS.en;
-      const button = node("button", { part: "button", type: "button" }, node("slot", {}, sign));
-      button.onclick = () => this.open();
+      this.#button = node("button", { part: "button", type: "button" }, node("slot", {}, sign));
+      this.#button.onclick = () => this.open();
       const away = node("a", { part: "tab", target: "_blank", rel: "noreferrer" }, tab);
       const shut = node("button", { part: "close", type: "button", autofocus: "" }, close);
-      const frame = this.#frame = node("iframe", { name: `countersign-${Math.random()}`, title, referrerpolicy: "no-referrer" });
-      frame.onload = () => this.#loaded();
+      const frame = node("iframe", { name: `countersign-${Math.random()}`, title, referrerpolicy: "no-referrer" });
+      frame.onload = () => this.#loaded(frame);
       this.#dialog = node("dialog", { part: "dialog", "aria-label": title }, node("div", {}, away, shut), frame);
       shut.onclick = () => this.#dialog.close();
       this.#dialog.onclose = () => {
-        if (!this.#own) {
-          // Documents that are open stay so: to have them opened anew, the visitor would wait until their lease is over.
-          if (this.getAttribute("status") !== "in_session") this.#empty();
-          this.#tell("close");
-        }
+        // Moved, and opened anew at once: the frame has begun again.
+        if (!this.#dialog.open) frame.src = "about:blank";
+        if (!this.#own) this.#tell("close");
         this.#own = false;
       };
-      this.attachShadow({ mode: "open" }).append(button, this.#dialog);
-      this.shadowRoot.adoptedStyleSheets = [sheet];
+      const root = this.attachShadow({ mode: "open" });
+      root.adoptedStyleSheets = [sheet];
+      root.append(this.#button, this.#dialog);
     }
 
     // A frame that is moved loses what is open in it.
@@ -88,31 +85,30 @@
       const url = new URL(this.getAttribute("href") || "none:", location.href);
       if (!/^https?:$/.test(url.protocol)) return console.error("countersign-link: no web address in href", this);
       const mode = this.getAttribute("mode") || (matchMedia("(min-width: 48rem)").matches ? "frame" : "tab");
+      const frame = this.#dialog.querySelector("iframe");
       this.#closer = clearTimeout(this.#closer);
       const turn = this.#turn = {};
       this.#watch();
       if (mode !== "frame") return window.open(url, "_blank", "noreferrer");
       this.#dialog.querySelector("a").href = url;
       if (!this.#dialog.open) this.#dialog.showModal();
-      if (this.#held === url.href) return;
       let ticket = this.ticket;
       if (typeof ticket === "function") {
         ticket = await (async () => ticket())().catch(() => 0);
         // Closed meanwhile, or opened again: a session would begin that nobody sees.
         if (turn !== this.#turn || !this.#dialog.open) return;
       }
-      this.#held = url.href;
-      if (!ticket) return (this.#frame.src = url);
-      const form = node("form", { method: "post", action: url, target: this.#frame.name },
+      if (!ticket) return (frame.src = url);
+      const form = node("form", { method: "post", action: url, target: frame.name },
         node("input", { name: "ticket", value: ticket }));
       document.body.append(form);
       form.submit();
       form.remove();
     }
 
-    #loaded() {
+    #loaded(frame) {
       try {
-        const { origin, href } = this.#frame.contentWindow.location;
+        const { origin, href } = frame.contentWindow.location;
         if (origin !== location.origin) return;
         this.#shut();
         this.#tell("return", { url: href });
@@ -128,9 +124,11 @@
     }
 
     async #look() {
+      clearTimeout(this.#timer);
       let facts;
       try {
-        facts = await (await fetch(`${this.getAttribute("href")}/facts`, { credentials: "omit", cache: "no-store" })).json();
+        const answer = await fetch(`${this.getAttribute("href")}/facts`, { credentials: "omit", cache: "no-store" });
+        facts = await answer.json();
       } catch {
         // Offline, or asked too early: the next look tells.
       }
@@ -144,7 +142,7 @@
       const done = over || facts?.status === "signed";
       this.#turn.on ||= facts && !done;
       // A moment later, so that the frame finds its way back first. What was over before has a page to be read.
-      if (done && this.#turn.on && this.#held) this.#closer ??= setTimeout(() => this.#shut(), 3000);
+      if (done && this.#turn.on && this.#dialog.open) this.#closer ??= setTimeout(() => this.#shut(), 3000);
       if (!over && this.isConnected && Date.now() - this.#began < LONGEST_MS) {
         clearTimeout(this.#timer);
         this.#timer = setTimeout(() => this.#look(), this.#dialog.open ? 2000 : 5000);
@@ -154,14 +152,9 @@
     // Not the visitor's doing, so no countersign-close.
     #shut() {
       this.#closer = clearTimeout(this.#closer);
-      this.#own ||= this.#dialog.open;
+      if (!this.#dialog.open) return;
+      this.#own = true;
       this.#dialog.close();
-      this.#empty();
-    }
-
-    #empty() {
-      this.#held = "";
-      this.#frame.src = "about:blank";
     }
 
     #tell(name, detail) {

@@ -48,8 +48,8 @@ const EVENTS: [(&str, &str); 3] = [
     ),
     (
         "countersign-close",
-        "The visitor closed the frame. Nothing is lost: documents that were open in it stay so, and the button shows them again. \
-         Anywhere else the link goes on working, five minutes after your page is gone if they were open in it",
+        "The visitor closed the frame, and with it what was open in it. The same button opens the documents again; if they were \
+         open, the link may say for up to five minutes that they are open somewhere else",
     ),
 ];
 
