@@ -7,7 +7,7 @@
 //! same name the page of a visitor in line asks, by loading itself, whether the upstream is back: it is the
 //! click that mints then, not the look (rule L1). The view's URL lives in memory for half a minute, and
 //! nowhere else (rule L4). The line is this process's own: another daemon that is asked for it shows the
-//! button.
+//! button, and says that it must be pressed once more.
 //!
 //! That page is got and not posted: a browser that comes back to the answer of a POST shows an error of its own, and asks
 //! whether to send the form again. Whoever goes back from the signing page would meet that.
@@ -152,7 +152,12 @@ impl Clicks {
 
     /// The name that came with a click; one of our own where none of ours came.
     pub(super) fn name_of(given: Option<String>) -> String {
-        given.filter(|name| is_random::<NAME_BYTES>(name)).unwrap_or_else(Self::name)
+        given.filter(|name| Self::is_name(name)).unwrap_or_else(Self::name)
+    }
+
+    /// Whether it could be the name of a rendering of ours, or of another daemon's.
+    pub(super) fn is_name(text: &str) -> bool {
+        is_random::<NAME_BYTES>(text)
     }
 
     /// Joins the click of that name, or begins a new one with `begin`, which learns whether it is remembered.

@@ -87,17 +87,19 @@ pub(super) async fn click(
     public.after_click(opened, clicked, &name, &head.headers).await
 }
 
-/// A page that is shown in place of the link's own.
-struct Shown {
-    status: StatusCode,
-    page: Page,
+/// A page that is shown in place of an address' own.
+pub(super) struct Shown {
+    pub(super) status: StatusCode,
+    pub(super) page: Page,
+    /// Whether it is shown to a click of which nothing is known here (any more).
+    pub(super) lost: bool,
     /// Where it goes when it loads itself again.
-    refresh_to: Option<String>,
+    pub(super) refresh_to: Option<String>,
 }
 
 impl Shown {
-    const fn of(status: StatusCode, page: Page) -> Self {
-        Self { status, page, refresh_to: None }
+    pub(super) const fn of(status: StatusCode, page: Page) -> Self {
+        Self { status, page, lost: false, refresh_to: None }
     }
 }
 
@@ -136,7 +138,7 @@ impl Public {
 
     /// The page of a link: its own state first, then the signing's; or another page with its status.
     fn show_link(&self, opened: &OpenedLink, headers: &HeaderMap, other: Option<Shown>) -> Response {
-        let Shown { status, page, refresh_to } = other.unwrap_or_else(|| {
+        let Shown { status, page, lost, refresh_to } = other.unwrap_or_else(|| {
             let page = match opened.state {
                 LinkState::Live => self.page_of_live(opened),
                 over => situation::of_link_over(over),
@@ -147,6 +149,7 @@ impl Public {
         let details = Details {
             click: name.as_deref(),
             link: Some(opened.ends_at.map_or(LinkLife::WhileOpen, LinkLife::Until)),
+            lost,
             refresh_to: refresh_to.as_deref(),
             ..situation::details(&opened.signing, &opened.signer)
         };
@@ -161,8 +164,14 @@ impl Public {
         if opened.state != LinkState::Live {
             return None;
         }
-        let clicked = self.look_in_line(opened.signer.id, &name)?;
-        Some(self.after_click(opened.clone(), clicked, &name, &head.headers).await)
+        if let Some(clicked) = self.look_in_line(opened.signer.id, &name) {
+            return Some(self.after_click(opened.clone(), clicked, &name, &head.headers).await);
+        }
+        // It may stand in line at another daemon, which cannot be asked.
+        let page = Clicks::is_name(&name).then(|| self.page_of_live(opened))?;
+        let refresh_to = Some(PLAIN.to_owned());
+        let shown = Shown { lost: true, refresh_to, ..Shown::of(page.status(), page) };
+        Some(self.show_link(opened, &head.headers, Some(shown)))
     }
 
     async fn after_click(

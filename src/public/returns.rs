@@ -18,6 +18,7 @@ use crate::{
         address::with_result,
         answer::{empty, see_other},
         clicks::{Clicked, Clicks, to_the_line},
+        links::Shown,
         pages::{Details, Page, Pause},
         request,
         situation::{self, Next},
@@ -144,12 +145,18 @@ impl Public {
     /// The answer to the page of a click in line, as on a link's own page.
     async fn line_back(&self, target: ReturnTarget, head: &Parts) -> Option<Response> {
         let name = request::in_line(&head.uri)?;
-        let clicked = self.look_in_line(target.signer, &name).unwrap_or(Clicked::Moved);
+        let clicked = self.look_in_line(target.signer, &name);
         let found = match self.signings.look_back(target).await {
             Ok(found) => found,
             Err(error) => return Some(self.no_return(head, &error)),
         };
-        Some(self.after_resume(target, found, clicked, &name, &head.headers).await)
+        if let Some(clicked) = clicked {
+            return Some(self.after_resume(target, found, clicked, &name, &head.headers).await);
+        }
+        // To load it plainly would count as another return.
+        let page = self.page_of(target).await.unwrap_or(Page::Trouble);
+        let shown = Shown { lost: Clicks::is_name(&name), ..Shown::of(status_here(&page), page) };
+        Some(self.page_back_to(&found.0, &found.1, shown, &head.headers))
     }
 
     /// The browser's next place: the site, or one of our pages.
@@ -227,8 +234,9 @@ impl Public {
             Clicked::TooOften => Page::TooOften,
             Clicked::Trouble => Page::Trouble,
         };
-        let to = matches!(page, Page::InLine).then(|| request::line(name));
-        self.page_back_to(&signing, &signer, (page.status_of_click(), page), to.as_deref(), headers)
+        let refresh_to = matches!(page, Page::InLine).then(|| request::line(name));
+        let shown = Shown { refresh_to, ..Shown::of(page.status_of_click(), page) };
+        self.page_back_to(&signing, &signer, shown, headers)
     }
 
     /// A page at this address that leads back to the site, if there is one.
@@ -236,27 +244,28 @@ impl Public {
         &self,
         signing: &Signing,
         signer: &Signer,
-        shown: (StatusCode, Page),
+        (status, page): (StatusCode, Page),
         headers: &HeaderMap,
     ) -> Response {
-        self.page_back_to(signing, signer, shown, None, headers)
+        self.page_back_to(signing, signer, Shown::of(status, page), headers)
     }
 
     fn page_back_to(
         &self,
         signing: &Signing,
         signer: &Signer,
-        (status, page): (StatusCode, Page),
-        refresh_to: Option<&str>,
+        shown: Shown,
         headers: &HeaderMap,
     ) -> Response {
+        let Shown { status, page, lost, refresh_to } = shown;
         let claim = signer.last_return.map_or(Claim::Unknown, |last| last.claim);
         let site = self.site(signing, signer, claim);
         let name = page.has_button().then(Clicks::name);
         let details = Details {
             back: site.as_deref(),
             click: name.as_deref(),
-            refresh_to: refresh_to.or(Some(LOOK_AGAIN)),
+            lost,
+            refresh_to: refresh_to.as_deref().or(Some(LOOK_AGAIN)),
             ..situation::details(signing, signer)
         };
         let language = request::language(signing.locale.as_deref(), headers);

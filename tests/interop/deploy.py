@@ -87,6 +87,8 @@ def check_pods(pods, kinds):
         assert container[probe]["httpGet"]["port"] == "ops"
     for service in kinds["Service"]:
         assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
+    one_pod = {one["metadata"]["name"] for one in kinds["Service"] if one["spec"].get("sessionAffinity") == "ClientIP"}
+    assert one_pod == {"countersign-public"}, "a click stands in line at one daemon"
     opened = {port["port"] for policy in kinds["NetworkPolicy"] for rule in policy["spec"].get("ingress", [])
               for port in rule["ports"]}
     assert opened == ports, "a policy for each listener"

@@ -28,6 +28,8 @@ pub struct Details<'a> {
     pub click: Option<&'a str>,
     /// How long the link lives that the page stands at; none if it stands elsewhere.
     pub link: Option<LinkLife>,
+    /// Whether it is shown to a click of which nothing is known (any more): whoever waits for it must press the button again.
+    pub lost: bool,
     /// The name of the person it is for.
     pub person: Option<&'a str>,
     /// The caller's own name for the signing.
@@ -99,6 +101,7 @@ fn card(texts: &'static Texts, page: &Page, content: &Content, details: &Details
             @if invitation.is_some_and(|invitation| invitation.refused) {
                 p role="status" { strong { (texts.press_again) } }
             }
+            @if details.lost && page.has_button() { p role="status" { strong { (texts.line_lost) } } }
             @if offers_signing(page) { (facts(texts, details)) }
             @if invitation.is_some_and(|invitation| invitation.sms) {
                 div.note { (Icon::Phone.draw()) span { (texts.sms_note) } }

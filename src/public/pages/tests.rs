@@ -81,6 +81,7 @@ fn details() -> Details<'static> {
         back: Some("https://www.example.com/done?x=1&signing_id=sig_1"),
         click: Some("c1"),
         link: Some(LinkLife::WhileOpen),
+        lost: false,
         person: Some("Ada Lovelace"),
         reference: Some("order-8812"),
         refresh_to: None,
@@ -159,6 +160,21 @@ fn only_pages_on_which_something_is_to_be_done_have_a_form_and_it_names_no_addre
 }
 
 #[test]
+fn a_click_that_was_lost_is_spoken_of_only_where_it_can_be_repeated() {
+    for language in Language::ALL {
+        let words = Texts::of(language).line_lost;
+        for page in every_page() {
+            let drawn = |lost| {
+                let details = Details { lost, ..details() };
+                draw(&Theme::default(), language, &page, &details).into_string()
+            };
+            assert_eq!(drawn(true).contains(words), page.has_button(), "{page:?} {language:?}");
+            assert!(!drawn(false).contains(words), "{page:?} {language:?}");
+        }
+    }
+}
+
+#[test]
 fn script_planted_everywhere_is_shown_inert() {
     let evil = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>&lt;{minutes}";
     let theme = Theme::new(evil, "#1f4f8f", "#ffffff", None).unwrap();
@@ -166,6 +182,7 @@ fn script_planted_everywhere_is_shown_inert() {
         back: Some(evil),
         click: Some(evil),
         link: None,
+        lost: false,
         person: Some(evil),
         reference: Some(evil),
         refresh_to: Some(evil),

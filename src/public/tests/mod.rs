@@ -143,6 +143,31 @@ async fn l3_the_page_says_until_when_its_link_leads_on() {
 }
 
 #[tokio::test]
+async fn a_click_that_nobody_here_knows_is_asked_for_once_more() {
+    let world = World::new().await;
+    let before = world.stored().await;
+    // As of another daemon, to which the click went.
+    let line = format!("{}?line={}", world.path, "A".repeat(22));
+    let lost = world.get(&line).await;
+    assert_eq!(lost.status, StatusCode::OK);
+    assert!(
+        lost.text.contains("Your click is not waiting here any more. Please press the button once more.")
+    );
+    assert!(lost.text.contains("<form method=\"post\">"), "{}", lost.text);
+    for plain in [world.path.clone(), format!("{}?line=abc", world.path), format!("{}?line=", world.path)] {
+        assert!(!world.get(&plain).await.text.contains("Your click"), "{plain}: no name of ours");
+    }
+    let ahead = world.send(Method::GET, &line, &[("sec-purpose", "prefetch")], "").await;
+    assert!(!ahead.text.contains("Your click"), "nobody has clicked yet");
+    change(&world, |signing| signing.signers[0].status = SignerStatus::Signed).await;
+    let over = world.get(&line).await;
+    assert!(over.status == StatusCode::OK && !over.text.contains("Your click"), "{}", over.text);
+    let (signing, _) = world.stored().await;
+    assert_eq!(signing.live_view, before.0.live_view);
+    assert_eq!(world.mints(), 0);
+}
+
+#[tokio::test]
 async fn guesses_are_refused_and_slowed_down_and_good_links_go_on() {
     let world = World::new().await;
     let before = world.stored().await;

@@ -76,6 +76,22 @@ async fn trying_again_on_a_page_after_a_return_is_no_second_return() {
 }
 
 #[tokio::test]
+async fn a_click_after_a_return_that_nobody_here_knows_is_asked_for_once_more() {
+    let world = World::new().await;
+    world.get(&format!("{}?event=cancel", world.return_path())).await;
+    let before = world.stored().await;
+    let lost = world.get(&format!("{}?line={}", world.return_path(), "A".repeat(22))).await;
+    assert_eq!(lost.status, StatusCode::OK, "{}", lost.text);
+    assert!(
+        lost.text.contains("Your click is not waiting here any more. Please press the button once more.")
+    );
+    assert!(lost.text.contains("<form method=\"post\">"), "{}", lost.text);
+    let other = world.get(&format!("{}?line=abc", world.return_path())).await;
+    assert!(other.status == StatusCode::OK && !other.text.contains("Your click"), "{}", other.text);
+    assert_eq!((world.stored().await, world.mints()), (before, 0), "no second return, and no view");
+}
+
+#[tokio::test]
 async fn l3_a_pause_leads_back_to_signing_and_to_the_site() {
     let world = World::new().await;
     for event in ["cancel", "exception", "session_timeout", "ttl_expired"] {

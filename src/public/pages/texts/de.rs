@@ -77,6 +77,7 @@ pub(super) static TEXTS: Texts = Texts {
     id_check_body: "Der Code war zu oft falsch. Zu Ihrem Schutz ist das Unterschreiben jetzt gesperrt. Bitte wenden Sie sich an die Stelle, die Ihnen die Dokumente geschickt hat; sie kann die Sperre aufheben oder Ihre Telefonnummer berichtigen.",
     in_line_title: "DocuSign antwortet gerade nicht",
     in_line_body: "Ihr Platz ist gesichert: Sobald es antwortet, öffnen sich Ihre Dokumente hier von selbst. Sie können diese Seite auch schließen und Ihren Link später wieder öffnen; er bleibt gültig.",
+    line_lost: "Ihr Klick wartet hier nicht mehr. Bitte drücken Sie die Schaltfläche noch einmal.",
     link_expired_title: "Dieser Link ist abgelaufen",
     link_expired_body: "Bitte fordern Sie dort, wo Sie diesen Link bekommen haben, einen neuen an.",
     link_lives: "Sie können jederzeit zu diesem Link zurückkehren.",

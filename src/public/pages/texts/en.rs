@@ -77,6 +77,7 @@ pub(super) static TEXTS: Texts = Texts {
     id_check_body: "The wrong code was entered too many times, so signing is locked to protect you. Please contact whoever sent you the documents; they can unlock it or correct your phone number.",
     in_line_title: "DocuSign is not answering right now",
     in_line_body: "Your place is kept: as soon as it answers, your documents will open here by themselves. You can also close this page and open your link again later; it stays valid.",
+    line_lost: "Your click is not waiting here any more. Please press the button once more.",
     link_expired_title: "This link has expired",
     link_expired_body: "Please ask for a new link where you got this one.",
     link_lives: "You can come back to this link at any time.",

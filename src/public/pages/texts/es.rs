@@ -77,6 +77,7 @@ pub(super) static TEXTS: Texts = Texts {
     id_check_body: "Se ha introducido un código incorrecto demasiadas veces. Para protegerle, la firma está bloqueada. Póngase en contacto con quien le envió los documentos; puede desbloquearla o corregir su número de teléfono.",
     in_line_title: "DocuSign no responde en este momento",
     in_line_body: "Su lugar está reservado: en cuanto responda, sus documentos se abrirán aquí por sí solos. También puede cerrar esta página y volver a abrir su enlace más tarde; sigue siendo válido.",
+    line_lost: "Su clic ya no está en espera aquí. Pulse el botón una vez más.",
     link_expired_title: "Este enlace ha caducado",
     link_expired_body: "Pida uno nuevo donde recibió este.",
     link_lives: "Puede volver a este enlace en cualquier momento.",

@@ -77,6 +77,7 @@ pub(super) static TEXTS: Texts = Texts {
     id_check_body: "Un code erroné a été saisi trop de fois. Pour vous protéger, la signature est bloquée. Veuillez contacter la personne qui vous a envoyé les documents ; elle peut la débloquer ou corriger votre numéro de téléphone.",
     in_line_title: "DocuSign ne répond pas pour le moment",
     in_line_body: "Votre place est gardée : dès qu’il répondra, vos documents s’ouvriront ici d’eux-mêmes. Vous pouvez aussi fermer cette page et rouvrir votre lien plus tard ; il reste valable.",
+    line_lost: "Votre clic n’est plus en attente ici. Veuillez appuyer encore une fois sur le bouton.",
     link_expired_title: "Ce lien a expiré",
     link_expired_body: "Veuillez en demander un nouveau là où vous avez reçu celui-ci.",
     link_lives: "Vous pouvez revenir à ce lien à tout moment.",

@@ -142,6 +142,8 @@ texts! {
     /// The upstream does not answer; the click waits in line.
     in_line_title,
     in_line_body,
+    /// A click of which nothing is known here (any more), where it can be repeated.
+    line_lost,
     /// The link's own time is over.
     link_expired_title,
     link_expired_body,
