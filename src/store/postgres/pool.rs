@@ -248,9 +248,11 @@ impl From<sqlx::Error> for Error {
                  Postgres itself"
                     .into(),
             ),
+            // Of a pooler at the start of a session, and at any call after it lost track of a prepared statement.
             "08P01" => Self::Unavailable(
-                "what answers at store.url does not take our connection (08P01), as a pooler that knows not every \
-                 parameter of a session: let store.url lead to Postgres itself"
+                "what answers at store.url does not take our connection, or what is asked on it (08P01), as a pooler \
+                 that knows not every parameter of a session, or not its prepared statements: let store.url lead to \
+                 Postgres itself"
                     .into(),
             ),
             "53100" => Self::Unavailable("the disk of Postgres is full: make room".into()),
@@ -381,6 +383,8 @@ mod tests {
             let told = Error::from(sqlx::Error::Database(Box::new(Said(code)))).to_string();
             assert!(told.contains("pooler") && told.contains("store.url"), "{code}: {told}");
         }
+        let call = Error::from(sqlx::Error::Database(Box::new(Said("08P01")))).to_string();
+        assert!(call.contains("prepared statements"), "not of a session's begin alone: {call}");
         let other = Error::from(sqlx::Error::Database(Box::new(Said("42P01")))).to_string();
         assert!(!other.contains("pooler"), "{other}");
     }
