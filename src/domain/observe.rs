@@ -119,14 +119,14 @@ impl Signing {
     }
 
     /// The upstream completes an envelope only when everyone has signed, so their own facts, should
-    /// they still be on the way, are already known: by then at the latest they had. Whom it does not list any more stays as
-    /// they are.
+    /// they still be on the way, are already known: by then at the latest they had, but when is not said. Whom it does not
+    /// list any more stays as they are.
     fn complete(&mut self, unlisted: &[String], at: Option<Timestamp>, now: Timestamp) -> Vec<News> {
         let mut news = Vec::new();
         for signer in &mut self.signers {
             if signer.status != SignerStatus::Signed && !unlisted.contains(&signer.recipient_id) {
                 signer.reach(SignerStatus::Signed);
-                news.push(News { kind: EventKind::SignerSigned, signer: Some(signer.id), at });
+                news.push(News { kind: EventKind::SignerSigned, signer: Some(signer.id), at: None });
             }
         }
         self.completed_at = Some(at.unwrap_or(now));

@@ -2,7 +2,7 @@
 //!
 //! Single-message (SIM) events say what happened in `event`; the envelope in `data.envelopeSummary` is
 //! as it was when the message left, so it names people, reasons and the times of ends, and is not believed on the status;
-//! but, of an envelope that is declined, on who has declined it.
+//! but, of an envelope that is declined, on who has declined it, and of one that is completed, on when each has signed.
 //! Aggregate messages have no `event`: they are an envelope whose `status` is at the top.
 //!
 //! Only a handful of fields is read, all of them may be missing, of another type, or unknown words:
@@ -52,7 +52,8 @@ pub struct Unreadable;
 enum Said {
     /// About the envelope.
     Envelope(EnvelopeFact),
-    /// About everyone, in an aggregate message; or the end of an envelope, after those who have declined it.
+    /// About everyone, in an aggregate message; or the end of an envelope, after those who have declined it, or have signed
+    /// it at times of their own.
     Everyone(Option<EnvelopeFact>, Vec<(Person, SignerFact)>),
     /// One recipient has put it off, and left the signing page.
     Left(Person),
@@ -289,7 +290,7 @@ impl Person {
 
 fn envelope_event(what: &str, summary: &Summary) -> Said {
     Said::Envelope(match what {
-        "completed" => EnvelopeFact::Completed,
+        "completed" => return Said::Everyone(Some(EnvelopeFact::Completed), signatories(summary)),
         "declined" => return Said::Everyone(Some(EnvelopeFact::Declined), decliners(summary)),
         "delivered" => EnvelopeFact::Delivered,
         "purge" => EnvelopeFact::Purged,
@@ -305,6 +306,13 @@ fn envelope_event(what: &str, summary: &Summary) -> Said {
 fn decliners(summary: &Summary) -> Vec<(Person, SignerFact)> {
     let standings = summary.signers().filter_map(Recipient::standing);
     standings.filter(|(_, fact)| *fact == SignerFact::Declined).collect()
+}
+
+/// Those of whom it tells when they signed: to be told before the end, which has another time. Of whom it does not tell
+/// that, the completion itself says that they have.
+fn signatories(summary: &Summary) -> Vec<(Person, SignerFact)> {
+    let dated = summary.signers().filter(|one| one.signed_at().is_some());
+    dated.map(|one| (one.person(), SignerFact::Signed)).collect()
 }
 
 fn recipient_event(what: &str, named: Option<&str>, summary: &Summary) -> Said {
@@ -366,13 +374,17 @@ impl Recipient {
 
     fn person(&self) -> Person {
         // Nobody does both.
-        let ends = [&self.signed_date_time, &self.declined_date_time];
+        let declined_at = || fact::time(self.declined_date_time.0.as_deref()?);
         Person {
             client_user_id: self.client_user_id.0.clone(),
             recipient_id: self.id.0.clone(),
             is_listed: true,
-            ended_at: ends.into_iter().find_map(|text| fact::time(text.0.as_deref()?)),
+            ended_at: self.signed_at().or_else(declined_at),
         }
+    }
+
+    fn signed_at(&self) -> Option<Timestamp> {
+        fact::time(self.signed_date_time.0.as_deref()?)
     }
 
     fn standing(&self) -> Option<(Person, SignerFact)> {

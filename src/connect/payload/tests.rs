@@ -4,7 +4,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::connect::permutations::{ENVELOPE, GUIDS, signing, sim};
+use crate::{
+    connect::permutations::{ENVELOPE, GUIDS, signing, sim},
+    domain::EventKind,
+};
 
 fn parse(value: &Value) -> Message {
     Message::parse(value.to_string().as_bytes()).unwrap()
@@ -266,6 +269,36 @@ fn an_end_is_dated_by_its_own_time_and_else_by_when_the_message_was_generated() 
     assert_eq!(facts(&aggregate), [first.clone(), signed("2", None), end(read)]);
     aggregate["completedDateTime"] = json!(null);
     assert_eq!(facts(&aggregate), [first, signed("2", None), end(None)]);
+}
+
+#[test]
+fn f1_a_completion_dates_each_signature_by_its_own_time_or_by_none() {
+    let mut message = sim("envelope-completed", None, 9);
+    let people = &mut message["data"]["envelopeSummary"]["recipients"]["signers"];
+    people[0]["signedDateTime"] = json!("2026-02-25T06:12:20.5000000Z");
+    people[1]["signedDateTime"] = json!("lately");
+    // Somebody who is none of our signers.
+    let other =
+        json!({"recipientId": "7", "clientUserId": "theirs", "signedDateTime": "2026-02-25T06:12:40Z"});
+    people.as_array_mut().unwrap().push(other);
+    let signed_at: Option<Timestamp> = "2026-02-25T06:12:20.5Z".parse().ok();
+    let generated_at = parse(&message).generated_at();
+    let first = Fact::Signer { recipient_id: "1".to_owned(), fact: SignerFact::Signed, at: signed_at };
+    assert_eq!(facts(&message), [first, Fact::Envelope(EnvelopeFact::Completed, generated_at)]);
+    // It is as clear, and as much the same message, as one without these times.
+    assert!(parse(&message).ends() && !parse(&message).is_unclear(&signing(2).signers));
+    let mut signing = signing(2);
+    let now: Timestamp = "2026-02-25T06:13:30Z".parse().unwrap();
+    let mut told = Vec::new();
+    for fact in parse(&message).facts(&signing.signers) {
+        told.extend(signing.observe(&fact, now));
+    }
+    let signed = told.iter().filter(|one| one.kind == EventKind::SignerSigned);
+    let signed: Vec<_> = signed.map(|one| (one.signer, one.at)).collect();
+    let [one, two] = [0, 1].map(|index| Some(signing.signers[index].id));
+    assert_eq!(signed, [(one, signed_at), (two, None)]);
+    let last = told.iter().find(|one| one.kind == EventKind::SigningCompleted).unwrap();
+    assert_eq!(last.at.map(Timestamp::as_second), generated_at.map(Timestamp::as_second));
 }
 
 #[test]
