@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn f1_whoever_signed_is_told_with_their_own_time_and_whose_turn_it_became_then() {
+    fn f1_whoever_signed_is_told_with_their_own_time_and_whose_turn_it_became_with_none() {
         let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
         let second = SignerId::from_uuid(Uuid::from_u128(4));
         let other = sample::person(SignerStatus::Waiting);
@@ -90,12 +90,12 @@ mod tests {
         told.extend(signing.observe(&Fact::Envelope(EnvelopeFact::Completed, Some(at(21))), now));
         let told: Vec<_> = told.iter().map(|one| (one.kind, one.at)).collect();
         let dated = [
-            (EventKind::SignerSigned, 10),
-            (EventKind::SignerReady, 10),
-            (EventKind::SignerSigned, 20),
-            (EventKind::SigningCompleted, 21),
-            (EventKind::DocumentAvailable, 21),
+            (EventKind::SignerSigned, Some(10)),
+            (EventKind::SignerReady, None),
+            (EventKind::SignerSigned, Some(20)),
+            (EventKind::SigningCompleted, Some(21)),
+            (EventKind::DocumentAvailable, Some(21)),
         ];
-        assert_eq!(told, dated.map(|(kind, second)| (kind, Some(kept(at(second))))));
+        assert_eq!(told, dated.map(|(kind, second)| (kind, second.map(|second| kept(at(second))))));
     }
 }

@@ -183,7 +183,7 @@ impl Signing {
         }
         let mut news = vec![News { kind, signer: Some(id), at: happened_at }];
         if status == SignerStatus::Signed && self.status == SigningStatus::Open {
-            self.pass_turn(&mut news, happened_at);
+            self.pass_turn(&mut news);
         }
         news
     }

@@ -307,7 +307,7 @@ impl Signing {
         self.account = Some(account);
         self.envelope = Some(envelope);
         let mut news = vec![News { kind: EventKind::SigningOpened, signer: None, at: None }];
-        self.pass_turn(&mut news, None);
+        self.pass_turn(&mut news);
         news
     }
 
@@ -338,14 +338,15 @@ impl Signing {
     }
 
     /// Makes everyone ready who waits for nobody any more, as far as the order of our signers tells: whom the upstream
-    /// has denied their turn waits for somebody of whom we know nothing. `at`: when the turn passed, if not just now.
-    pub(super) fn pass_turn(&mut self, news: &mut Vec<News>, at: Option<Timestamp>) {
+    /// has denied their turn waits for somebody of whom we know nothing. When the turn passed is nobody's word: of several
+    /// who sign side by side the last may not be the one who is heard of last.
+    pub(super) fn pass_turn(&mut self, news: &mut Vec<News>) {
         let turn = self.turn();
         for signer in &mut self.signers {
             let is_denied = signer.upstream.denied_at.is_some();
             if signer.status == SignerStatus::Waiting && Some(signer.order) == turn && !is_denied {
                 signer.status = SignerStatus::Ready;
-                news.push(News { kind: EventKind::SignerReady, signer: Some(signer.id), at });
+                news.push(News { kind: EventKind::SignerReady, signer: Some(signer.id), at: None });
             }
         }
     }
