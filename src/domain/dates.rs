@@ -7,14 +7,38 @@ use crate::domain::Signing;
 /// The time by the upstream's clock is known so well.
 pub(super) const CLOCKS: SignedDuration = SignedDuration::from_secs(60);
 
+/// The time at which facts are taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    pub(super) at: Timestamp,
+    /// Whether the upstream has told what time it is, so that this is by its clock.
+    is_told: bool,
+}
+
+impl Now {
+    /// By this machine's clock alone: the upstream has told no time yet.
+    pub const fn untold(at: Timestamp) -> Self {
+        Self { at, is_told: false }
+    }
+}
+
+/// By the upstream's clock.
+impl From<Timestamp> for Now {
+    fn from(at: Timestamp) -> Self {
+        Self { at, is_told: true }
+    }
+}
+
 impl Signing {
     /// When something happened by the upstream's word; none if it told no time, or one that cannot be: before the signing
-    /// was asked for, or in the future. By clocks that differ a little it may be just outside.
-    pub(super) fn believed(&self, at: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+    /// was asked for, or in the future. By clocks that differ a little it may be just outside. A machine whose own clock is
+    /// behind does not know what is in the future before the upstream has told the time.
+    pub(super) fn believed(&self, at: Option<Timestamp>, now: Now) -> Option<Timestamp> {
         let at = kept(at?);
         let is_too_early = self.created_at.duration_since(at) > CLOCKS;
-        let is_too_late = at.duration_since(now) > CLOCKS;
-        (!is_too_early && !is_too_late).then(|| at.min(now).max(self.created_at))
+        let is_too_late = now.is_told && at.duration_since(now.at) > CLOCKS;
+        let latest = if now.is_told { now.at } else { at };
+        (!is_too_early && !is_too_late).then(|| at.min(latest).max(self.created_at))
     }
 }
 
@@ -70,6 +94,27 @@ mod tests {
                 let news = signing.observe(&Fact::Envelope(end, said), now);
                 assert_eq!((news[0].at, signing.completed_at), (told, None), "{end:?} {said:?}");
             }
+        }
+    }
+
+    #[test]
+    fn f1_a_machine_that_is_behind_takes_no_date_for_the_future_before_it_was_told_the_time() {
+        let (behind, signed_at) = (at(-7_200), at(40));
+        let end = |said| Fact::Envelope(EnvelopeFact::Completed, said);
+        let open = || sample::signing(SigningStatus::Open, SignerStatus::InSession);
+        let created_at = open().created_at;
+        for (said, now, told) in [
+            (Some(signed_at), Now::untold(behind), Some(kept(signed_at))),
+            (Some(signed_at), behind.into(), None),
+            (Some(at(-61)), Now::untold(behind), None),
+            (None, Now::untold(behind), None),
+        ] {
+            let mut signing = open();
+            let news = signing.observe(&end(said), now);
+            let completed = news.iter().find(|one| one.kind == EventKind::SigningCompleted).unwrap();
+            assert_eq!(completed.at, told, "{said:?} {now:?}");
+            // Nothing is completed before it was asked for.
+            assert_eq!(signing.completed_at, Some(told.unwrap_or(created_at)), "{said:?} {now:?}");
         }
     }
 

@@ -25,6 +25,7 @@ pub mod status;
 pub mod template_names;
 pub mod view;
 
+pub use dates::Now;
 pub use document::{Anchors, Document, TabKind};
 pub use draft::{Draft, NewSigner};
 pub use email::Email;

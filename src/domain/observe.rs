@@ -6,13 +6,13 @@
 //! may bring recipients who sign before them. Whether it gave a turn or denied it last, its times tell, and not which
 //! of the two is written down first.
 //!
-//! What a fact changed is told with the upstream's own time of it: it may be heard of days later. `now` is by the
-//! upstream's clock, too, as far as it is known, so that nothing is dated by two.
+//! What a fact changed is told with the upstream's own time of it: it may be heard of days later. [`Now`] is by the
+//! upstream's clock, too, so that nothing is dated by two; or says that this is not known yet.
 
 use jiff::Timestamp;
 
 use crate::domain::{
-    Email, EnvelopeFact, EventKind, Fact, Private, Signer, SignerFact, SignerId, SignerStatus, Signing,
+    Email, EnvelopeFact, EventKind, Fact, Now, Private, Signer, SignerFact, SignerId, SignerStatus, Signing,
     SigningStatus,
     dates::{CLOCKS, kept},
     fact::Person,
@@ -21,7 +21,8 @@ use crate::domain::{
 
 impl Signing {
     /// Takes one fact in, and tells what it changed: nothing, if it is late or came before.
-    pub fn observe(&mut self, fact: &Fact, now: Timestamp) -> Vec<News> {
+    pub fn observe(&mut self, fact: &Fact, now: impl Into<Now>) -> Vec<News> {
+        let now = now.into();
         match fact {
             Fact::Checked { recipient_id, is_passed } => {
                 self.note_check(recipient_id, *is_passed);
@@ -31,7 +32,7 @@ impl Signing {
             Fact::CompletedWithout(unlisted, at) => self.complete(unlisted, self.believed(*at, now), now),
             Fact::Envelope(fact, at) => self.observe_envelope(*fact, self.believed(*at, now), now),
             Fact::Person { recipient_id, person } => {
-                self.meet(recipient_id, person, now);
+                self.meet(recipient_id, person, now.at);
                 Vec::new()
             }
             Fact::Signer { recipient_id, fact, at } => self.observe_signer(recipient_id, *fact, *at, now),
@@ -101,9 +102,9 @@ impl Signing {
         signer.email = Email::trusted(email.clone());
     }
 
-    fn observe_envelope(&mut self, fact: EnvelopeFact, at: Option<Timestamp>, now: Timestamp) -> Vec<News> {
+    fn observe_envelope(&mut self, fact: EnvelopeFact, at: Option<Timestamp>, now: Now) -> Vec<News> {
         if fact == EnvelopeFact::Purged {
-            return self.purge(now);
+            return self.purge(now.at);
         }
         if self.status.is_terminal() {
             return Vec::new();
@@ -121,7 +122,7 @@ impl Signing {
     /// The upstream completes an envelope only when everyone has signed, so their own facts, should
     /// they still be on the way, are already known: by then at the latest they had, but when is not said. Whom it does not
     /// list any more stays as they are.
-    fn complete(&mut self, unlisted: &[String], at: Option<Timestamp>, now: Timestamp) -> Vec<News> {
+    fn complete(&mut self, unlisted: &[String], at: Option<Timestamp>, now: Now) -> Vec<News> {
         let mut news = Vec::new();
         for signer in &mut self.signers {
             if signer.status != SignerStatus::Signed && !unlisted.contains(&signer.recipient_id) {
@@ -129,7 +130,8 @@ impl Signing {
                 news.push(News { kind: EventKind::SignerSigned, signer: Some(signer.id), at: None });
             }
         }
-        self.completed_at = Some(at.unwrap_or(now));
+        // This machine's clock may be behind that by which it was asked for.
+        self.completed_at = Some(at.unwrap_or(now.at).max(self.created_at));
         news.extend(self.end(SigningStatus::Completed, EventKind::SigningCompleted, at));
         news.push(News { kind: EventKind::DocumentAvailable, signer: None, at });
         news
@@ -148,7 +150,7 @@ impl Signing {
         recipient_id: &str,
         fact: SignerFact,
         at: Option<Timestamp>,
-        now: Timestamp,
+        now: Now,
     ) -> Vec<News> {
         // A late fact about a signer still completes the record of a declined or voided envelope, but
         // nothing about a signer can follow the completion, which implied all of it; whom it left out is gone.
@@ -164,7 +166,7 @@ impl Signing {
         if signer.role.is_some() || Some(signer.order) != first {
             signer.note_turn(fact, at.map(kept));
         }
-        let Some(status) = signer.learn(fact, at.map(kept), now) else { return Vec::new() };
+        let Some(status) = signer.learn(fact, at.map(kept), now.at) else { return Vec::new() };
         signer.reach(status);
         let id = signer.id;
         if status.is_terminal() && self.live_view.as_ref().is_some_and(|view| view.signer == id) {

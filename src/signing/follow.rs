@@ -356,7 +356,7 @@ impl Signings {
                 Some(Asked::Status { at, trace }) => signing.remember_begun(at, MomentKind::Checked, trace),
                 None => {}
             }
-            let dated = self.corrected_now();
+            let dated = self.time_of_facts();
             let news = facts.iter().flat_map(|fact| signing.observe(fact, dated)).collect();
             Ok((news, still_needed(signing, work, now)))
         })

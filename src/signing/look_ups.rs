@@ -161,7 +161,7 @@ impl Signings {
         signing.remember(now, MomentKind::Found, None, None);
         let mut news = signing.open(acting.account.clone(), seen.envelope.clone());
         let facts = seen.facts(&signing.signers);
-        let dated = self.corrected_now();
+        let dated = self.time_of_facts();
         news.extend(facts.iter().flat_map(|fact| signing.observe(fact, dated)));
         tracing::info!(signing.id = %signing.id, "an uncertain create was found");
         self.end_here(signing, record.version, news).await

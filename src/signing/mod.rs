@@ -67,7 +67,7 @@ use crate::{
     audit::Audit,
     clock::{Deadline, SharedClock},
     domain::{
-        CallerName, Event, EventId, EventKind, MomentKind, SignerId, Signing, SigningId, SigningStatus,
+        CallerName, Event, EventId, EventKind, MomentKind, Now, SignerId, Signing, SigningId, SigningStatus,
         signing::News,
     },
     esign,
@@ -226,6 +226,11 @@ impl Signings {
     /// machine's, which may be wrong.
     pub fn corrected_now(&self) -> Timestamp {
         self.parts.esign.corrected_now()
+    }
+
+    /// The time by which facts are judged that are taken in now.
+    fn time_of_facts(&self) -> Now {
+        self.parts.esign.told_now().map_or_else(|| Now::untold(self.parts.clock.now()), Now::from)
     }
 
     /// Whether the time that the caller gave a signing is over, by the upstream's clock.

@@ -97,9 +97,10 @@ fn a_late_list_from_before_somebody_signed_says_of_no_check_that_it_is_missing()
     signing.signers[0].sms_auth = true;
     let mut bare = sim("envelope-completed", None, 9);
     bare["data"].as_object_mut().unwrap().remove("envelopeSummary");
+    let now: Timestamp = "2026-02-25T06:13:10Z".parse().unwrap();
     let observe = |signing: &mut crate::domain::Signing, message: &Value| {
         for fact in parse(message).facts(&signing.signers) {
-            signing.observe(&fact, "2026-02-25T06:13:10Z".parse().unwrap());
+            signing.observe(&fact, now);
         }
         (signing.signers[0].upstream.is_checked, signing.awaits_word_of_check())
     };
