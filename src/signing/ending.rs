@@ -95,7 +95,8 @@ impl Signings {
         self.change_with_work(id, Durability::Synced, |signing, _, now| {
             // Of two at once, the wider: which of them was the last at the upstream nobody knows.
             signing.purge_scope = signing.purge_scope.max(Some(scope));
-            signing.purge_requested_at = Some(now);
+            // By the same clock as what comes of it.
+            signing.purge_requested_at = Some(self.corrected_now());
             signing.remember(now, MomentKind::PurgeAsked, None, trace.clone());
             signing.annotate(scope.as_str());
             Ok((Vec::new(), self.upkeep(signing)))
@@ -158,15 +159,19 @@ impl Signings {
         }
     }
 
+    /// How long until then by the upstream's clock, if it is still to come.
+    fn early(&self, due_at: Timestamp) -> Option<Duration> {
+        let early = Duration::try_from(due_at.duration_since(self.corrected_now())).ok();
+        early.filter(|early| !early.is_zero())
+    }
+
     /// The caller's time is over: ends the envelope at the upstream, and learns what became of it if it
     /// had ended already.
     async fn expire(&self, signing: &Signing, due_at: Timestamp) -> Result<Done, Error> {
         let Some(envelope) = &signing.envelope else { return Ok(Done::Ended) };
         let acting = self.acting_for(signing).await?;
         // A void cannot be undone, and this machine's clock may be ahead. The upstream has told the time by now.
-        if let Ok(early) = Duration::try_from(due_at.duration_since(self.corrected_now()))
-            && !early.is_zero()
-        {
+        if let Some(early) = self.early(due_at) {
             return Ok(Done::NotYet(early));
         }
         self.announce(Act::EnvelopeVoid, signing, &envelope.as_str()).await?;
@@ -202,6 +207,9 @@ impl Signings {
     /// The event of a purge has not come in time: asks, once a day, for a while.
     async fn look_at_purge(&self, signing: &Signing, due_at: Timestamp) -> Result<Done, Error> {
         let Some(envelope) = &signing.envelope else { return Ok(Done::Ended) };
+        if let Some(early) = self.early(due_at) {
+            return Ok(Done::NotYet(early));
+        }
         let after = self.check(signing, envelope, self.at_leisure()).await?;
         if after.purged_at.is_some() {
             return Ok(Done::Ended);
@@ -273,12 +281,12 @@ enum Chore {
 }
 
 impl Chore {
-    /// When it is due by this machine's clock, which is so far behind the upstream's: the end of a signing is dated by
-    /// that one, all else by ours.
+    /// When it is due by this machine's clock, which is so far behind the upstream's: the end of a signing and its purge
+    /// are dated by that one, all else by ours.
     fn comes(self, due_at: Timestamp, lag: Duration) -> Timestamp {
         match self {
-            Self::Expire => earlier(due_at, lag),
-            Self::LookAfterReturn | Self::LookAtPurge | Self::LookForTwins => due_at,
+            Self::Expire | Self::LookAtPurge => earlier(due_at, lag),
+            Self::LookAfterReturn | Self::LookForTwins => due_at,
         }
     }
 }

@@ -190,6 +190,29 @@ async fn nothing_ends_early_because_this_machines_clock_is_ahead() {
     assert_eq!(voids(&daemon).await, 1);
 }
 
+/// DocuSign's clock is the right one, and dates the end of a signing and that of its purge.
+#[tokio::test]
+async fn a_purge_is_dated_by_docusigns_clock_and_looked_at_by_it() {
+    let mut daemon = TestDaemon::start().await;
+    daemon.move_upstream(SignedDuration::from_hours(2)).await;
+    let made = daemon.create("order-1", &order()).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    daemon.sign_all().await;
+    let path = format!("/v1/signings/{}", made.id());
+    let refreshed = daemon.post(&format!("{path}/refresh"), &json!({})).await;
+    assert_eq!(refreshed.body["status"], "completed", "{}", refreshed.text);
+    let asked = daemon.post(&format!("{path}/purge"), &json!({})).await;
+    assert_eq!(asked.status, StatusCode::ACCEPTED, "{}", asked.text);
+    let record = daemon.record(made.id().parse().unwrap()).await;
+    let (asked_at, ended_at) =
+        (record.signing.purge_requested_at.unwrap(), record.signing.completed_at.unwrap());
+    assert!(asked_at >= ended_at, "{asked_at} {ended_at}");
+    // By this machine's own clock that is as long from now.
+    let due_in = record.work.unwrap().due_at.duration_since(daemon.clock.now());
+    let look = SignedDuration::from_hours(14 * 24 + 6);
+    assert!((due_in - look).abs() < SignedDuration::from_secs(60), "{due_in:?}");
+}
+
 /// The machine's clock is a day behind when it makes a signing, and is mended then: its end comes in its time, and its
 /// key is known as long as any (rules E3, T9).
 #[tokio::test]
