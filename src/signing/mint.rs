@@ -22,7 +22,7 @@ const PING_SECONDS: u32 = 120;
 pub(super) struct Minting {
     /// What the way back hangs on.
     pub(super) link: Option<LinkId>,
-    /// What a visitor clicked on to have it; none: the caller has asked for it.
+    /// What a visitor clicked on to have it, `link` or `return`; none: the caller has asked for it.
     pub(super) clicked: Option<&'static str>,
     /// Its name.
     pub(super) at: Timestamp,

@@ -102,7 +102,7 @@ impl Signings {
         deadline: Deadline,
     ) -> Result<ShownView, Error> {
         let record = self.record_of(caller, id).await?;
-        let shown = self.lease_and_mint(record, signer, opener, link, deadline).await;
+        let shown = self.lease_and_mint(record, signer, opener, link, None, deadline).await;
         self.count_view(shown.as_ref().err());
         shown
     }
@@ -129,7 +129,8 @@ impl Signings {
             return Err(Error::Busy { retry_after: Duration::from_secs(2) });
         }
         let deadline = self.at_leisure();
-        let minted = self.lease_and_mint(record, target.signer, Opener::Click, target.link, deadline).await;
+        let (signer, link, clicked) = (target.signer, target.link, Some(clicked_on(target)));
+        let minted = self.lease_and_mint(record, signer, Opener::Click, link, clicked, deadline).await;
         let reach = match &minted {
             Ok(_) => Some(Reach::Answered),
             Err(Error::Upstream(error)) => Some(error.reach()),
@@ -169,6 +170,7 @@ impl Signings {
         signer: SignerId,
         opener: Opener,
         link: Option<LinkId>,
+        clicked: Option<&'static str>,
         deadline: Deadline,
     ) -> Result<ShownView, Error> {
         let signing = self.lease(record, signer, opener).await?;
@@ -180,7 +182,6 @@ impl Signings {
         let asked_at = self.corrected_now();
         let known = signing.signer(signer).filter(|person| !signing.waits_in_order(person));
         let known = known.map(|person| person.status);
-        let clicked = clicked(opener, link);
         let minting = Minting { link, clicked, at, deadline };
         let minted = self.mint_with_current_name(&signing, signer, minting).await;
         if opener == Opener::Click && is_answered(&minted) {
@@ -325,10 +326,10 @@ impl Signings {
     }
 }
 
-/// The word by which the audit log and the timeline tell what a visitor clicked on from what the caller asked for.
-fn clicked(opener: Opener, link: Option<LinkId>) -> Option<&'static str> {
-    // Who was sent by the caller itself comes back to a page without a link.
-    (opener == Opener::Click).then_some(if link.is_some() { "link" } else { "return" })
+/// The word by which the audit log and the timeline tell what a visitor clicked on: a link, or the page after a return.
+fn clicked_on(target: ReturnTarget) -> &'static str {
+    // The way back from a view may hang on a link, too; but it names its view, and a link names none.
+    if target.link.is_some() && target.view.is_none() { "link" } else { "return" }
 }
 
 /// Whether the upstream has answered, be it with a refusal: what is asked again in vain costs as much.
