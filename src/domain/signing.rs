@@ -121,7 +121,7 @@ pub struct Signer {
     pub email: Email,
     /// The recipient id as it was sent.
     pub recipient_id: String,
-    /// The client user id: opaque, ours, never shown to the caller.
+    /// The client user id as it was sent: our id of them, which the caller is shown, too. It tells nothing of the person.
     pub client_user_id: String,
     /// The role in the template.
     pub role: Option<String>,

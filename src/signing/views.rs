@@ -6,7 +6,8 @@
 //! as the view can be opened; once it is open, the signing page itself prolongs it (`pingFrequency`), for as
 //! long as it stays open. It ends when the signer leaves: by the browser that comes back, or by the upstream's word.
 //! Where the public listener is off, or the page cannot reach it, the lease is over after five minutes, and the next
-//! click ends the session of a signer who is still at work.
+//! click ends the session of a signer who is still at work. So it is with a view that a passed call has made: it is noted
+//! with a lease, but its page says nothing to us.
 
 use std::{sync::PoisonError, time::Duration};
 
