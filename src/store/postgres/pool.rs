@@ -129,8 +129,9 @@ impl Pool {
         Ok(Found::Ours { is_up_to_date: at == LATEST })
     }
 
+    /// A connection, waited for as long as an operation itself may take.
     pub(super) async fn acquire(&self) -> Result<PoolConnection<Postgres>, Error> {
-        Ok(self.connections.acquire().await?)
+        self.connections.acquire().await.map_err(|e| self.meaning(e))
     }
 
     /// What an error of an operation means; what only a person can mend, and what took too long, is kept for who asks.
@@ -166,7 +167,7 @@ impl Pool {
     }
 }
 
-/// Runs `$body` with a connection, within the store's patience.
+/// Runs `$body` with a connection, within the store's patience; for the connection it waits as long once more.
 ///
 /// A connection that turns out to be dead (the server restarted, or failed over) is thrown away and the
 /// operation is tried again, because every one of ours may be repeated, whether it had arrived or not. A begin
@@ -211,9 +212,11 @@ pub(super) fn is_lost(e: &sqlx::Error) -> bool {
     }
 }
 
-/// Whether Postgres ended it for the time it took: 57014 query_canceled, 55P03 lock_not_available.
+/// Whether it ended for the time it took: there was no connection for it, or Postgres gave up, by 57014 query_canceled or
+/// 55P03 lock_not_available. A server that is away leaves no connections either; of that the check tells at once.
 fn took_too_long(e: &sqlx::Error) -> bool {
-    matches!(e.as_database_error().and_then(DatabaseError::code).as_deref(), Some("57014" | "55P03"))
+    let code = e.as_database_error().and_then(DatabaseError::code);
+    matches!(e, sqlx::Error::PoolTimedOut) || matches!(code.as_deref(), Some("57014" | "55P03"))
 }
 
 /// Decides once what an error of Postgres means. Codes are SQLSTATE (PostgreSQL 15, Appendix A).
@@ -338,6 +341,7 @@ mod tests {
     use sqlx::error::ErrorKind;
 
     use super::*;
+    use crate::store::Location;
 
     /// What a server says, by its SQLSTATE alone.
     #[derive(Debug)]
@@ -387,6 +391,28 @@ mod tests {
         assert!(call.contains("prepared statements"), "not of a session's begin alone: {call}");
         let other = Error::from(sqlx::Error::Database(Box::new(Said("42P01")))).to_string();
         assert!(!other.contains("pooler"), "{other}");
+    }
+
+    #[tokio::test]
+    async fn what_took_too_long_is_kept_until_it_is_asked_for_and_what_heals_by_itself_is_not() {
+        let url = Private::new("postgres://127.0.0.1:1/nothing".to_owned());
+        let patience = Duration::from_millis(50);
+        let settings = Settings { patience, ..Settings::new(Location::Postgres { url: url.clone() }) };
+        let pool = Pool::new(&url, &settings).unwrap();
+        // Nobody is there, so that there is no connection in time.
+        assert!(matches!(pool.acquire().await, Err(Error::Unavailable(_))));
+        assert!(pool.trouble().is_some_and(|why| why.contains("no connection")));
+        let refused = |code| sqlx::Error::Database(Box::new(Said(code)));
+        for slow in [refused("57014"), refused("55P03"), sqlx::Error::PoolTimedOut] {
+            let said = slow.to_string();
+            let Error::Unavailable(why) = pool.meaning(slow) else { panic!("{said}") };
+            assert_eq!((pool.trouble(), pool.trouble()), (Some(why), None), "{said}");
+        }
+        for other in [refused("53100"), refused("57P01"), sqlx::Error::WorkerCrashed] {
+            let said = other.to_string();
+            assert!(matches!(pool.meaning(other), Error::Unavailable(_)), "{said}");
+            assert_eq!(pool.trouble(), None, "{said}");
+        }
     }
 
     #[test]
