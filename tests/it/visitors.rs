@@ -141,8 +141,9 @@ async fn l2_a_click_ends_no_view_that_its_caller_had_made_by_a_passed_call() {
     let session = location_of(&daemon, passed.body["url"].as_str().unwrap()).await;
     assert_eq!(daemon.look(&session).await.status, StatusCode::OK);
     let read = format!("/v1/signings/{}", made.id());
+    // Its lease is over in five minutes: nothing prolongs it.
     daemon
-        .run_clock("in session", async || {
+        .run_clock_slowly("in session", async || {
             daemon.get(&read).await.body["signers"][0]["status"] == "in_session"
         })
         .await;
