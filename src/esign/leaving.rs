@@ -10,7 +10,7 @@ use tokio::sync::SemaphorePermit;
 use super::{Acting, Client, Error, call::Call};
 use crate::{
     budget::{Permit, Priority},
-    clock::Now,
+    clock::{Deadline, Now},
 };
 
 /// How long after it was let through a call may leave that had to be announced meanwhile: limits are of when it is sent.
@@ -22,8 +22,9 @@ pub(super) type Turn<'a> = [Option<SemaphorePermit<'a>>; 3];
 impl Client {
     /// Waits until nothing holds a call back any more, has it announced then, and answers what is left of the time.
     ///
-    /// It keeps its turn and its place in the budget meanwhile, which is a moment. Where that took long (a slow disk), both
-    /// are given back, and it waits for others.
+    /// It keeps its turn and its place in the budget meanwhile, which is a moment. Where that takes longer (a slow disk),
+    /// both are given back before the rest of it is waited for, and it waits for others then: the turns are everybody's,
+    /// also of those who announce nothing.
     pub(super) async fn leave_announced(
         &self,
         acting: &Acting,
@@ -31,22 +32,24 @@ impl Client {
         expected: Duration,
     ) -> Result<(Turn<'_>, Permit, Duration), Error> {
         let (turn, permit, left) = self.leave(acting, call, expected).await?;
-        let Some(announcement) = call.take_announcement() else { return Ok((turn, permit, left)) };
+        let Some(mut announcement) = call.take_announcement() else { return Ok((turn, permit, left)) };
         let admitted = self.clock.uptime();
-        let announced = call.deadline.hold(&*self.clock, announcement).await;
+        let prompt = Deadline::within(&*self.clock, PROMPT.min(call.deadline.left(admitted)));
+        let announced = prompt.hold(&*self.clock, &mut announcement).await;
         let now = self.clock.uptime();
-        match announced.unwrap_or(Err(Error::Deadline)).map(|()| call.deadline.leaves(expected, now)) {
-            Ok(Some(left)) if now.saturating_sub(admitted) <= PROMPT => Ok((turn, permit, left)),
-            Ok(_) => {
-                permit.not_sent();
-                drop(turn);
-                self.leave(acting, call, expected).await
-            }
-            Err(error) => {
-                permit.not_sent();
-                Err(error)
-            }
+        if matches!(announced, Some(Ok(())))
+            && now.saturating_sub(admitted) <= PROMPT
+            && let Some(left) = call.deadline.leaves(expected, now)
+        {
+            return Ok((turn, permit, left));
         }
+        permit.not_sent();
+        drop(turn);
+        match announced {
+            Some(announced) => announced?,
+            None => call.deadline.hold(&*self.clock, announcement).await.unwrap_or(Err(Error::Deadline))?,
+        }
+        self.leave(acting, call, expected).await
     }
 
     /// Waits for its turn and for the budget, and answers what is left of the time.

@@ -9,9 +9,12 @@ use std::{
 };
 
 use http::{HeaderMap, Method};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::esign::{
-    testing::{Draft, Reply, World, create, created, envelope_reply, file, view, view_reply},
+    call::Call,
+    testing::{Draft, MADE, Reply, World, create, created, envelope_reply, file, view, view_reply},
     *,
 };
 use crate::{
@@ -114,6 +117,53 @@ async fn s6_a_call_is_announced_once_and_when_nothing_holds_it_back_any_more() {
     let error = post(announcing(0, Ok(()))).await.unwrap_err();
     assert!(matches!(error, Error::Limited { scope: Scope::Hour, provider: None, .. }), "{error}");
     assert_eq!(seen(), (6, 0));
+}
+
+#[tokio::test]
+async fn s6_calls_whose_announcement_hangs_take_nobody_elses_place() {
+    let world = World::new().await;
+    let acting = world.acting().await;
+    let remaining = || world.client.budget().remaining(&acting.account);
+    let (places, whole) = (world.client.slots.available_permits(), remaining());
+    let (begun, disk) = (Arc::new(AtomicUsize::new(0)), CancellationToken::new());
+    let mut hung = JoinSet::new();
+    for _ in 0..places {
+        let (begun, disk) = (Arc::clone(&begun), disk.clone());
+        let announcement: Announcement = Box::pin(async move {
+            begun.fetch_add(1, Ordering::SeqCst);
+            disk.cancelled().await;
+            Ok(())
+        });
+        let url = acting.url(["envelopes", "env-1", "views", "recipient"]);
+        let call = Call::new(Operation::CreateView, Method::POST, url, world.deadline());
+        let call = call.announced(Some(announcement));
+        let (client, acting) = (Arc::clone(&world.client), Arc::clone(&acting));
+        hung.spawn(async move { client.call(&acting, call).await.map(|answer| answer.status.as_u16()) });
+    }
+    while begun.load(Ordering::SeqCst) < places {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.client.slots.available_permits(), 0);
+
+    // None of them is done in time to leave on the place that it has.
+    world.clock.advance(Duration::from_millis(500));
+    world.will(envelope_reply("sent", "sent"));
+    let envelope = EnvelopeId::new(MADE);
+    let check = world.client.envelope(&acting, &envelope, world.deadline());
+    tokio::time::timeout(Duration::from_secs(60), check).await.expect("there is a place for it").unwrap();
+    assert_eq!(world.client.slots.available_permits(), places);
+    let after_check = (whole.hour - 1, whole.burst - 1);
+    assert_eq!((remaining().hour, remaining().burst), after_check, "what has not left costs nothing");
+    assert_eq!(world.arrived().len(), 1);
+
+    // Once the disk writes again, each leaves as if it had come now, and is not announced anew.
+    for _ in 0..places {
+        world.will(view_reply());
+    }
+    disk.cancel();
+    let statuses: Vec<_> = hung.join_all().await.into_iter().map(Result::unwrap).collect();
+    assert_eq!((statuses, world.arrived().len()), (vec![201; places], places));
+    assert_eq!(begun.load(Ordering::SeqCst), places);
 }
 
 #[tokio::test]
