@@ -3,7 +3,10 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::{
-    Forecast, Now, Options, Priority, Remaining, Scope, Shed, burst::Burst, hour::Hour, limits::Reading,
+    Forecast, Now, Options, Priority, Remaining, Scope, Shed,
+    burst::{Burst, Spent},
+    hour::Hour,
+    limits::Reading,
 };
 
 /// The pace is taken from so many minutes.
@@ -17,7 +20,7 @@ const UNDER_WAY_S: u64 = 1;
 pub(super) struct Ticket {
     hour: u64,
     silent_before: u64,
-    second: u64,
+    spent: Spent,
 }
 
 /// How long an account must not have been called to be shared no more often than this.
@@ -69,7 +72,7 @@ impl Account {
         Ok(Ticket {
             hour: self.hour.number(),
             silent_before: self.hour.silent_so_far(),
-            second: self.burst.spend(now),
+            spent: self.burst.spend(now),
         })
     }
 
@@ -145,7 +148,7 @@ impl Account {
     /// after the end of an earlier refusal was not.
     fn went_on(&mut self, ticket: Ticket, until: Duration, now: Now) -> bool {
         let is_within = |(since, over): (u64, Duration)| {
-            ticket.second > since + UNDER_WAY_S && ticket.second < over.as_secs()
+            ticket.spent.second > since + UNDER_WAY_S && ticket.spent.second < over.as_secs()
         };
         let (before, second) = (self.gone, now.uptime.as_secs());
         self.gone = match before {
@@ -160,7 +163,11 @@ impl Account {
         if ticket.hour == self.hour.number() {
             self.hour.take_back();
         }
-        self.burst.take_back(ticket.second);
+        self.burst.take_back(ticket.spent);
+        let minute = minute(ticket.spent.second);
+        if let Some((_, calls)) = self.pace.iter_mut().find(|(at, _)| *at == minute) {
+            *calls = calls.saturating_sub(1);
+        }
     }
 
     pub(super) fn lost(&mut self) {
@@ -181,7 +188,7 @@ impl Account {
 
     pub(super) fn forecast(&mut self, now: Now) -> Forecast {
         self.roll(now);
-        let minute = now.uptime.as_secs() / 60;
+        let minute = minute(now.uptime.as_secs());
         let recent: u64 =
             self.pace.iter().filter(|(at, _)| *at + PACE_MINUTES > minute).map(|(_, calls)| calls).sum();
         let calls_per_hour = recent * 60 / PACE_MINUTES;
@@ -208,11 +215,16 @@ impl Account {
     }
 
     fn count(&mut self, more: u64, now: Now) {
-        let minute = now.uptime.as_secs() / 60;
+        let minute = minute(now.uptime.as_secs());
         match self.pace.back_mut() {
             Some((at, calls)) if *at == minute => *calls += more,
             _ => self.pace.push_back((minute, more)),
         }
         while self.pace.pop_front_if(|(at, _)| *at + PACE_MINUTES <= minute).is_some() {}
     }
+}
+
+/// The minute that a second is in.
+const fn minute(second: u64) -> u64 {
+    second / 60
 }

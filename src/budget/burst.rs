@@ -21,6 +21,15 @@ const SECONDS: u64 = LENGTH.as_secs() + 1;
 /// until its last call is 30 s old.
 const SLOT_S: i64 = 5;
 
+/// Where a call was counted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spent {
+    /// The second of uptime.
+    pub(super) second: u64,
+    /// The slot of the calendar.
+    slot: i64,
+}
+
 /// One slot of the calendar.
 #[derive(Debug, Clone, Copy)]
 struct Slot {
@@ -147,23 +156,28 @@ impl Burst {
         self.refused_until = self.refused_until.max(until);
     }
 
-    /// Counts a call, and answers under which second.
-    pub(super) fn spend(&mut self, now: Now) -> u64 {
+    /// Counts a call, and answers where.
+    pub(super) fn spend(&mut self, now: Now) -> Spent {
         let second = now.uptime.as_secs();
         match self.ours.back_mut() {
             Some((at, calls)) if *at == second => *calls += 1,
             _ => self.ours.push_back((second, 1)),
         }
         self.sum += 1;
-        self.slot(slot_of(now.date)).ours += 1;
-        second
+        let slot = slot_of(now.date);
+        self.slot(slot).ours += 1;
+        Spent { second, slot }
     }
 
     /// Undoes a call that was not sent. Other daemons may know of it already, and count it for half a minute.
-    pub(super) fn take_back(&mut self, second: u64) {
-        if let Some((_, calls)) = self.ours.iter_mut().find(|(at, calls)| *at == second && *calls > 0) {
+    pub(super) fn take_back(&mut self, spent: Spent) {
+        if let Some((_, calls)) = self.ours.iter_mut().find(|(at, calls)| *at == spent.second && *calls > 0) {
             *calls -= 1;
             self.sum -= 1;
+        }
+        let untold = |slot: &&mut Slot| slot.number == spent.slot && slot.ours > slot.reported;
+        if let Some(slot) = self.slots.iter_mut().find(untold) {
+            slot.ours -= 1;
         }
     }
 

@@ -170,7 +170,8 @@ impl Budget {
         })
     }
 
-    /// Allows one call and counts it, or says when it will be allowed.
+    /// Allows one call and counts it, or says when it will be allowed. The ledger has it once it has been sent, or may have
+    /// been.
     pub fn admit(
         &self,
         account: &AccountId,
@@ -182,8 +183,8 @@ impl Budget {
         let spent = lock(&shared).admit(priority, now);
         match spent {
             Ok(ticket) => {
-                self.ledger.called(operation, now);
-                Ok(Permit { account: shared, ledger: Arc::clone(&self.ledger), ticket: Some(ticket) })
+                let ledger = Arc::clone(&self.ledger);
+                Ok(Permit { account: shared, ledger, operation, admitted: now, ticket: Some(ticket) })
             }
             Err(shed) => {
                 self.ledger.avoided(Rule::spared_by(&shed), now);
@@ -331,13 +332,15 @@ impl Budget {
 pub struct Permit {
     account: Arc<Mutex<Account>>,
     ledger: Arc<Ledger>,
+    operation: Operation,
+    admitted: Now,
     ticket: Option<account::Ticket>,
 }
 
 impl Permit {
     /// The upstream answered: takes in what the headers say.
     pub fn answered(mut self, headers: &HeaderMap, now: Now) {
-        if let Some(ticket) = self.ticket.take() {
+        if let Some(ticket) = self.sent() {
             lock(&self.account).answered(ticket, &Reading::of(headers), now);
         }
     }
@@ -345,7 +348,7 @@ impl Permit {
     /// The upstream refused the call for a limit, until then; `reset` is the uptime at which its hour begins anew, if it
     /// says so. Until that has come the rule is to stop, whatever else it asks us to wait for.
     pub fn limited(mut self, scope: Scope, until: Duration, reset: Option<Duration>, now: Now) {
-        let went_on = match self.ticket.take() {
+        let went_on = match self.sent() {
             Some(ticket) => lock(&self.account).limited(ticket, scope, until, reset, now),
             None => false,
         };
@@ -359,11 +362,18 @@ impl Permit {
             lock(&self.account).not_sent(ticket);
         }
     }
+
+    /// The call was sent, as far as is known, when it was allowed. It is so once.
+    fn sent(&mut self) -> Option<account::Ticket> {
+        let ticket = self.ticket.take()?;
+        self.ledger.called(self.operation, self.admitted);
+        Some(ticket)
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if self.ticket.take().is_some() {
+        if self.sent().is_some() {
             lock(&self.account).lost();
         }
     }

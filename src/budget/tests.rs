@@ -107,6 +107,46 @@ fn a_call_without_an_answer_counts_until_an_answer_includes_it() {
 }
 
 #[test]
+fn a_call_that_was_not_sent_is_as_if_it_had_never_been_asked_for() {
+    let spent = |budget: &Budget, clock: &ManualClock| {
+        let now = Now::read(clock);
+        let shared = budget.account(&account(), now);
+        let told = {
+            let mut account = lock(&shared);
+            account.roll(now);
+            (account.hour.unreported(now), account.burst.unreported(now))
+        };
+        let calls = window(&noted(budget)).calls;
+        (budget.remaining(&account()), budget.forecast(&account()), told, calls)
+    };
+    // At once, in a slot or a minute that has come since, and in the next hour.
+    for wait in [0, 7, 40, 90, 700] {
+        let (budget, clock) = budget(Options::default());
+        let other = Budget::new(Options::default(), Arc::new(clock.clone()));
+        for budget in [&budget, &other] {
+            drop(ask(budget, &clock, Priority::Signer).unwrap());
+        }
+        let permits: Vec<_> = (0..3).map(|_| ask(&budget, &clock, Priority::Signer).unwrap()).collect();
+        clock.advance(Duration::from_secs(wait));
+        permits.into_iter().for_each(Permit::not_sent);
+        assert_eq!(spent(&budget, &clock), spent(&other, &clock), "after {wait} s");
+    }
+}
+
+#[test]
+fn what_the_store_was_told_of_a_call_that_was_not_sent_stays_told() {
+    let (budget, clock) = budget(Options::default());
+    let permit = ask(&budget, &clock, Priority::Signer).unwrap();
+    let shared = budget.account(&account(), Now::read(&clock));
+    let slot = lock(&shared).burst.unreported(Now::read(&clock))[0];
+    assert_eq!(slot.1, 1);
+    lock(&shared).burst.shared(slot.0, 1, 1);
+    permit.not_sent();
+    assert_eq!(lock(&shared).burst.unreported(Now::read(&clock)), [(slot.0, 0)]);
+    assert_eq!(budget.remaining(&account()).burst, 200);
+}
+
+#[test]
 fn a_limit_answer_stops_everyone_for_as_long_as_it_says() {
     let (budget, clock) = budget(Options::default());
     let until = clock.uptime() + Duration::from_secs(3);
