@@ -304,7 +304,11 @@ fn refused(signing: SigningId, error: &Error) -> Clicked {
         }
         Error::Upstream(upstream) => {
             tracing::warn!(signing.id = %signing, code = upstream.code(), "no view for a click");
-            if upstream.retryable() {
+            if let Some(until) = error.check_spent_until() {
+                // The name that the view must have could not be read, and is not read again before then: each try until then
+                // would be refused for the old one.
+                Clicked::Renamed(until)
+            } else if upstream.retryable() {
                 Clicked::Later
             } else if error.is_of_unknown_envelope() {
                 Clicked::Gone

@@ -160,6 +160,14 @@ impl Error {
         matches!(self, Self::Upstream(error) if error.rejection() == Some(RejectionKind::EnvelopeUnknown))
     }
 
+    /// When that may be read again which a check was spent on that came to nothing (rule B3).
+    pub fn check_spent_until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Upstream(esign::Error::CheckSpent { until, .. }) => Some(*until),
+            _ => None,
+        }
+    }
+
     /// Whether the upstream may still be at what was asked for.
     pub(super) fn is_unanswered(&self) -> bool {
         matches!(self, Self::Upstream(error) if error.is_unanswered())

@@ -507,3 +507,27 @@ async fn a_new_name_that_no_event_tells_is_read_once_in_a_quarter_of_an_hour_and
     assert!(location(&daemon.click(&link).await).contains("/Signing/MTRedeem/"));
     daemon.broke_no_rule().await;
 }
+
+#[tokio::test]
+async fn a_new_name_that_could_not_be_read_is_not_chased_until_it_may_be_read_again() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &unopened()).await;
+    let link = link_of(&made, 0);
+    daemon.without_events().await;
+    assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER);
+    let back = daemon.back_from("finish_later", &json!({"name": "Augusta Ada King"})).await;
+    assert_eq!(daemon.look(&back).await.status, StatusCode::OK);
+    let down = json!({"fault": "status", "status": 503, "method": "GET", "path": "/recipients", "count": 1});
+    daemon.fault(&down).await;
+    daemon.forget_requests().await;
+    let told = daemon.click(&link).await;
+    assert_eq!(told.status, StatusCode::CONFLICT, "{}", told.text);
+    assert!(told.text.contains("You changed your name") && told.text.contains("15 minutes"), "{}", told.text);
+    daemon.pass(Duration::from_secs(2), 30).await;
+    let asked = daemon.asked().await;
+    let mints = asked.iter().filter(|line| line.contains("/views/recipient")).count();
+    assert_eq!(mints, 1, "{asked:?}");
+    daemon.clock.advance(Duration::from_secs(14 * 60 + 1));
+    assert!(location(&daemon.click(&link).await).contains("/Signing/MTRedeem/"));
+    daemon.broke_no_rule().await;
+}
