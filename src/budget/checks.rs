@@ -90,6 +90,13 @@ impl Checks {
         shed(made_at.saturating_add(INTERVAL), now)
     }
 
+    /// When that may be asked about again which was claimed here and not given back, if that is still to come.
+    pub(super) fn next(&self, envelope: &EnvelopeId, resource: &str, now: Now) -> Option<Timestamp> {
+        let mark = self.mark(envelope, resource);
+        let until = self.made().at.get(&mark)?.saturating_add(INTERVAL);
+        (until > now.uptime).then(|| now.date_of(until))
+    }
+
     pub(super) fn give_back(&self, envelope: &EnvelopeId, resource: &str) {
         self.made().at.remove(&self.mark(envelope, resource));
     }

@@ -232,6 +232,12 @@ impl Budget {
         Err(self.checks.made_elsewhere(envelope, resource, made_at, now).into())
     }
 
+    /// When the next check may be made after the last one that this daemon has claimed and not given back: it was sent, or
+    /// is about to be. None: it knows of no such check.
+    pub fn next_check(&self, envelope: &EnvelopeId, resource: &str, now: Now) -> Option<Timestamp> {
+        self.checks.next(envelope, resource, now)
+    }
+
     /// Gives back a check that was claimed at that time and surely not sent.
     pub async fn return_check(&self, envelope: &EnvelopeId, resource: &str, claimed: Now) {
         self.checks.give_back(envelope, resource);

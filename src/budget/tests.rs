@@ -193,7 +193,11 @@ async fn b3_one_check_an_envelope_in_15_minutes() {
     assert!(claim(&one, "").await.is_err());
     clock.advance(Duration::from_secs(1));
     assert!(claim(&one, "").await.is_ok());
+    let next =
+        |resource| budget.next_check(&one, resource, Now::read(&clock)).map(|next| next.as_second() - START);
+    assert_eq!((next(""), next("recipients"), next("documents")), (Some(1_800), None, None));
     budget.return_check(&one, "", Now::read(&clock)).await;
+    assert_eq!(next(""), None, "it was not made");
     assert!(claim(&one, "").await.is_ok());
 }
 

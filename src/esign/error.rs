@@ -186,6 +186,11 @@ impl Error {
         }
     }
 
+    /// Of a check that has left, for a caller whose time was over before it was answered: none may be made before `next`.
+    pub fn of_late_check(next: Timestamp) -> Self {
+        Self::Unknown(http_client::Error::TimedOut).of_spent_check(next)
+    }
+
     /// How our API names it.
     pub fn code(&self) -> &'static str {
         match self {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::{
     audit::Act,
     budget::{Rule, Scope, may_check},
-    clock::{Deadline, later},
+    clock::{Deadline, Now, later},
     domain::{
         CallerName, Claim, EnvelopeFact, EnvelopeId, EventKind, Fact, LastReturn, MomentKind, Signer,
         SignerId, Signing, SigningId, SigningStatus, ViewKind, signing::News,
@@ -182,7 +182,7 @@ impl Signings {
             return Ok(signing);
         }
         let Some(envelope) = signing.envelope.clone() else { return Ok(signing) };
-        let this = self.clone();
+        let (this, asked) = (self.clone(), envelope.clone());
         let check = async move {
             if is_over {
                 return Ok(this.check_once(signing, deadline).await);
@@ -190,21 +190,17 @@ impl Signings {
             this.check(&signing, &envelope, deadline).await
         };
         match self.aside_within(wait, "a check for a caller", Box::pin(check)).await {
-            Err(Error::Upstream(esign::Error::Deadline)) if !is_over => Err(self.out_of_time(id).await),
+            Err(Error::Upstream(esign::Error::Deadline)) if !is_over => Err(self.out_of_time(&asked)),
             checked => checked,
         }
     }
 
     /// What a caller is told whose time was over before there was an answer. A check that has left is spent, and its answer
-    /// is taken in without them.
-    async fn out_of_time(&self, id: SigningId) -> Error {
-        let over = Deadline::within(&*self.parts.clock, Duration::ZERO);
-        let record = self.in_time(over, self.parts.store.signing(id)).await;
-        let checked_at = record.ok().flatten().and_then(|record| record.signing.checked_at);
-        Error::Upstream(match may_check(checked_at, self.parts.clock.now()) {
-            Ok(()) => esign::Error::Deadline,
-            Err(next) => esign::Error::Deadline.of_spent_check(next),
-        })
+    /// is taken in without them; what has not left by now is given back, and leaves no more. The signing has noted it either
+    /// way, a moment before it was claimed: by that time the next one would come too early.
+    fn out_of_time(&self, envelope: &EnvelopeId) -> Error {
+        let next = self.parts.esign.budget().next_check(envelope, "", Now::read(&*self.parts.clock));
+        Error::Upstream(next.map_or(esign::Error::Deadline, esign::Error::of_late_check))
     }
 
     /// Calls a signing off, for a caller who waits so long. Repeating it is harmless.

@@ -514,6 +514,8 @@ async fn b4_a_check_that_its_caller_does_not_wait_for_is_not_lost() {
     assert!(late.status.is_server_error(), "{}", late.text);
     // The check has left: another one is refused for the rest of the quarter of an hour, of which 4 s are over.
     assert_eq!(late.headers["retry-after"], "896", "{}", late.text);
+    let detail = late.body["detail"].as_str().unwrap();
+    assert!(detail.starts_with("no answer came") && detail.contains("was spent on it"), "{detail}");
     let read = format!("/v1/signings/{}", made.id());
     daemon.until("the answer", async || daemon.get(&read).await.body["status"] == "completed").await;
 }
