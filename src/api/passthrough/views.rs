@@ -32,7 +32,7 @@ const OUTCOMES: &str = "clientURLs";
 const FIELDS: [&str; 3] = ["returnUrl", OUTCOMES, "pingUrl"];
 
 /// Refuses a recipient view after which the visitor would go where this caller may send nobody. Answers whose view it is,
-/// in the caller's own words of the create, if it says so.
+/// as the call names them, if it does.
 pub(super) fn check(
     caller: &Caller,
     headers: &HeaderMap,
@@ -58,9 +58,10 @@ pub(super) fn check(
     Ok(client_user_id(&all))
 }
 
-/// Whose view it is: no address is refused for its spelling, so of several the one counts that DocuSign would take.
+/// Whose view it is: it is not refused for its spelling as an address is, so of several the one counts that DocuSign would
+/// take. What has other letters than its own is another field, and names nobody.
 fn client_user_id(all: &[(String, Shape)]) -> Option<String> {
-    let (_, named) = all.iter().rfind(|(name, _)| is_like(name, "clientUserId"))?;
+    let (_, named) = all.iter().rfind(|(name, _)| name.eq_ignore_ascii_case("clientUserId"))?;
     match named {
         Shape::Other(Value::String(id)) => Some(id.clone()),
         Shape::Object(_) | Shape::Other(_) => None,
@@ -197,6 +198,8 @@ mod tests {
             (r#"{"clientUserId": "c-1", "returnUrl": "x"}"#, Some("c-1")),
             (r#"{"ClientUserID": "c-1"}"#, Some("c-1")),
             (r#"{"clientUserId": "c-1", "CLIENTUSERID": "c-2"}"#, Some("c-2")),
+            (r#"{"clientUserId": "c-1", "client_user_id": "c-2", "clientUserId\u0000": "c-3"}"#, Some("c-1")),
+            (r#"{"client_user_id": "c-1"}"#, None),
             (r#"{"clientUserId": {"clientUserId": "c-1"}}"#, None),
             (r#"{"clientUserId": null}"#, None),
             (r#"{"more": {"clientUserId": "c-1"}}"#, None),
