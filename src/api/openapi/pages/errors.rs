@@ -192,7 +192,7 @@ const WHY: &[(&str, &str, &str)] = &[
     ),
     (
         "provider_unavailable",
-        "DocuSign did not answer, or could not, or as many creates already wait for it as may. What was written down is finished later.",
+        "DocuSign did not answer, or could not, or as many creates already wait for it as may. What was written down is finished later. Where it was the status of an envelope that was asked for, Retry-After is the end of the 15 minutes in which it may not be asked for again.",
         "no answer came from the upstream",
     ),
     (

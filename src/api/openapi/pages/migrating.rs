@@ -117,7 +117,8 @@ fn keep() -> Markup {
         p {
             "The SDK for Python repeats a read that is answered 429 or 503 by itself, after the time in "
             code { "Retry-After" } ", and sleeps until then, past its own time-out: that can be most of an hour where the \
-             account's calls are used up. Have its pool of connections (urllib3) make no retries if a worker must not sleep."
+             account's calls are used up, and 15 minutes where DocuSign did not answer a read of an envelope's status, which \
+             may not be asked for again before. Have its pool of connections (urllib3) make no retries if a worker must not sleep."
         }
     }
 }
