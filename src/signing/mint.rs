@@ -90,7 +90,7 @@ impl Signings {
         minting: Minting,
     ) -> Result<esign::View, Error> {
         let announcement = match minting.clicked {
-            Some(clicked) => self.announcing_view(signing, &format!("{} {clicked}", signer.id)),
+            Some(clicked) => self.announcing_view(signing, &format_args!("{} {clicked}", signer.id)),
             None => self.announcing_view(signing, &signer.id),
         };
         self.mint_announced(acting, signing, envelope, signer, (minting, announcement)).await
