@@ -66,7 +66,7 @@ impl Signings {
     }
 
     /// The recipient id that the upstream knows a signer by. Only a template puts its own in the place of
-    /// ours; then it was told with the failure, or is read.
+    /// ours; then it was told with the failure, or those of all signers are read.
     async fn upstream_id(
         &self,
         acting: &esign::Acting,
@@ -82,22 +82,29 @@ impl Signings {
             return Ok(known.clone());
         }
         let recipients = self.recipients(acting, envelope, deadline).await?;
-        let ours = |recipient: &&esign::Recipient| {
-            recipient.client_user_id.as_deref() == Some(signer.client_user_id.as_str())
-        };
-        let Some(found) = recipients.iter().find(ours).map(|recipient| recipient.recipient_id.clone()) else {
-            tracing::warn!(signing.id = %signing.id, "a signer is not among the envelope's recipients");
-            return Err(Error::NotFound);
-        };
-        // Kept at once, whatever becomes of the change: they may not be read again for a while.
-        let person = signer.id;
+        let of_templates = signing.signers.iter().filter(|signer| signer.role.is_some());
+        let ids: Vec<_> = of_templates
+            .filter_map(|signer| {
+                let theirs = Some(signer.client_user_id.as_str());
+                let found =
+                    recipients.iter().find(|recipient| recipient.client_user_id.as_deref() == theirs)?;
+                Some((signer.id, found.recipient_id.clone()))
+            })
+            .collect();
+        // All are kept, and at once, whatever becomes of the change: they may not be read again for a while.
         self.change(signing.id, Durability::Flushed, |signing, _| {
-            if let Some(signer) = signing.signer_mut(person) {
-                signer.upstream.recipient_id = Some(found.clone());
+            for (person, id) in &ids {
+                if let Some(signer) = signing.signer_mut(*person) {
+                    signer.upstream.recipient_id = Some(id.clone());
+                }
             }
             Ok(Vec::new())
         })
         .await?;
+        let Some((_, found)) = ids.into_iter().find(|(person, _)| *person == signer.id) else {
+            tracing::warn!(signing.id = %signing.id, "a signer is not among the envelope's recipients");
+            return Err(Error::NotFound);
+        };
         Ok(found)
     }
 

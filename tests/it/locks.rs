@@ -201,5 +201,11 @@ async fn a_correction_that_docusign_did_not_take_is_repeated_at_once() {
     assert_eq!(again.status, StatusCode::OK, "whose recipient it is was read already: {}", again.text);
     let manager = daemon.post(&of_signer(&made, 0, "phone"), &body).await;
     assert_eq!(manager.code(), "signer_not_ready", "no check by SMS: {}", manager.text);
+    // His was in the same answer, and there is no other for 15 minutes.
+    daemon.forget_requests().await;
+    let code = daemon.post(&of_signer(&made, 0, "access_code"), &json!({"access_code": "Turing-1936"})).await;
+    assert_eq!(code.status, StatusCode::OK, "{}", code.text);
+    let asked = daemon.requests().await;
+    assert!(!asked.iter().any(|line| line.starts_with("GET") && line.ends_with("/recipients")), "{asked:?}");
     daemon.broke_no_rule().await;
 }
