@@ -21,6 +21,7 @@ use crate::{
         Reason, Status,
         health::{NOT_CONNECTED, SENDERS, sender_part},
     },
+    signing::HeldUp,
 };
 
 /// The code of a sender one of whose keys DocuSign refuses.
@@ -131,11 +132,17 @@ fn one_by_one(parts: &Parts) -> Vec<Reason> {
 
 /// While DocuSign leaves calls unanswered, callers are served all the same: what they ask for is queued (rule H1).
 fn report_upstream(parts: &Parts) {
+    let is_silent = parts.esign.is_upstream_silent();
+    // Nobody who was not asked has left anything unanswered.
+    if let Some(held_up) = parts.signings.held_up().filter(|_| !is_silent) {
+        parts.health.set(not_asked(&held_up));
+        return;
+    }
     let (state, detail) = if parts.signings.is_upstream_away() {
         let detail = "DocuSign leaves creates unanswered: they are queued, and sent when it is back; it is asked \
                       every few seconds";
         (Status::Degraded, detail)
-    } else if parts.esign.is_upstream_silent() {
+    } else if is_silent {
         let detail = "DocuSign did not answer when it was last asked; it is asked again every few seconds, and what \
                       cannot be sent is queued";
         (Status::Degraded, detail)
@@ -145,6 +152,16 @@ fn report_upstream(parts: &Parts) {
     // At the latest: hosts are asked so often, and a create that waits more often.
     let next_try = (state == Status::Degraded).then(|| later(parts.clock.now(), esign::WARM_EVERY));
     parts.health.set(Reason { next_try, ..Reason::new("upstream", state, detail) });
+}
+
+/// Creates were left unanswered, and whether DocuSign is back is not known: the last try to find out did not come to ask it.
+fn not_asked(held_up: &HeldUp) -> Reason {
+    let HeldUp { code, why, until } = held_up;
+    let detail = format!(
+        "creates are queued since DocuSign left some unanswered, and at the last try to send one it was not asked: {why} \
+         ({code})"
+    );
+    Reason { next_try: *until, ..Reason::new("upstream", Status::Degraded, detail) }
 }
 
 /// What cannot be written down is not done (rule S6), whoever asks for it.

@@ -87,7 +87,7 @@ impl Signings {
 
     /// What a call came to that was refused or not answered; what it says of the upstream is noted.
     fn came_to(&self, error: esign::Error) -> Outcome {
-        self.parts.breaker.note(error.reach(), 1, self.parts.clock.uptime());
+        self.note_try(&error);
         Outcome::of(error)
     }
 

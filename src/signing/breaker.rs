@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
+
 use crate::esign::Reach;
 
 /// Failures in a row that open the circuit.
@@ -40,6 +42,19 @@ struct State {
     in_hand: u32,
     /// Whether more is due than recovery can take up.
     is_behind: bool,
+    /// Why the last try since it opened asked nobody, if it was one that did not.
+    held_up: Option<HeldUp>,
+}
+
+/// Why a try that would have shown whether the upstream is back did not ask it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldUp {
+    /// The code that a caller would get.
+    pub code: &'static str,
+    /// What it met, in words for an operator.
+    pub why: String,
+    /// Until when it lasts, if that is known.
+    pub until: Option<Timestamp>,
 }
 
 impl Default for Breaker {
@@ -51,6 +66,7 @@ impl Default for Breaker {
             window: WIDEST,
             in_hand: 0,
             is_behind: false,
+            held_up: None,
         };
         Self { state: Mutex::new(state) }
     }
@@ -160,11 +176,25 @@ impl Breaker {
         }
     }
 
+    /// A try ended without asking the upstream, and so it is not known whether it is back. That is kept while it is open.
+    pub(super) fn held_up_by(&self, what: HeldUp) {
+        let mut state = self.state();
+        if state.is_open() {
+            state.held_up = Some(what);
+        }
+    }
+
+    /// Why the last try while it is open asked nobody; none if it did ask.
+    pub(super) fn held_up(&self) -> Option<HeldUp> {
+        self.state().held_up.clone()
+    }
+
     /// The upstream answered, whatever it said, about so many creates.
     fn answered(&self, creates: usize) {
         let mut state = self.state();
         state.failures = 0;
         state.is_probed = false;
+        state.held_up = None;
         let creates = u32::try_from(creates).unwrap_or(WIDEST);
         state.window = state.window.saturating_add(creates).min(WIDEST);
     }
@@ -173,6 +203,7 @@ impl Breaker {
     fn failed(&self, uptime: Duration) {
         let mut state = self.state();
         state.failures = state.failures.saturating_add(1);
+        state.held_up = None;
         // What was begun before it opened may end in failures for a minute; that is no news.
         if state.failures == TOLERATED || state.is_probed {
             state.is_probed = false;
@@ -259,6 +290,24 @@ mod tests {
         assert!(!breaker.is_open(), "four");
         breaker.note(Reach::Unknown, 1, at(6));
         assert!(breaker.is_open());
+    }
+
+    #[test]
+    fn why_the_last_try_asked_nobody_is_kept_until_one_asks() {
+        let what = || HeldUp { code: "key_rejected", why: "no token".to_owned(), until: None };
+        let well = Breaker::default();
+        well.held_up_by(what());
+        assert_eq!(well.held_up(), None, "nobody doubts that the upstream is there");
+        let breaker = open();
+        assert_eq!(breaker.held_up(), None, "it was asked");
+        breaker.held_up_by(what());
+        breaker.note(Reach::NotAsked, 1, at(4));
+        assert_eq!(breaker.held_up(), Some(what()));
+        breaker.note(Reach::NotSent, 1, at(5));
+        assert_eq!(breaker.held_up(), None, "asked again, and left unanswered");
+        breaker.held_up_by(what());
+        breaker.note(Reach::Answered, 1, at(6));
+        assert_eq!((breaker.held_up(), breaker.is_open()), (None, false));
     }
 
     #[test]

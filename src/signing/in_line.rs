@@ -5,9 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::{
-    clock::earlier,
+    clock::{earlier, later},
     domain::{Signing, SigningStatus, draft::MAX_LIFE},
-    signing::Signings,
+    esign::{self, Reach},
+    signing::{HeldUp, Signings, create::detail, settle::tells_why},
     store::{Durability, Record, Work},
     telemetry::chain,
 };
@@ -40,6 +41,18 @@ pub(super) fn queued(record: &Record) -> Option<Queued> {
 }
 
 impl Signings {
+    /// A try at a create, or at finding out about creates, has failed: what it says of the upstream counts for the line, and
+    /// where nobody was asked, why.
+    pub(super) fn note_try(&self, error: &esign::Error) {
+        let reach = error.reach();
+        self.parts.breaker.note(reach, 1, self.parts.clock.uptime());
+        if reach == Reach::NotAsked && tells_why(error) {
+            let now = self.parts.clock.now();
+            let until = error.retry_after(now).map(|wait| later(now, wait));
+            self.parts.breaker.held_up_by(HeldUp { code: error.code(), why: detail(error), until });
+        }
+    }
+
     /// A person stands before a create that waits for the upstream: it goes before those whom nobody has
     /// asked for yet, the oldest first. Failing to say so costs a place in the queue and nothing else.
     pub(super) async fn hurry(&self, record: &Record) {

@@ -70,7 +70,7 @@ impl Signings {
                 // ends it; one call that fails among others that are answered is no outage, and must not put decisions
                 // off for ever.
                 let was_away = self.parts.breaker.is_open();
-                self.parts.breaker.note(error.reach(), 1, self.parts.clock.uptime());
+                self.note_try(&error);
                 let is_away = was_away || self.parts.breaker.is_open();
                 for record in records {
                     if !is_outage && self.is_lapsing(&record.signing) {

@@ -80,6 +80,7 @@ use crate::{
     telemetry::{chain, metrics},
 };
 
+pub use breaker::HeldUp;
 pub use create::{Ask, Created, detail};
 pub use documents::{Document, DownloadError};
 pub use error::Error;
@@ -203,6 +204,12 @@ impl Signings {
     /// Whether creates have gone unanswered in a row: the upstream is away, and what is asked for is queued.
     pub fn is_upstream_away(&self) -> bool {
         self.parts.breaker.is_open()
+    }
+
+    /// Why the last try since then did not ask it whether it is back: a sender that cannot act, a limit of ours. None if
+    /// it was asked, and left that unanswered, too.
+    pub fn held_up(&self) -> Option<HeldUp> {
+        self.parts.breaker.held_up()
     }
 
     /// Where each use of the key is written down first (rule S6), for those who use it beside us.

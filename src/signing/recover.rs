@@ -197,6 +197,7 @@ impl Signings {
             sender = %sender, creates = records.len(), code = error.code(), error = %chain(error),
             "creates stay queued: their sender cannot act"
         );
+        self.note_try(error);
         for record in records {
             note(self.stay_queued(record, error).await);
         }

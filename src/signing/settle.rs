@@ -304,7 +304,7 @@ pub(super) fn note_queued(signing: &mut Signing, now: Timestamp, error: &esign::
 }
 
 /// Whether an error says what is in the way. That our own time for a try was too short says nothing of it.
-const fn tells_why(error: &esign::Error) -> bool {
+pub(super) const fn tells_why(error: &esign::Error) -> bool {
     !matches!(error, esign::Error::Deadline)
 }
 

@@ -222,6 +222,39 @@ async fn h1_an_outage_is_degraded_while_the_token_lives_and_unready_after() {
     assert!(metrics.text.contains("countersign_token_runway_seconds{sender=\"system\"}"), "{}", metrics.text);
 }
 
+/// It was away, and whether it is back nobody can find out who has no token: then that is said, and not that DocuSign
+/// leaves unanswered what it is not asked.
+#[tokio::test]
+async fn h1_an_upstream_that_is_not_asked_is_not_said_to_leave_creates_unanswered() {
+    let daemon = TestDaemon::start().await;
+    daemon.fault(&json!({"fault": "status", "status": 503, "method": "POST", "path": "/envelopes"})).await;
+    let mut made = Vec::new();
+    for number in 0..5 {
+        made.push(daemon.queue(&format!("order-{number}"), &order()).await);
+    }
+    daemon.until("five failures", async || daemon.parts().signings.is_upstream_away()).await;
+    daemon.control(Method::DELETE, "faults", &Value::Null).await;
+    daemon.fault(&json!({"fault": "status", "status": 503, "method": "POST", "path": "/oauth/token"})).await;
+    daemon.clock.advance(std::time::Duration::from_secs(2 * 3_600));
+    let told = async || {
+        let report = daemon.ops("/readyz").await.body;
+        let reasons = report["reasons"].as_array().cloned().unwrap_or_default();
+        let of_upstream = reasons.into_iter().find(|reason| reason["part"] == "upstream");
+        of_upstream.map(|reason| reason["detail"].as_str().unwrap().to_owned())
+    };
+    let is_said = async || told().await.is_some_and(|detail| detail.contains("it was not asked"));
+    daemon.run_clock("why it was not asked", is_said).await;
+    let detail = told().await.unwrap();
+    assert!(detail.contains("(provider_unavailable)") && !detail.contains("every few seconds"), "{detail}");
+
+    daemon.control(Method::DELETE, "faults", &Value::Null).await;
+    daemon.run_clock("well", async || told().await.is_none()).await;
+    for one in &made {
+        daemon.settle(one.id(), "open").await;
+    }
+    assert_eq!(daemon.envelopes().await, 5);
+}
+
 #[tokio::test]
 async fn h1_an_upstream_that_leaves_creates_unanswered_is_degraded_and_nothing_is_uncertain() {
     let daemon = TestDaemon::start().await;
