@@ -80,7 +80,7 @@ pub(super) fn watch(parts: &Parts) {
         let mut reported = BTreeSet::new();
         loop {
             reported = report_and_forget(&looking, &reported);
-            said.tell(&looking);
+            hasten_creates(&looking, said.tell(&looking));
             news.tell(&looking).await;
             tokio::select! {
                 () = stopping.cancelled() => return,
@@ -90,6 +90,20 @@ pub(super) fn watch(parts: &Parts) {
         }
     };
     parts.life.spawn("sender health", task);
+}
+
+/// What was accepted for senders that act again is not to wait for the round in which they would be tried again.
+fn hasten_creates(parts: &Parts, again: Vec<SenderName>) {
+    if again.is_empty() {
+        return;
+    }
+    let signings = parts.signings.clone();
+    // Apart: a store that hangs must not keep health from being told.
+    parts.life.spawn_work("creates of senders that act again", async move {
+        for sender in again {
+            signings.hasten(&sender).await;
+        }
+    });
 }
 
 /// Whether it waits for a customer, which is nobody's fault.

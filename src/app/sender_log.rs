@@ -14,6 +14,7 @@ use crate::{
         consent::{self, Consent, ConsentBy},
         key_ring::{KeyState, KeyStatus},
     },
+    domain::SenderName,
     telemetry::chain,
 };
 
@@ -68,8 +69,9 @@ enum News {
 }
 
 impl Said {
-    /// Says what has changed.
-    pub(super) fn tell(&mut self, parts: &Parts) {
+    /// Says what has changed. Answers who acts again that could not.
+    pub(super) fn tell(&mut self, parts: &Parts) -> Vec<SenderName> {
+        let mut again = Vec::new();
         for status in parts.auth.statuses_that_tell() {
             let before = self.0.get(&status.name).cloned().unwrap_or_default();
             let now = Stand::of(&status, before.acts);
@@ -79,9 +81,13 @@ impl Said {
             for news in now.since(&before) {
                 log(parts, &status, &news);
             }
+            if (before.acts, now.acts) == (Acts::No, Acts::Yes) {
+                again.push(SenderName::new(Arc::clone(&status.name)));
+            }
             self.0.insert(Arc::clone(&status.name), now);
         }
         self.0.retain(|name, _| parts.auth.has(name));
+        again
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     clock::{earlier, later},
-    domain::{Signing, SigningStatus, draft::MAX_LIFE},
+    domain::{SenderName, Signing, SigningStatus, draft::MAX_LIFE},
     esign::{self, Reach},
     signing::{HeldUp, Signings, create::detail, settle::tells_why},
     store::{Durability, Record, Work},
@@ -50,6 +50,21 @@ impl Signings {
             let now = self.parts.clock.now();
             let until = error.retry_after(now).map(|wait| later(now, wait));
             self.parts.breaker.held_up_by(HeldUp { code: error.code(), why: detail(error), until });
+        }
+    }
+
+    /// A sender acts again: what waits for it is due at once, so that newer calls do not overtake it. What waits for something
+    /// else has one try more. If the store fails, they come in their own time, which is within a minute or so.
+    pub async fn hasten(&self, sender: &SenderName) {
+        match self.parts.store.hasten(sender, self.parts.clock.now()).await {
+            Ok(0) => {}
+            Ok(creates) => {
+                tracing::info!(sender = %sender, creates, "creates that wait for their sender are due at once");
+                self.parts.due.notify_one();
+            }
+            Err(error) => {
+                tracing::warn!(sender = %sender, error = %chain(&error), "creates come in their own time");
+            }
         }
     }
 

@@ -650,3 +650,36 @@ async fn creates_whose_sender_has_no_token_cost_little_and_are_sent_when_it_has_
     }
     assert_eq!(daemon.envelopes().await, 10);
 }
+
+/// They would be tried again in rounds of a minute, and calls that come after the key is mended would overtake them.
+#[tokio::test]
+async fn creates_that_wait_for_their_sender_are_sent_as_soon_as_it_acts_again() {
+    let daemon = TestDaemon::start().await;
+    daemon.fault(&json!({"fault": "status", "status": 503, "method": "POST", "path": "/oauth/token"})).await;
+    daemon.clock.advance(Duration::from_secs(2 * 3_600));
+    daemon.until("the end of the token", async || daemon.parts().auth.ready("system").is_none()).await;
+    let cannot_act = async || {
+        let report = daemon.ops("/readyz").await.body;
+        let reasons = report["reasons"].as_array().cloned().unwrap_or_default();
+        reasons.iter().any(|it| it["part"] == "sender.system" && it["code"] == "provider_unavailable")
+    };
+    daemon.run_clock("a sender that cannot act", cannot_act).await;
+    let id = daemon.queue("order-1", &unopened()).await.id().parse::<SigningId>().unwrap();
+    let work = async || daemon.record(id).await.work.unwrap();
+    // Nobody takes it up while the clock stands still.
+    let rests = async || {
+        let work = work().await;
+        work.leased_until.is_none() && work.due_at > daemon.clock.now() + Duration::from_secs(5)
+    };
+    daemon.run_clock("a longer round", rests).await;
+    // For longer than any round, so that none comes by chance.
+    let due_at = daemon.clock.now() + Duration::from_secs(3_600);
+    daemon.rewrite(id, Some(store::Work { due_at, ..work().await }), |_| {}).await;
+    let begun = daemon.clock.uptime();
+
+    daemon.control(Method::DELETE, "faults", &Value::Null).await;
+    let is_open = async || daemon.record(id).await.signing.status == SigningStatus::Open;
+    daemon.run_clock("the envelope", is_open).await;
+    let waited = daemon.clock.uptime().saturating_sub(begun);
+    assert!(waited < Duration::from_secs(600), "as soon as there is a token: {waited:?}");
+}

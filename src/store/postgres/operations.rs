@@ -102,6 +102,11 @@ impl Store for PostgresStore {
         })
     }
 
+    fn hasten<'a>(&'a self, sender: &'a SenderName, now: Timestamp) -> Answer<'a, u64> {
+        let now = micros(now);
+        Box::pin(async move { with!(&self.pool, db => signings::hasten(db, sender, now)) })
+    }
+
     fn mend_dates(&self, now: Timestamp) -> Answer<'_, u64> {
         let bounds = Bounds::at(now);
         Box::pin(async move { with!(&self.pool, db => dates::mend_dates(db, bounds)) })

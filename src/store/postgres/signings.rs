@@ -314,6 +314,19 @@ pub(super) async fn claim(
     Ok(rows)
 }
 
+/// What somebody just takes is let be.
+pub(super) async fn hasten(db: &mut PgConnection, sender: &SenderName, now: i64) -> Result<u64> {
+    let sql = concat!(
+        "UPDATE signings SET due_at = $1, free_at = $1, version = version + 1 \
+         WHERE id = ANY (ARRAY (\
+           SELECT id FROM signings WHERE status IN ('creating', 'uncertain') AND due_at > $1 \
+           AND leased_until IS NULL AND state::json ->> 'sender' = $2 \
+           AND state::json ->> 'twins_sought' IS NULL FOR UPDATE SKIP LOCKED)) AND ",
+        flushed!()
+    );
+    Ok(sqlx::query(sql).bind(now).bind(sender.as_str()).execute(db).await?.rows_affected())
+}
+
 pub(super) async fn making(
     db: &mut PgConnection,
     senders: &[SenderName],

@@ -106,6 +106,11 @@ impl Store for SqliteStore {
         })
     }
 
+    fn hasten<'a>(&'a self, sender: &'a SenderName, now: Timestamp) -> Answer<'a, u64> {
+        let (sender, now) = (sender.as_str().to_owned(), micros(now));
+        Box::pin(self.write(Durability::Flushed, move |db| signings::hasten(db, &sender, now)))
+    }
+
     fn mend_dates(&self, now: Timestamp) -> Answer<'_, u64> {
         let bounds = Bounds::at(now);
         Box::pin(self.write(Durability::Flushed, move |db| dates::mend_dates(db, bounds)))

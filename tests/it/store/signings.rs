@@ -30,6 +30,7 @@ on_both!(
     what_may_make_an_envelope_for_its_sender_is_found,
     what_may_make_an_envelope_for_others_is_found,
     claims_of_two_daemons_never_overlap,
+    what_waits_for_its_sender_is_hastened_when_that_acts_again,
     what_a_clock_wrote_that_was_ahead_is_mended,
     what_is_quiet_is_found_and_what_was_heard_of_is_not,
     a_nul_in_one_signing_keeps_no_other_from_being_found,
@@ -371,6 +372,53 @@ async fn claims_of_two_daemons_never_overlap(fixture: Fixture) {
         assert!(seen.insert(first.signing.id), "claimed twice");
     }
     assert_eq!(seen.len(), 60);
+}
+
+async fn what_waits_for_its_sender_is_hastened_when_that_acts_again(fixture: Fixture) {
+    let store = fixture.open().await;
+    let (ours, other) = (SenderName::new("ours"), SenderName::new("other"));
+    let waits = Work { due_at: after(64), leased_until: None, attempts: 6 };
+    let mut number = 0;
+    let mut add = async |work: Work, change: &dyn Fn(&mut Signing)| {
+        number += 1;
+        let mut intent = samples::intent(number);
+        intent.work = work;
+        intent.signing.sender = ours.clone();
+        change(&mut intent.signing);
+        let id = intent.signing.id;
+        begin(&store, intent).await;
+        id
+    };
+    let queued = add(waits, &|_| {}).await;
+    let in_doubt = add(waits, &|signing| signing.status = SigningStatus::Uncertain).await;
+    let due = Work { due_at: after(5), ..waits };
+    let others = [
+        (add(due, &|_| {}).await, due),
+        (
+            add(Work { leased_until: Some(after(90)), ..waits }, &|_| {}).await,
+            Work { leased_until: Some(after(90)), ..waits },
+        ),
+        (add(waits, &|signing| signing.sender = other.clone()).await, waits),
+        (add(waits, &|signing| signing.status = SigningStatus::Open).await, waits),
+        (add(waits, &|signing| signing.twins_sought = 1).await, waits),
+    ];
+    let before = store.signing(queued).await.unwrap().unwrap();
+    assert_eq!(store.hasten(&ours, after(10)).await.unwrap(), 2);
+    assert_eq!(store.hasten(&ours, after(10)).await.unwrap(), 0);
+    for id in [queued, in_doubt] {
+        let work = store.signing(id).await.unwrap().unwrap().work;
+        assert_eq!(work, Some(Work { due_at: after(10), ..waits }));
+    }
+    for (id, was) in others {
+        assert_eq!(store.signing(id).await.unwrap().unwrap().work, Some(was));
+    }
+    let stale = store.save(samples::change(&before.signing, before.version)).await;
+    assert!(
+        matches!(stale, Err(Error::Conflict)),
+        "whoever read it before does not put it off again: {stale:?}"
+    );
+    let claimed = store.claim(after(10), after(100), 10).await.unwrap();
+    assert_eq!(claimed.len(), 3, "and what was due before");
 }
 
 /// Nobody leases for a day or has a failure wait so long: the clock that wrote that was ahead.
