@@ -60,14 +60,21 @@ impl Signings {
             },
             Outcome::Lost => Err(Error::conflict()),
         };
-        match told {
+        let told = match told {
             // Somebody else took it up meanwhile, and writes the end of it.
             Err(error) if error.is_conflict() => match self.hand_over(job).await {
-                Ok(()) => Told::Uncertain(std::mem::take(&mut job.links)),
-                Err(error) => Told::Ended(Err(error)),
+                Ok(()) => return Told::Uncertain(std::mem::take(&mut job.links)),
+                Err(error) => Err(error),
             },
-            told => Told::Ended(told),
+            told => told,
+        };
+        if let Err(error @ Error::Store(_)) = &told {
+            tracing::warn!(
+                signing.id = %job.signing.id, error = %chain(error),
+                "what became of a create cannot be written down: it is looked up when its lease ends"
+            );
         }
+        Told::Ended(told)
     }
 
     /// Puts on disk what a later attempt needs, so that the caller can be told "accepted".

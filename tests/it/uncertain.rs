@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{CALLER_KEY, Reply, TestDaemon, order},
-    visitors::{link_of, location, location_of},
+    visitors::{link_of, location, location_of, unopened},
 };
 
 #[tokio::test]
@@ -635,6 +635,28 @@ async fn told_before_the_view(daemon: &TestDaemon, key: &str, body: &Value) -> R
     assert_eq!((made.status, &made.body["status"]), (StatusCode::CREATED, &json!("open")), "{}", made.text);
     assert_eq!(made.body["signers"][0]["view"], json!(null), "{}", made.text);
     made
+}
+
+/// A store that does not take what became of a create costs its caller the time of a lease, and no second envelope.
+#[tokio::test]
+async fn e2_what_was_made_and_cannot_be_written_down_is_found_when_its_lease_ends() {
+    let daemon = TestDaemon::start().await;
+    let store = rusqlite::Connection::open(daemon.store_file()).unwrap();
+    let refuse = "CREATE TRIGGER refuse BEFORE UPDATE ON signings WHEN NEW.status = 'open' \
+                  BEGIN SELECT RAISE(ABORT, 'no'); END";
+    store.execute_batch(refuse).unwrap();
+    let body = unopened();
+    let made = daemon.create("order-1", &body).await;
+    assert_eq!((made.status.as_u16(), made.code()), (503, "store_unavailable"), "{}", made.text);
+    assert_eq!(daemon.envelopes().await, 1, "it was sent, and made");
+    store.execute_batch("DROP TRIGGER refuse").unwrap();
+
+    let again = async || daemon.create_with("order-1", &body, &[("prefer", "respond-async")]).await;
+    let early = again().await;
+    assert_eq!((early.status.as_u16(), early.code()), (409, "idempotency_in_progress"), "{}", early.text);
+    daemon.clock.advance(Duration::from_secs(91));
+    daemon.run_clock("the look-up", async || again().await.status == StatusCode::CREATED).await;
+    assert_eq!(daemon.envelopes().await, 1);
 }
 
 /// A store that has a bad moment over a view makes the signing no failure: it is told without one, and none is in the way.
