@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use http::{HeaderValue, StatusCode, header};
 use url::Url;
 
-use super::{forward::Forward, output};
+use super::{forward::Forward, output, web_url};
 use crate::{
     clock::{Clock as _, SystemClock},
     http_client::{HttpClient, Options, Request, StreamedResponse},
@@ -41,18 +41,6 @@ pub(super) struct Args {
     /// What forwarded webhooks are signed with (whsec_…); left out: a new secret, which is shown.
     #[arg(long, value_name = "SECRET", env = "COUNTERSIGN_WEBHOOK_SECRET", hide_env_values = true)]
     secret: Option<String>,
-}
-
-/// An address that can be asked; any other would be tried for ever.
-fn web_url(text: &str) -> Result<Url, String> {
-    let url: Url = text.parse().map_err(|error| format!("{error}"))?;
-    match url.scheme() {
-        "http" | "https" if url.has_host() => Ok(url),
-        "unix" => Err("unix sockets are not supported here; forward a TCP port to it (socat \
-                       TCP-LISTEN:8080,bind=127.0.0.1,fork UNIX-CONNECT:/path) and give that http:// address"
-            .to_owned()),
-        _ => Err("write an http:// or https:// address".to_owned()),
-    }
 }
 
 /// Runs the command.
@@ -194,15 +182,6 @@ fn parse(block: &str) -> Received {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_addresses_that_can_be_asked_are_taken() {
-        assert!(web_url("http://127.0.0.1:8080").is_ok() && web_url("https://api.example.com").is_ok());
-        assert!(web_url("unix:/run/countersign.sock").unwrap_err().contains("UNIX-CONNECT"));
-        for bad in ["ftp://a", "127.0.0.1:8080", "/run/x", "http:"] {
-            assert!(web_url(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn a_daemon_that_is_away_is_told_of_once_and_so_is_that_it_is_back() {

@@ -28,6 +28,7 @@ mod trigger;
 use std::{ffi::OsString, io, net::SocketAddr, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
+use url::Url;
 
 use crate::{
     app::Inherited,
@@ -155,6 +156,20 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "write an IP address and a port, such as 127.0.0.1:8443".to_owned())
 }
 
+/// An address to ask, of an option; any other would be tried for ever. A setting `listen` has none of `http://`: copied
+/// from there, it is no URL at all, or one whose scheme is the name of the host.
+fn web_url(text: &str) -> Result<Url, String> {
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
+        Ok(url) if url.scheme() == "unix" => {
+            Err("unix sockets are not supported here; forward a TCP port to it (socat \
+                 TCP-LISTEN:8080,bind=127.0.0.1,fork UNIX-CONNECT:/path) and give that http:// address"
+                .to_owned())
+        }
+        _ => Err("write an http:// or https:// address".to_owned()),
+    }
+}
+
 /// An address of an option that others than this machine could reach.
 fn not_loopback(option: &str, address: SocketAddr) -> ConfigError {
     let cause = format!("{address} is no loopback address, and this is for this machine alone");
@@ -180,4 +195,18 @@ fn complain(error: &anyhow::Error) -> ExitCode {
     } else {
         FAILED
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_that_can_be_asked_are_taken() {
+        assert!(web_url("http://127.0.0.1:8080").is_ok() && web_url("https://api.example.com").is_ok());
+        assert!(web_url("unix:/run/countersign.sock").unwrap_err().contains("UNIX-CONNECT"));
+        for bad in ["ftp://a", "127.0.0.1:8080", "localhost:8444", "[::1]:8080", "/run/x", "http:", ""] {
+            assert_eq!(web_url(bad).unwrap_err(), "write an http:// or https:// address", "{bad}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::output;
+use super::{output, web_url};
 use crate::http_client::{HttpClient, Options, Request};
 
 /// What can be made to happen, by the name of the event that it leads to.
@@ -85,7 +85,7 @@ pub(super) struct Args {
     /// The event to cause.
     event: Event,
     /// The emulator's control interface.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8444")]
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8444", value_parser = web_url)]
     control: Url,
     /// The signer (`recipientIdGuid`); left out: the newest one whose turn it is.
     #[arg(long, value_name = "GUID")]

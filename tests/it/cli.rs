@@ -291,6 +291,23 @@ fn an_address_without_a_host_is_refused_with_how_to_write_one() {
 }
 
 #[test]
+fn an_address_without_http_is_refused_with_how_to_write_it_by_every_option_that_asks_one() {
+    for bare in ["127.0.0.1:19110", "localhost:19110"] {
+        let options: [&[&str]; 3] = [
+            &["listen", "--key", "k", "--url", bare],
+            &["listen", "--key", "k", "--forward-to", bare],
+            &["trigger", "completed", "--control", bare],
+        ];
+        for option in options {
+            let output = countersign(option);
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(2), "{option:?}: {said}");
+            assert!(said.contains("write an http:// or https:// address"), "{option:?}: {said}");
+        }
+    }
+}
+
+#[test]
 fn a_ready_file_that_cannot_be_written_is_said_before_anything_listens() {
     let folder = crate::harness::TempDir::new();
     let local = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/local.toml")).unwrap();
