@@ -135,7 +135,8 @@ impl Daemon {
         let reasons: Vec<_> =
             ready.reasons.iter().map(|reason| format!("{}: {}", reason.part, reason.detail)).collect();
         let detail = format!("it runs and is {}; {}", ready.status, reasons.join("; "));
-        let fix = "Mend what it names; the lines below look closer. It turns ready by itself.";
+        let fix = "Mend what it names; the lines below look closer. Where it says to start it again, \
+                   do so; else it turns ready by itself once that is mended.";
         match ready.status.as_str() {
             "ready" => Check::passed("daemon", "it runs, and is ready"),
             "degraded" => Check { code: Some("daemon_degraded"), ..Check::advised("daemon", detail, fix) },
@@ -180,6 +181,23 @@ mod tests {
             (Some(true), Some("its connection is lost"))
         );
         assert_eq!((daemon.is_connected("other"), daemon.fault("other")), (Some(true), None));
+    }
+
+    #[test]
+    fn a_daemon_that_has_to_be_started_again_is_not_said_to_turn_ready_by_itself() {
+        for (status, part, detail) in [
+            ("not_ready", "store", "the file was removed: stop the daemon, and start it again"),
+            ("degraded", "sender.customer", "no consent"),
+        ] {
+            let reason = serde_json::json!({"part": part, "code": null, "detail": detail});
+            let said = serde_json::json!({"status": status, "reasons": [reason]});
+            let daemon = Daemon { said: Ok(serde_json::from_value(said).unwrap()) };
+            let check = daemon.check();
+            let fix = check.fix.unwrap();
+            assert!(check.detail.contains(detail), "{}", check.detail);
+            let (again, by_itself) = (fix.find("start it again").unwrap(), fix.find("by itself").unwrap());
+            assert!(again < by_itself && fix.contains("else it turns ready by itself once"), "{fix}");
+        }
     }
 
     #[tokio::test]
