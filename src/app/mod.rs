@@ -53,6 +53,7 @@ pub use listeners::{Inherited, InheritedSocket};
 pub use secrets::Secrets;
 pub(crate) use senders::{device_module, key_source, key_sources};
 pub use store::located;
+pub(crate) use store::settings_id;
 
 use std::{sync::Arc, time::Duration};
 
@@ -203,7 +204,7 @@ impl App {
     ) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::new(&config.senders.keys().map(String::as_str).collect::<Vec<_>>()));
         let visitors = visitors::settings(&config)?;
-        let health = Health::new(Arc::clone(&clock));
+        let health = Health::new(Arc::clone(&clock)).of_settings(&settings_id(&config));
         let auth = auth_of(&config, &clock).await?;
         let store = store::open(&config, &clock).await?;
         let (tracer, collector) = traces::collector(&config)?;

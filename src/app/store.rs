@@ -14,11 +14,13 @@ use std::{
 use anyhow::Context as _;
 use jiff::SignedDuration;
 use secrecy::ExposeSecret as _;
+use url::Url;
 
 use crate::{
     app::{Parts, store_clock::Apart},
     clock::SharedClock,
     config::{Config, ConfigError, StoreUrl, Synchronous},
+    digest::{hex, sha256},
     domain::Private,
     ops::{Reason, Status},
     store::{self, Location, SealKeys, SharedStore},
@@ -48,6 +50,28 @@ pub fn located(config: &Config) -> anyhow::Result<(store::Settings, SealKeys)> {
     };
     let settings = store::Settings { synchronous, ..store::Settings::new(location) };
     Ok((settings, SealKeys::new(current, older)))
+}
+
+/// By what `doctor` tells the daemon of these settings from another one: where its store is, and the environment. Not the
+/// senders: who has just written one into the file is to hear of the daemon that still runs without it. It is the
+/// beginning of a digest, because anybody who reaches `/readyz` reads it.
+pub(crate) fn settings_id(config: &Config) -> String {
+    let place = match &config.store.url {
+        StoreUrl::Postgres(url) => database(url.expose_secret()),
+        StoreUrl::Sqlite(path) => {
+            std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string()
+        }
+    };
+    let text = format!("countersign settings\n{:?}\n{place}", config.upstream.environment());
+    hex(&sha256(text.as_bytes())[..4])
+}
+
+/// The database that a URL leads to, however one logs in there: users and passwords change under a daemon.
+fn database(url: &str) -> String {
+    let Ok(url) = Url::parse(url) else { return String::new() };
+    let is_place = |name: &str| matches!(name, "dbname" | "host" | "hostaddr" | "port");
+    let more: Vec<_> = url.query_pairs().filter(|(name, _)| is_place(name)).collect();
+    format!("{}:{}{} {more:?}", url.host_str().unwrap_or_default(), url.port().unwrap_or(5432), url.path())
 }
 
 /// Opens the store of the settings. What only a person can mend is a fault of the settings.
@@ -147,6 +171,41 @@ async fn clock_trouble(parts: &Parts, was_wrong: &AtomicBool) -> Option<String> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_are_known_by_the_place_of_the_store_and_not_by_how_one_logs_in() {
+        let id = |url: &str, more: &str| {
+            let text = format!(
+                "[senders.system]\nintegration_key = \"5e0b1c8d-9a47-4c7e-8d21-6f3a2b900001\"\n\
+                 user_id = \"b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210001\"\nkeys = [\"key.pem\"]\n\
+                 [store]\nseal_key = \"QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY=\"\nurl = \"{url}\"\n{more}"
+            );
+            settings_id(&Config::from_toml(&text).unwrap())
+        };
+        let ours = id("postgres://daemon:secret@db.example/countersign", "");
+        assert!(ours.len() == 8 && ours.bytes().all(|byte| byte.is_ascii_hexdigit()), "{ours}");
+        for same in [
+            "postgres://another:new@db.example/countersign",
+            "postgresql://db.example:5432/countersign?sslmode=disable&password=x",
+        ] {
+            assert_eq!(id(same, ""), ours, "{same}");
+        }
+        for other in [
+            "postgres://daemon:secret@db.example/another",
+            "postgres://daemon:secret@other.example/countersign",
+            "postgres://daemon:secret@db.example:5433/countersign",
+            "postgres://daemon:secret@db.example/countersign?host=/run/postgresql",
+            "sqlite://countersign.db",
+        ] {
+            assert_ne!(id(other, ""), ours, "{other}");
+        }
+        let here = std::env::current_dir().unwrap().join("countersign.db").display().to_string();
+        assert_eq!(id("sqlite://countersign.db", ""), id(&format!("sqlite://{here}"), ""), "one file");
+        assert_ne!(id("sqlite:///a/countersign.db", ""), id("sqlite:///b/countersign.db", ""));
+        let demo = "[upstream]\nenvironment = \"demo\"\n";
+        let production = demo.replace("demo", "production");
+        assert_ne!(id("sqlite:///a.db", demo), id("sqlite:///a.db", &production));
+    }
 
     #[test]
     fn what_an_operation_has_met_is_told_for_a_minute_after_it_was_met_last() {

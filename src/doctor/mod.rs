@@ -46,8 +46,9 @@
 //! | `connection_fails` | a customer has connected it, and the running daemon cannot act with that | online |
 //! | `clock_skew`, `consent_required`, `internal`, `key_rejected`, `malformed`, `provider_unavailable`, `rate_limited`, `refused`, `signing`, `token_refused`, `unavailable`, `unreachable` | another failure of a mint, or of what is asked with its token | online |
 //! | `daemon_not_ready`, `daemon_degraded` | what the running daemon says of itself | offline |
+//! | `daemon_of_other_settings` | a daemon with another store or environment answers where ours would | offline |
 //!
-//! The row before the last is for what has no row of its own. Its words are the causes of failed mints
+//! The third row from below is for what has no row of its own. Its words are the causes of failed mints
 //! ([`auth::Error::cause`](crate::auth::Error::cause)), and codes that a caller gets.
 
 mod here;

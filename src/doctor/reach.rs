@@ -7,6 +7,7 @@ use url::Url;
 
 use super::Check;
 use crate::{
+    app,
     config::Config,
     http_client::{Error, HttpClient, Options, Request},
     ops::health::{SENDERS, sender_of},
@@ -72,7 +73,16 @@ pub(super) fn unreachable(name: &'static str, host: &str, emulated: bool, error:
 /// What the daemon on this machine says of itself; doctor has seen less than one that runs.
 #[derive(Debug)]
 pub(super) struct Daemon {
-    said: Result<Ready, String>,
+    said: Result<Ready, Unheard>,
+}
+
+/// Why there is nothing to go by.
+#[derive(Debug)]
+enum Unheard {
+    /// What answers here has other settings.
+    Another(SocketAddr),
+    /// None answers, or none is asked.
+    Silent(String),
 }
 
 /// The part of `/readyz` that is used here.
@@ -82,6 +92,8 @@ struct Ready {
     reasons: Vec<Reason>,
     #[serde(default)]
     waiting: Vec<Reason>,
+    /// None of a daemon of the version before.
+    settings_id: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -89,6 +101,21 @@ struct Reason {
     part: String,
     code: Option<String>,
     detail: String,
+}
+
+impl Ready {
+    /// What `/readyz` says there, or why nothing is heard.
+    async fn ask(address: SocketAddr) -> Result<Self, String> {
+        let options = Options { connect_timeout: NEAR, timeout: NEAR, ..Options::default() };
+        let url = Url::parse(&format!("http://{address}/readyz")).map_err(|error| error.to_string())?;
+        let client = HttpClient::new(&options).map_err(|error| chain(&error).to_string())?;
+        let answer = client.send(Request::get(url)).await.map_err(|error| match error {
+            Error::Connect { .. } => format!("none runs: nobody listens at {address}"),
+            other => format!("none answers at {address}: {}", chain(&other)),
+        })?;
+        serde_json::from_slice(&answer.body)
+            .map_err(|_| format!("something else than a daemon answers at {address}"))
+    }
 }
 
 impl Reason {
@@ -101,36 +128,43 @@ impl Daemon {
     /// Asks `/readyz` where the settings say that the daemon listens.
     pub(super) async fn ask(config: &Config) -> Self {
         let listen = config.ops.listen;
+        let not_asked = |why: &str| Self { said: Err(Unheard::Silent(why.to_owned())) };
         if listen.port() == 0 {
-            return Self { said: Err("ops.listen has no fixed port".to_owned()) };
+            return not_asked("ops.listen has no fixed port");
         }
         if config.ops.tls.is_some() {
-            return Self { said: Err("the ops listener speaks TLS; ask its /readyz by name".to_owned()) };
+            return not_asked("the ops listener speaks TLS; ask its /readyz by name");
         }
         let address = if listen.ip().is_unspecified() {
             SocketAddr::from(([127, 0, 0, 1], listen.port()))
         } else {
             listen
         };
-        let options = Options { connect_timeout: NEAR, timeout: NEAR, ..Options::default() };
-        let said = async {
-            let url = Url::parse(&format!("http://{address}/readyz")).map_err(|error| error.to_string())?;
-            let client = HttpClient::new(&options).map_err(|error| chain(&error).to_string())?;
-            let answer = client.send(Request::get(url)).await.map_err(|error| match error {
-                Error::Connect { .. } => format!("none runs: nobody listens at {address}"),
-                other => format!("none answers at {address}: {}", chain(&other)),
-            })?;
-            serde_json::from_slice(&answer.body)
-                .map_err(|_| format!("something else than a daemon answers at {address}"))
-        };
-        Self { said: said.await }
+        let ours = app::settings_id(config);
+        let is_another = |ready: &Ready| ready.settings_id.as_ref().is_some_and(|theirs| *theirs != ours);
+        Self {
+            said: match Ready::ask(address).await {
+                Ok(ready) if is_another(&ready) => Err(Unheard::Another(address)),
+                Ok(ready) => Ok(ready),
+                Err(why) => Err(Unheard::Silent(why)),
+            },
+        }
     }
 
     /// The line about it.
     pub(super) fn check(&self) -> Check {
         let ready = match &self.said {
             Ok(ready) => ready,
-            Err(why) => return Check::skipped("daemon", why),
+            Err(Unheard::Silent(why)) => return Check::skipped("daemon", why),
+            Err(Unheard::Another(address)) => {
+                let detail =
+                    format!("another daemon answers at {address}: settings of another store or environment");
+                let fix = "Give one of the two another ops.listen. If it is the one of these settings, store.url or \
+                           upstream.environment has changed since it was started, or a store.url without a leading / \
+                           counts from another folder there: start it again, or run doctor in its folder.";
+                let code = Some("daemon_of_other_settings");
+                return Check { code, ..Check::advised("daemon", detail, fix) };
+            }
         };
         let reasons: Vec<_> =
             ready.reasons.iter().map(|reason| format!("{}: {}", reason.part, reason.detail)).collect();

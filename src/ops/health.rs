@@ -59,6 +59,9 @@ pub struct Report {
     /// The parts that are well and wait for a person, by name: senders that no customer has connected yet.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<Reason>,
+    /// Which settings these are, as the beginning of a digest: `doctor` knows the daemon of its own by it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settings_id: Option<String>,
 }
 
 /// Why the daemon is not ready.
@@ -83,6 +86,7 @@ pub struct Reason {
 #[derive(Clone)]
 pub struct Health {
     clock: SharedClock,
+    settings_id: Option<Arc<str>>,
     state: Arc<Mutex<State>>,
 }
 
@@ -131,7 +135,13 @@ impl Health {
             since,
             started: false,
         };
-        Self { clock, state: Arc::new(Mutex::new(state)) }
+        Self { clock, settings_id: None, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Says from now on which settings these are; the id holds no secret.
+    #[must_use]
+    pub fn of_settings(self, id: &str) -> Self {
+        Self { settings_id: Some(id.into()), ..self }
     }
 
     /// A part tells how it does.
@@ -178,7 +188,8 @@ impl Health {
         let reasons = state.phase.reason().into_iter().chain(unwell).collect();
         let is_waiting = |part: &&Reason| part.status == Status::Ready && part.code == Some(NOT_CONNECTED);
         let waiting = state.parts.values().filter(is_waiting).cloned().collect();
-        Report { status: state.overall, since: state.since, reasons, waiting }
+        let settings_id = self.settings_id.as_deref().map(str::to_owned);
+        Report { status: state.overall, since: state.since, reasons, waiting, settings_id }
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {

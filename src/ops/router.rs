@@ -133,6 +133,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn readyz_says_whose_settings_it_has_where_they_are_known() {
+        let health = Health::new(Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH))).of_settings("0a1b2c3d");
+        let router = open(health.clone(), Arc::new(Metrics::new(&["system"])));
+        health.set(Reason::new("sender.system", Status::Ready, ""));
+        let ready =
+            r#"{"status":"ready","since":"1970-01-01T00:00:00Z","reasons":[],"settings_id":"0a1b2c3d"}"#;
+        assert_eq!(get(&router, "/readyz").await, (200, ready.to_owned()));
+    }
+
+    #[tokio::test]
     async fn paths_of_other_listeners_are_not_here() {
         let health = Health::new(Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH)));
         let router = open(health, Arc::new(Metrics::new(&["system"])));

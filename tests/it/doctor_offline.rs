@@ -2,9 +2,10 @@
 
 use std::{path::Path, process::Command};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
+    consent,
     doctor::{AUDIT, NOBODY, STORE, detail, doctor, failed, finds},
     emulated::Emulated,
     harness::TempDir,
@@ -243,4 +244,26 @@ async fn an_audit_log_that_serve_would_refuse_is_found() {
     finds(&emulated, &["--offline"], &[AUDIT], "audit_log_unusable", &["line 1", "audit verify"]);
     let nowhere = (AUDIT.0, "/no/such/directory/audit.jsonl");
     finds(&emulated, &["--offline"], &[nowhere], "audit_log_unusable", &["Make the directory"]);
+}
+
+#[tokio::test]
+async fn a_daemon_of_other_settings_on_the_same_address_is_not_taken_for_ours() {
+    let emulated = Emulated::start().await;
+    let daemon = consent::Served::start(&emulated).await;
+    let environment = daemon.environment();
+    let mut changes: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let said = |changes: &[(&str, &str)]| {
+        let (output, report) = doctor(&emulated, &["--offline"], changes);
+        let checks = report["checks"].as_array().unwrap_or_else(|| panic!("no report: {report}"));
+        let line = checks.iter().find(|check| check["name"] == "daemon").unwrap().clone();
+        (output.status.success(), line)
+    };
+    let (_, own) = said(&changes);
+    assert!(own["detail"].as_str().unwrap().starts_with("it runs"), "{own}");
+    changes.push((STORE, "sqlite://another.db"));
+    let (is_well, another) = said(&changes);
+    assert_eq!((&another["code"], is_well), (&json!("daemon_of_other_settings"), true), "{another}");
+    let (detail, fix) = (another["detail"].as_str().unwrap(), another["fix"].as_str().unwrap());
+    assert!(detail.contains("another daemon answers at 127.0.0.1:"), "{detail}");
+    assert!(fix.contains("ops.listen") && fix.contains("store.url"), "{fix}");
 }
