@@ -52,6 +52,13 @@ pub(super) fn sim(event: &str, recipient: Option<&str>, second: u32) -> Value {
     if let Some(recipient) = recipient {
         message["data"]["recipientId"] = json!(recipient);
     }
+    if event == "envelope-completed" {
+        for index in [0_usize, 1] {
+            let signed_at = format!("2026-02-25T06:12:{}0.5000000Z", index + 1);
+            message["data"]["envelopeSummary"]["recipients"]["signers"][index]["signedDateTime"] =
+                json!(signed_at);
+        }
+    }
     if event == "envelope-voided" {
         message["data"]["envelopeSummary"]["voidedReason"] = json!("Called off");
     }
@@ -115,7 +122,7 @@ fn take_in(signing: &mut Signing, message: &Message) -> Vec<News> {
     // The time of learning differs between orders, and is not what is compared.
     let now = Timestamp::from_second(1_772_000_500).unwrap();
     let facts = message.facts(&signing.signers);
-    facts.iter().flat_map(|fact| signing.observe(fact, now)).collect()
+    signing.observe_all(&facts, now)
 }
 
 /// The browser claims that it signed; what follows is the state as a return leaves it.
@@ -146,14 +153,16 @@ fn never_told_too_early(signing: &Signing, life: &Life, seen: &[usize]) -> bool 
     (signing.status == SigningStatus::Completed) == completed && signers_agree && words_agree
 }
 
-/// What the site's webhooks are told on the way: nobody's signature before it was, and nothing twice.
+/// What the site's webhooks are told on the way: nobody's signature before it was, nobody's turn after it was or after the
+/// end, and nothing twice.
 fn events_are_true(told: &[News], new: &[News], signing: &Signing) -> bool {
     new.iter().all(|one| {
+        let stands = |status| {
+            one.signer.and_then(|id| signing.signer(id)).is_some_and(|signer| signer.status == status)
+        };
         let is_so = match one.kind {
-            EventKind::SignerSigned => one
-                .signer
-                .and_then(|id| signing.signer(id))
-                .is_some_and(|signer| signer.status == SignerStatus::Signed),
+            EventKind::SignerReady => !signing.status.is_terminal() && stands(SignerStatus::Ready),
+            EventKind::SignerSigned => stands(SignerStatus::Signed),
             EventKind::SigningCompleted => signing.status == SigningStatus::Completed,
             _ => true,
         };

@@ -20,9 +20,30 @@ use crate::domain::{
 };
 
 impl Signing {
-    /// Takes one fact in, and tells what it changed: nothing, if it is late or came before.
-    pub fn observe(&mut self, fact: &Fact, now: impl Into<Now>) -> Vec<News> {
+    /// Takes in what was learned at once, and tells what it changed: nothing, if it is late or came before. The turn passes
+    /// when all of it is known, so that nobody is told to sign who has signed by the same news, or after the end.
+    pub fn observe_all(&mut self, facts: &[Fact], now: impl Into<Now>) -> Vec<News> {
         let now = now.into();
+        let mut news: Vec<_> = facts.iter().flat_map(|fact| self.learn_fact(fact, now)).collect();
+        let has_one_signed = news.iter().any(|one| one.kind == EventKind::SignerSigned);
+        if has_one_signed && self.status == SigningStatus::Open {
+            self.pass_turn(&mut news);
+        }
+        let is_over = self.status.is_terminal();
+        let is_ready = |id: SignerId| self.signer(id).is_some_and(|it| it.status == SignerStatus::Ready);
+        news.retain(|one| {
+            one.kind != EventKind::SignerReady || (!is_over && one.signer.is_some_and(is_ready))
+        });
+        news
+    }
+
+    /// Takes one fact in, as [`Self::observe_all`] does.
+    pub fn observe(&mut self, fact: &Fact, now: impl Into<Now>) -> Vec<News> {
+        self.observe_all(std::slice::from_ref(fact), now)
+    }
+
+    /// What one fact changes of whom or what it is about.
+    fn learn_fact(&mut self, fact: &Fact, now: Now) -> Vec<News> {
         match fact {
             Fact::Checked { recipient_id, is_passed } => {
                 self.note_check(recipient_id, *is_passed);
@@ -183,11 +204,7 @@ impl Signing {
             // It completes the record; but nobody is to be told after the end that somebody may sign.
             return Vec::new();
         }
-        let mut news = vec![News { kind, signer: Some(id), at: happened_at }];
-        if status == SignerStatus::Signed && self.status == SigningStatus::Open {
-            self.pass_turn(&mut news);
-        }
-        news
+        vec![News { kind, signer: Some(id), at: happened_at }]
     }
 }
 

@@ -354,8 +354,10 @@ impl Signing {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
-    use crate::domain::sample;
+    use crate::domain::{EnvelopeFact, Fact, SignerFact, sample};
 
     const fn at(second: i64) -> Timestamp {
         Timestamp::constant(1_700_000_000 + second, 123_456_700)
@@ -374,5 +376,30 @@ mod tests {
         }
         signing.signers[0].status = SignerStatus::Signed;
         assert!(!signing.waits_in_order(&signing.signers[1]) && signing.waits_in_order(&signing.signers[2]));
+    }
+
+    #[test]
+    fn f1_whose_part_or_envelope_is_over_by_the_same_news_is_not_told_to_sign() {
+        use EventKind::{SignerReady, SignerSigned, SigningVoided};
+        let of = |number: u32, fact| Fact::Signer { recipient_id: number.to_string(), fact, at: None };
+        let [one, two] = [1, 2].map(|number| of(number, SignerFact::Signed));
+        let voided = Fact::Envelope(EnvelopeFact::Voided, None);
+        for (facts, expected) in [
+            (vec![one.clone(), two], vec![(SignerSigned, 1), (SignerSigned, 2), (SignerReady, 3)]),
+            (vec![one, of(2, SignerFact::Sent), voided], vec![(SignerSigned, 1), (SigningVoided, 0)]),
+        ] {
+            let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+            signing.signers = (1..=3).map(in_turn).collect();
+            let news = signing.observe_all(&facts, at(1));
+            let order = |news: &News| news.signer.and_then(|id| signing.signer(id)).map_or(0, |it| it.order);
+            assert_eq!(news.iter().map(|one| (one.kind, order(one))).collect::<Vec<_>>(), expected);
+        }
+    }
+
+    /// One of several who sign one after the other.
+    fn in_turn(order: u32) -> Signer {
+        let status = if order == 1 { SignerStatus::Ready } else { SignerStatus::Waiting };
+        let id = SignerId::from_uuid(Uuid::from_u128(order.into()));
+        Signer { id, order, recipient_id: order.to_string(), ..sample::person(status) }
     }
 }

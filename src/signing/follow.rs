@@ -352,8 +352,7 @@ impl Signings {
                 Some(Asked::Status { at, trace }) => signing.remember_begun(at, MomentKind::Checked, trace),
                 None => {}
             }
-            let dated = self.time_of_facts();
-            let news = facts.iter().flat_map(|fact| signing.observe(fact, dated)).collect();
+            let news = signing.observe_all(facts, self.time_of_facts());
             Ok((news, still_needed(signing, work, now)))
         })
         .await

@@ -161,8 +161,7 @@ impl Signings {
         signing.remember(now, MomentKind::Found, None, None);
         let mut news = signing.open(acting.account.clone(), seen.envelope.clone());
         let facts = seen.facts(&signing.signers);
-        let dated = self.time_of_facts();
-        news.extend(facts.iter().flat_map(|fact| signing.observe(fact, dated)));
+        news.extend(signing.observe_all(&facts, self.time_of_facts()));
         tracing::info!(signing.id = %signing.id, "an uncertain create was found");
         self.end_here(signing, record.version, news).await
     }
