@@ -16,7 +16,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
@@ -93,6 +93,15 @@ impl Log {
     /// Waits for its turn.
     fn turn(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its turn, unless somebody moves pages now. Whoever ended by a panic over that moves none.
+    fn try_turn(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.turn.try_lock() {
+            Ok(turn) => Some(turn),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// A commit has made it so long.
@@ -218,7 +227,7 @@ impl Checkpoints {
             return;
         }
         // A thread that does not keep up is waited for: whoever writes more must not fill the disk.
-        let turn = if is_long { Some(self.log.turn()) } else { self.log.turn.try_lock().ok() };
+        let turn = if is_long { Some(self.log.turn()) } else { self.log.try_turn() };
         let Some(_turn) = turn else { return };
         if is_waited_for {
             return self.empty(writer, begun);

@@ -92,6 +92,31 @@ async fn whoever_waits_for_an_empty_log_is_told_when_the_thread_is_gone() {
     assert!(emptied.await.is_err(), "later");
 }
 
+#[test]
+fn a_thread_that_ended_by_a_panic_over_a_checkpoint_keeps_nobody_from_an_empty_log() {
+    let log = Arc::new(Log::default());
+    let panics = {
+        let log = Arc::clone(&log);
+        move || {
+            let _turn = log.turn();
+            panic!("as if by a mistake of ours");
+        }
+    };
+    assert!(std::thread::spawn(panics).join().is_err());
+    let (wake, woken) = sync_channel(1);
+    drop(woken);
+    let checkpoints = Checkpoints { log: Arc::clone(&log), wake, thread: std::thread::spawn(|| ()) };
+    log.written(FEW_PAGES);
+    let (told, mut emptied) = oneshot::channel();
+    log.waiting().push(told);
+    checkpoints.between(&Connection::open_in_memory().unwrap());
+    assert_eq!(emptied.try_recv(), Ok(Emptied::Wholly), "by the writer alone");
+    // It is one at a time all the same.
+    let turn = log.turn();
+    assert!(log.try_turn().is_none());
+    drop(turn);
+}
+
 /// Makes syncs of the file `store.db` fail while the file that `SYNCS_FAIL_IF` names is there.
 const FAILING_DISK: &str = r#"
     #define _GNU_SOURCE
