@@ -22,7 +22,7 @@ use crate::{
     signing::{
         Error, Save, Signings,
         breaker::Admitted,
-        create::{Job, LEASE, Told},
+        create::{Job, LEASE},
         in_line::front,
         is_settled,
         settle::{note_queued, too_late, wait_in_line},
@@ -274,11 +274,9 @@ impl Signings {
             front,
         };
         let outcome = self.attempt(acting, &job).await;
-        match self.settle(&mut job, outcome).await {
-            Told::Ended(Err(error @ Error::Store(_))) => ignore_conflict::<()>(Err(error)),
-            // What DocuSign said is written down.
-            Told::Ended(_) | Told::Uncertain(_) => Ok(()),
-        }
+        // What DocuSign said is written down; or that it cannot be is said there.
+        let _ = self.settle(&mut job, outcome).await;
+        Ok(())
     }
 
     /// Whether nobody can want it any more: the caller's own end has come, whatever this machine's clock says, or its

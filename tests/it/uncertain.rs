@@ -1,9 +1,15 @@
 //! Creates whose outcome is in doubt (rules E1, E2, E4): never two envelopes, never one forgotten.
 
-use std::time::Duration;
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
+use countersign::telemetry::logging::{self, Format};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use tracing::{dispatcher::Dispatch, level_filters::LevelFilter, subscriber::NoSubscriber};
 
 use crate::{
     harness::{CALLER_KEY, Reply, TestDaemon, order},
@@ -657,6 +663,52 @@ async fn e2_what_was_made_and_cannot_be_written_down_is_found_when_its_lease_end
     daemon.clock.advance(Duration::from_secs(91));
     daemon.run_clock("the look-up", async || again().await.status == StatusCode::CREATED).await;
     assert_eq!(daemon.envelopes().await, 1);
+}
+
+/// So it is where it was sent again out of sight, and the log has one line for it.
+#[tokio::test]
+async fn e2_what_is_sent_again_and_cannot_be_written_down_is_said_once_and_found() {
+    // Where there are two of them, a line is not silenced here because another test's thread does not hear it.
+    let _second = Dispatch::new(NoSubscriber::new());
+    let log = Log::default();
+    let writer = log.clone();
+    let (subscriber, _control) = logging::subscriber(LevelFilter::WARN, Format::Json, move || writer.clone());
+    let _until = tracing::subscriber::set_default(subscriber);
+    let daemon = TestDaemon::start().await;
+    let store = rusqlite::Connection::open(daemon.store_file()).unwrap();
+    let refuse = "CREATE TRIGGER refuse BEFORE UPDATE ON signings WHEN NEW.status = 'open' \
+                  BEGIN SELECT RAISE(ABORT, 'no'); END";
+    store.execute_batch(refuse).unwrap();
+    daemon.fault_create("reset_before_commit").await;
+    let made = daemon.queue("order-1", &order()).await;
+    let lines = |what: &str| log.text().matches(what).count();
+    let of_it = "what became of a create cannot be written down";
+    daemon.run_clock("a line", async || lines(of_it) > 0).await;
+    assert_eq!((lines(of_it), lines("recovery cannot save")), (1, 0), "{}", log.text());
+    store.execute_batch("DROP TRIGGER refuse").unwrap();
+    daemon.settle(made.id(), "open").await;
+    assert_eq!(daemon.envelopes().await, 1, "looked up, and not sent once more");
+}
+
+/// What the thread of a test logs.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A store that has a bad moment over a view makes the signing no failure: it is told without one, and none is in the way.
