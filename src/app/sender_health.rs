@@ -99,11 +99,7 @@ fn hasten_creates(parts: &Parts, again: Vec<SenderName>) {
     }
     let signings = parts.signings.clone();
     // Apart: a store that hangs must not keep health from being told.
-    parts.life.spawn_work("creates of senders that act again", async move {
-        for sender in again {
-            signings.hasten(&sender).await;
-        }
-    });
+    parts.life.spawn_work("creates of senders that act again", async move { signings.hasten(&again).await });
 }
 
 /// Whether it waits for a customer, which is nobody's fault.

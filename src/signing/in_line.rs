@@ -16,6 +16,9 @@ use crate::{
 /// How far before the others a create is put that a person waits for; more than any create can be old.
 const FRONT: Duration = MAX_LIFE;
 
+/// Creates that are hastened in one go: others write between.
+const HASTENED: u32 = 2_000;
+
 /// When the work on a create that a person stands before counts as due.
 pub(super) fn front(signing: &Signing) -> Timestamp {
     earlier(signing.created_at, FRONT)
@@ -53,18 +56,31 @@ impl Signings {
         }
     }
 
-    /// A sender acts again: what waits for it is due at once, so that newer calls do not overtake it. What waits for something
-    /// else has one try more. If the store fails, they come in their own time, which is within a minute or so.
-    pub async fn hasten(&self, sender: &SenderName) {
-        match self.parts.store.hasten(sender, self.parts.clock.now()).await {
-            Ok(0) => {}
-            Ok(creates) => {
-                tracing::info!(sender = %sender, creates, "creates that wait for their sender are due at once");
+    /// These senders act again: what waits for them is due at once, so that newer calls do not overtake it. What waits for
+    /// something else has one try more. If the store fails, they come in their own time, which is within a minute or so.
+    pub async fn hasten(&self, senders: &[SenderName]) {
+        // One time for all: what is due by then is not taken again, and so this ends.
+        let now = self.parts.clock.now();
+        let mut creates = 0;
+        loop {
+            let hastened = match self.parts.store.hasten(senders, now, HASTENED).await {
+                Ok(hastened) => hastened,
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "creates come in their own time");
+                    break;
+                }
+            };
+            creates += hastened;
+            if hastened > 0 {
                 self.parts.due.notify_one();
             }
-            Err(error) => {
-                tracing::warn!(sender = %sender, error = %chain(&error), "creates come in their own time");
+            if hastened < u64::from(HASTENED) {
+                break;
             }
+        }
+        if creates > 0 {
+            let senders = senders.len();
+            tracing::info!(creates, senders, "creates that wait for their sender are due at once");
         }
     }
 

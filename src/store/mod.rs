@@ -208,10 +208,12 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// versions move on: whoever read them before cannot save any more.
     fn claim(&self, now: Timestamp, until: Timestamp, limit: u32) -> Answer<'_, Vec<Record>>;
 
-    /// Makes due what waits of the creates of a sender that are not settled: it can act again. What somebody is at, or is only
-    /// looked for in case it comes to light late (`twins_sought`), stays as it is. Answers how many that were. Versions move
-    /// on, as with [`claim`](Self::claim).
-    fn hasten<'a>(&'a self, sender: &'a SenderName, now: Timestamp) -> Answer<'a, u64>;
+    /// Makes due what waits, after a try that failed, of the creates of these senders that are not settled: they can act
+    /// again. What somebody is at, or is only looked for in case it comes to light late (`twins_sought`), stays as it is; so
+    /// does a create that a person stands before: it waits with a lease, and comes within 5 s by itself. At most `limit`, those
+    /// that would come first; answers how many that were: when it is less than `limit`, there are none left. Versions move on,
+    /// as with [`claim`](Self::claim).
+    fn hasten<'a>(&'a self, senders: &'a [SenderName], now: Timestamp, limit: u32) -> Answer<'a, u64>;
 
     /// Makes due what is leased, or waits after a failure, for longer than anything ever is, also deliveries, and counts
     /// what was heard of, or ended, in the future as heard of and ended now: the clock that wrote those dates has been

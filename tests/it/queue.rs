@@ -17,7 +17,7 @@ use bytes::Bytes;
 use countersign::{
     api::Problem,
     clock::{Clock as _, ManualClock},
-    domain::{SigningId, SigningStatus, TemplateNames},
+    domain::{SenderName, SigningId, SigningStatus, TemplateNames},
     emulator::InMemory,
     esign,
     http_client::{Carried, Carrier, Outcome},
@@ -34,7 +34,7 @@ use tokio::{sync::Notify, task::JoinHandle};
 use crate::{
     harness::{TempDir, TestDaemon},
     simulation::envelope::{ask_for, daemon, order, prepare},
-    store::{Fixture, key},
+    store::{Fixture, key, samples},
     visitors::{link_of, unopened},
     waiting::eventually,
 };
@@ -682,4 +682,23 @@ async fn creates_that_wait_for_their_sender_are_sent_as_soon_as_it_acts_again() 
     daemon.run_clock("the envelope", is_open).await;
     let waited = daemon.clock.uptime().saturating_sub(begun);
     assert!(waited < Duration::from_secs(600), "as soon as there is a token: {waited:?}");
+}
+
+/// More than one statement takes: the writer and the log of the store are others', too.
+#[tokio::test]
+async fn however_many_creates_wait_for_their_senders_all_are_due_when_those_act_again() {
+    const MANY: u32 = 4_001;
+    let line = Line::new().await;
+    let now = line.clock.now();
+    let senders = ["one", "another"].map(SenderName::new);
+    let due_at = now + Duration::from_secs(64);
+    for number in 0..MANY {
+        let mut intent = samples::intent(u64::from(number));
+        intent.work = store::Work { due_at, leased_until: None, attempts: 6 };
+        intent.signing.sender = senders[usize::from(number % 2 == 0)].clone();
+        assert!(matches!(line.store.begin(&intent).await.unwrap(), store::Begun::New(_)));
+    }
+    line.signings.hasten(&senders).await;
+    let due = line.store.claim(now, due_at, MANY + 1).await.unwrap();
+    assert_eq!(due.len(), 4_001);
 }

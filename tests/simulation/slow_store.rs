@@ -111,8 +111,8 @@ impl Store for SlowStore {
     fn claim(&self, now: Timestamp, until: Timestamp, limit: u32) -> Answer<'_, Vec<Record>> {
         slowly!(self, store.claim(now, until, limit))
     }
-    fn hasten<'a>(&'a self, sender: &'a SenderName, now: Timestamp) -> Answer<'a, u64> {
-        straight!(self, self.store.hasten(sender, now))
+    fn hasten<'a>(&'a self, senders: &'a [SenderName], now: Timestamp, limit: u32) -> Answer<'a, u64> {
+        straight!(self, self.store.hasten(senders, now, limit))
     }
     fn mend_dates(&self, now: Timestamp) -> Answer<'_, u64> {
         straight!(self, self.store.mend_dates(now))

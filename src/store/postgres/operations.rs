@@ -102,9 +102,9 @@ impl Store for PostgresStore {
         })
     }
 
-    fn hasten<'a>(&'a self, sender: &'a SenderName, now: Timestamp) -> Answer<'a, u64> {
+    fn hasten<'a>(&'a self, senders: &'a [SenderName], now: Timestamp, limit: u32) -> Answer<'a, u64> {
         let now = micros(now);
-        Box::pin(async move { with!(&self.pool, db => signings::hasten(db, sender, now)) })
+        Box::pin(async move { with!(&self.pool, db => signings::hasten(db, senders, now, limit)) })
     }
 
     fn mend_dates(&self, now: Timestamp) -> Answer<'_, u64> {

@@ -314,17 +314,25 @@ pub(super) async fn claim(
     Ok(rows)
 }
 
-/// What somebody just takes is let be.
-pub(super) async fn hasten(db: &mut PgConnection, sender: &SenderName, now: i64) -> Result<u64> {
+/// What somebody just takes is let be. What waits for a sender has been tried: that is said for the index.
+pub(super) async fn hasten(
+    db: &mut PgConnection,
+    senders: &[SenderName],
+    now: i64,
+    limit: u32,
+) -> Result<u64> {
     let sql = concat!(
         "UPDATE signings SET due_at = $1, free_at = $1, version = version + 1 \
          WHERE id = ANY (ARRAY (\
-           SELECT id FROM signings WHERE status IN ('creating', 'uncertain') AND due_at > $1 \
-           AND leased_until IS NULL AND state::json ->> 'sender' = $2 \
-           AND state::json ->> 'twins_sought' IS NULL FOR UPDATE SKIP LOCKED)) AND ",
+           SELECT id FROM signings WHERE attempts > 0 AND due_at > $1 \
+           AND status IN ('creating', 'uncertain') AND leased_until IS NULL \
+           AND state::json ->> 'sender' = ANY ($2) AND state::json ->> 'twins_sought' IS NULL \
+           ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED)) AND ",
         flushed!()
     );
-    Ok(sqlx::query(sql).bind(now).bind(sender.as_str()).execute(db).await?.rows_affected())
+    let senders: Vec<_> = senders.iter().map(SenderName::as_str).collect();
+    let query = sqlx::query(sql).bind(now).bind(senders).bind(i64::from(limit));
+    Ok(query.execute(db).await?.rows_affected())
 }
 
 pub(super) async fn making(

@@ -106,9 +106,9 @@ impl Store for SqliteStore {
         })
     }
 
-    fn hasten<'a>(&'a self, sender: &'a SenderName, now: Timestamp) -> Answer<'a, u64> {
-        let (sender, now) = (sender.as_str().to_owned(), micros(now));
-        Box::pin(self.write(Durability::Flushed, move |db| signings::hasten(db, &sender, now)))
+    fn hasten<'a>(&'a self, senders: &'a [SenderName], now: Timestamp, limit: u32) -> Answer<'a, u64> {
+        let (senders, now) = (senders.to_vec(), micros(now));
+        Box::pin(self.write(Durability::Flushed, move |db| signings::hasten(db, &senders, now, limit)))
     }
 
     fn mend_dates(&self, now: Timestamp) -> Answer<'_, u64> {

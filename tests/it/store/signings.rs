@@ -31,6 +31,7 @@ on_both!(
     what_may_make_an_envelope_for_others_is_found,
     claims_of_two_daemons_never_overlap,
     what_waits_for_its_sender_is_hastened_when_that_acts_again,
+    what_is_hastened_of_many_senders_comes_a_part_at_a_time_and_in_order,
     what_a_clock_wrote_that_was_ahead_is_mended,
     what_is_quiet_is_found_and_what_was_heard_of_is_not,
     a_nul_in_one_signing_keeps_no_other_from_being_found,
@@ -403,8 +404,10 @@ async fn what_waits_for_its_sender_is_hastened_when_that_acts_again(fixture: Fix
         (add(waits, &|signing| signing.twins_sought = 1).await, waits),
     ];
     let before = store.signing(queued).await.unwrap().unwrap();
-    assert_eq!(store.hasten(&ours, after(10)).await.unwrap(), 2);
-    assert_eq!(store.hasten(&ours, after(10)).await.unwrap(), 0);
+    let again = [ours.clone(), SenderName::new("nobody's")];
+    assert_eq!(store.hasten(&[], after(10), 10).await.unwrap(), 0);
+    assert_eq!(store.hasten(&again, after(10), 10).await.unwrap(), 2);
+    assert_eq!(store.hasten(&again, after(10), 10).await.unwrap(), 0);
     for id in [queued, in_doubt] {
         let work = store.signing(id).await.unwrap().unwrap().work;
         assert_eq!(work, Some(Work { due_at: after(10), ..waits }));
@@ -419,6 +422,35 @@ async fn what_waits_for_its_sender_is_hastened_when_that_acts_again(fixture: Fix
     );
     let claimed = store.claim(after(10), after(100), 10).await.unwrap();
     assert_eq!(claimed.len(), 3, "and what was due before");
+}
+
+async fn what_is_hastened_of_many_senders_comes_a_part_at_a_time_and_in_order(fixture: Fixture) {
+    let store = fixture.open().await;
+    let senders = ["one", "two", "three"].map(SenderName::new);
+    let mut ids = Vec::new();
+    // The first that comes would have come last.
+    for (number, wait) in (0..7).zip((64..71).rev()) {
+        let mut intent = samples::intent(number);
+        intent.work = Work { due_at: after(wait), leased_until: None, attempts: 1 };
+        intent.signing.sender = senders[ids.len() % 3].clone();
+        ids.push(intent.signing.id);
+        begin(&store, intent).await;
+    }
+    let mut left = ids.clone();
+    let (now, again) = (after(10), &senders[..2]);
+    for expected in [2, 2, 1, 0] {
+        assert_eq!(store.hasten(again, now, 2).await.unwrap(), expected);
+        for _ in 0..expected {
+            // Of the two: the last that is left, and is not the third's.
+            let next = (0..ids.len()).rev().find(|at| at % 3 != 2 && left.contains(&ids[*at])).unwrap();
+            left.retain(|id| *id != ids[next]);
+        }
+        for id in &ids {
+            let is_due = store.signing(*id).await.unwrap().unwrap().work.unwrap().due_at == now;
+            assert_eq!(is_due, !left.contains(id));
+        }
+    }
+    assert_eq!(left, [ids[2], ids[5]], "all of the two, and nothing of the third");
 }
 
 /// Nobody leases for a day or has a failure wait so long: the clock that wrote that was ahead.
