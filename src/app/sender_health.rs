@@ -92,14 +92,14 @@ pub(super) fn watch(parts: &Parts) {
     parts.life.spawn("sender health", task);
 }
 
-/// What was accepted for senders that act again is not to wait for the round in which they would be tried again.
-fn hasten_creates(parts: &Parts, again: Vec<SenderName>) {
-    if again.is_empty() {
+/// What was accepted for senders that begin to act is not to wait for the round in which they would be tried again.
+fn hasten_creates(parts: &Parts, acting: Vec<SenderName>) {
+    if acting.is_empty() {
         return;
     }
     let signings = parts.signings.clone();
     // Apart: a store that hangs must not keep health from being told.
-    parts.life.spawn_work("creates of senders that act again", async move { signings.hasten(&again).await });
+    parts.life.spawn_work("creates of senders that act", async move { signings.hasten(&acting).await });
 }
 
 /// Whether it waits for a customer, which is nobody's fault.

@@ -69,9 +69,10 @@ enum News {
 }
 
 impl Said {
-    /// Says what has changed. Answers who acts again that could not.
+    /// Says what has changed. Answers who acts now and did not before, also before the daemon was started: creates may wait
+    /// for it.
     pub(super) fn tell(&mut self, parts: &Parts) -> Vec<SenderName> {
-        let mut again = Vec::new();
+        let mut acting = Vec::new();
         for status in parts.auth.statuses_that_tell() {
             let before = self.0.get(&status.name).cloned().unwrap_or_default();
             let now = Stand::of(&status, before.acts);
@@ -81,13 +82,13 @@ impl Said {
             for news in now.since(&before) {
                 log(parts, &status, &news);
             }
-            if (before.acts, now.acts) == (Acts::No, Acts::Yes) {
-                again.push(SenderName::new(Arc::clone(&status.name)));
+            if now.begins_to_act(&before) {
+                acting.push(SenderName::new(Arc::clone(&status.name)));
             }
             self.0.insert(Arc::clone(&status.name), now);
         }
         self.0.retain(|name, _| parts.auth.has(name));
-        again
+        acting
     }
 }
 
@@ -103,6 +104,12 @@ impl Stand {
         };
         let key = |key: &KeyStatus| Some((KeyName::of(key)?, key.state));
         Self { acts, cause: failure, keys: status.keys.iter().filter_map(key).collect() }
+    }
+
+    /// Whether it acts, and did not when it was last looked at. One that nothing is known of may have been mended by the
+    /// start itself, as with another key in the settings.
+    fn begins_to_act(&self, before: &Self) -> bool {
+        before.acts != Acts::Yes && self.acts == Acts::Yes
     }
 
     fn since(&self, before: &Self) -> Vec<News> {
@@ -222,6 +229,19 @@ mod tests {
             before = now;
         }
         assert_eq!(well().since(&Stand::default()), [News::Acts]);
+    }
+
+    #[test]
+    fn creates_may_wait_for_a_sender_from_before_the_start_too_and_it_is_not_said_to_act_again() {
+        let acting = [None, Some("unavailable")].map(|cause| stand(Acts::Yes, cause));
+        for now in &acting {
+            assert!(now.begins_to_act(&stand(Acts::No, Some("key_rejected"))));
+            assert!(now.begins_to_act(&Stand::default()));
+            assert!(!now.since(&Stand::default()).contains(&News::Recovered), "it may always have");
+            assert!(acting.iter().all(|before| !now.begins_to_act(before)), "it did before");
+        }
+        assert!(!stand(Acts::No, Some("key_rejected")).begins_to_act(&Stand::default()));
+        assert!(!Stand::default().begins_to_act(&Stand::default()));
     }
 
     #[test]

@@ -651,10 +651,9 @@ async fn creates_whose_sender_has_no_token_cost_little_and_are_sent_when_it_has_
     assert_eq!(daemon.envelopes().await, 10);
 }
 
-/// They would be tried again in rounds of a minute, and calls that come after the key is mended would overtake them.
-#[tokio::test]
-async fn creates_that_wait_for_their_sender_are_sent_as_soon_as_it_acts_again() {
-    let daemon = TestDaemon::start().await;
+/// Takes the sender's token away, and the next one; and queues a create, for longer than any round, so that none comes by
+/// chance.
+async fn queue_without_a_token(daemon: &TestDaemon) -> SigningId {
     daemon.fault(&json!({"fault": "status", "status": 503, "method": "POST", "path": "/oauth/token"})).await;
     daemon.clock.advance(Duration::from_secs(2 * 3_600));
     daemon.until("the end of the token", async || daemon.parts().auth.ready("system").is_none()).await;
@@ -672,12 +671,35 @@ async fn creates_that_wait_for_their_sender_are_sent_as_soon_as_it_acts_again() 
         work.leased_until.is_none() && work.due_at > daemon.clock.now() + Duration::from_secs(5)
     };
     daemon.run_clock("a longer round", rests).await;
-    // For longer than any round, so that none comes by chance.
     let due_at = daemon.clock.now() + Duration::from_secs(3_600);
     daemon.rewrite(id, Some(store::Work { due_at, ..work().await }), |_| {}).await;
+    id
+}
+
+/// They would be tried again in rounds of a minute, and calls that come after the key is mended would overtake them.
+#[tokio::test]
+async fn creates_that_wait_for_their_sender_are_sent_as_soon_as_it_acts_again() {
+    let daemon = TestDaemon::start().await;
+    let id = queue_without_a_token(&daemon).await;
     let begun = daemon.clock.uptime();
 
     daemon.control(Method::DELETE, "faults", &Value::Null).await;
+    let is_open = async || daemon.record(id).await.signing.status == SigningStatus::Open;
+    daemon.run_clock("the envelope", is_open).await;
+    let waited = daemon.clock.uptime().saturating_sub(begun);
+    assert!(waited < Duration::from_secs(600), "as soon as there is a token: {waited:?}");
+}
+
+/// As with another key in the settings: the daemon that starts has never known that its sender could not act.
+#[tokio::test]
+async fn creates_that_wait_for_their_sender_are_sent_as_soon_as_a_start_lets_it_act() {
+    let mut daemon = TestDaemon::start().await;
+    let id = queue_without_a_token(&daemon).await;
+    let begun = daemon.clock.uptime();
+
+    daemon
+        .restart_after(async |daemon| drop(daemon.control(Method::DELETE, "faults", &Value::Null).await))
+        .await;
     let is_open = async || daemon.record(id).await.signing.status == SigningStatus::Open;
     daemon.run_clock("the envelope", is_open).await;
     let waited = daemon.clock.uptime().saturating_sub(begun);

@@ -250,8 +250,13 @@ async fn f1_what_happened_while_a_create_was_in_doubt_is_known_when_it_is_found(
     let made = daemon.queue("order-1", &order()).await;
     let path = format!("/v1/signings/{}", made.id());
     daemon.until("doubt", async || daemon.get(&path).await.body["status"] == "uncertain").await;
-    daemon.restart_after(async |daemon| daemon.sign_all().await).await;
-    daemon.forget_requests().await;
+    daemon
+        .restart_after(async |daemon| {
+            daemon.sign_all().await;
+            // From its start on: it looks at once.
+            daemon.forget_requests().await;
+        })
+        .await;
     daemon.run_clock("its outcome", async || daemon.get(&path).await.body["status"] != "uncertain").await;
     let read = daemon.get(&path).await;
     assert_eq!(read.body["status"], "completed", "{}", read.text);
