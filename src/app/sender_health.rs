@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use crate::{
@@ -145,7 +146,7 @@ fn report_upstream(parts: &Parts) {
     let is_silent = parts.esign.is_upstream_silent();
     // Nobody who was not asked has left anything unanswered.
     if let Some(held_up) = parts.signings.held_up().filter(|_| !is_silent) {
-        parts.health.set(not_asked(&held_up));
+        parts.health.set(not_asked(&held_up, parts.clock.now()));
         return;
     }
     let (state, detail) = if parts.signings.is_upstream_away() {
@@ -159,19 +160,25 @@ fn report_upstream(parts: &Parts) {
     } else {
         (Status::Ready, "answers, or has not been asked yet")
     };
-    // At the latest: hosts are asked so often, and a create that waits more often.
-    let next_try = (state == Status::Degraded).then(|| later(parts.clock.now(), esign::WARM_EVERY));
+    let next_try = (state == Status::Degraded).then(|| soon(parts.clock.now()));
     parts.health.set(Reason { next_try, ..Reason::new("upstream", state, detail) });
 }
 
+/// When DocuSign is asked again at the latest: hosts are asked so often, and a create that waits more often.
+fn soon(now: Timestamp) -> Timestamp {
+    later(now, esign::WARM_EVERY)
+}
+
 /// Creates were left unanswered, and whether DocuSign is back is not known: the last try to find out did not come to ask it.
-fn not_asked(held_up: &HeldUp) -> Reason {
+fn not_asked(held_up: &HeldUp, now: Timestamp) -> Reason {
     let HeldUp { code, why, until } = held_up;
     let detail = format!(
-        "creates are queued since DocuSign left some unanswered, and at the last try to send one it was not asked: {why} \
-         ({code})"
+        "creates are queued since DocuSign left some unanswered, and at the last try to send or look for one it was not \
+         asked: {why} ({code})"
     );
-    Reason { next_try: *until, ..Reason::new("upstream", Status::Degraded, detail) }
+    // What held it up may be over, and no other try has ended since.
+    let next_try = until.filter(|until| *until > now).unwrap_or_else(|| soon(now));
+    Reason { next_try: Some(next_try), ..Reason::new("upstream", Status::Degraded, detail) }
 }
 
 /// What cannot be written down is not done (rule S6), whoever asks for it.
@@ -381,6 +388,25 @@ mod tests {
         let error = Error::ConsentByOther { consented, configured };
         assert_eq!((told.status, told.code), (Status::NotReady, Some("consent_by_another_user")));
         assert_eq!(told.detail, format!("{error}: {}", error.fix()));
+    }
+
+    #[test]
+    fn h1_the_next_try_of_an_upstream_that_was_not_asked_is_never_missing_nor_past() {
+        let now = Timestamp::UNIX_EPOCH;
+        let at = |seconds: i64| Timestamp::from_second(seconds).unwrap();
+        let warm = later(now, esign::WARM_EVERY);
+        for (until, expected) in [
+            (Some(at(60)), at(60)),
+            (Some(at(1)), at(1)),
+            (Some(now), warm),
+            (Some(at(-1)), warm),
+            (None, warm),
+        ] {
+            let held_up = HeldUp { code: "key_rejected", why: "no token".to_owned(), until };
+            let told = not_asked(&held_up, now);
+            assert_eq!((told.status, told.next_try), (Status::Degraded, Some(expected)), "{until:?}");
+            assert!(told.detail.contains("to send or look for one it was not asked: no token"), "{told:?}");
+        }
     }
 
     #[test]
