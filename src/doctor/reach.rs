@@ -160,8 +160,10 @@ impl Daemon {
                 let detail =
                     format!("another daemon answers at {address}: settings of another store or environment");
                 let fix = "Give one of the two another ops.listen. If it is the one of these settings, store.url or \
-                           upstream.environment has changed since it was started, or a store.url without a leading / \
-                           counts from another folder there: start it again, or run doctor in its folder.";
+                           upstream.environment has changed since it was started, or its service has \
+                           COUNTERSIGN__STORE__URL in its environment and this shell has not, or a store.url without a \
+                           leading / counts from another folder there: start it again, or run doctor with its \
+                           environment and in its folder.";
                 let code = Some("daemon_of_other_settings");
                 return Check { code, ..Check::advised("daemon", detail, fix) };
             }

@@ -266,4 +266,5 @@ async fn a_daemon_of_other_settings_on_the_same_address_is_not_taken_for_ours() 
     let (detail, fix) = (another["detail"].as_str().unwrap(), another["fix"].as_str().unwrap());
     assert!(detail.contains("another daemon answers at 127.0.0.1:"), "{detail}");
     assert!(fix.contains("ops.listen") && fix.contains("store.url"), "{fix}");
+    assert!(fix.contains("COUNTERSIGN__STORE__URL in its environment and this shell has not"), "{fix}");
 }
