@@ -20,6 +20,16 @@ impl Now {
     pub const fn untold(at: Timestamp) -> Self {
         Self { at, is_told: false }
     }
+
+    /// A time by the upstream's word as it decides what is newer: none if it is in the future, by more than clocks differ.
+    /// It would outlive all that is told later and true.
+    pub(super) fn not_ahead(self, at: Option<Timestamp>) -> Option<Timestamp> {
+        at.map(kept).filter(|at| !self.is_before(*at))
+    }
+
+    fn is_before(self, at: Timestamp) -> bool {
+        self.is_told && at.duration_since(self.at) > CLOCKS
+    }
 }
 
 /// By the upstream's clock.
@@ -34,11 +44,10 @@ impl Signing {
     /// was asked for, or in the future. By clocks that differ a little it may be just outside. A machine whose own clock is
     /// behind does not know what is in the future before the upstream has told the time.
     pub(super) fn believed(&self, at: Option<Timestamp>, now: Now) -> Option<Timestamp> {
-        let at = kept(at?);
+        let at = now.not_ahead(at)?;
         let is_too_early = self.created_at.duration_since(at) > CLOCKS;
-        let is_too_late = now.is_told && at.duration_since(now.at) > CLOCKS;
         let latest = if now.is_told { now.at } else { at };
-        (!is_too_early && !is_too_late).then(|| at.min(latest).max(self.created_at))
+        (!is_too_early).then(|| at.min(latest).max(self.created_at))
     }
 }
 
@@ -53,7 +62,8 @@ mod tests {
 
     use super::*;
     use crate::domain::{
-        EnvelopeFact, EventKind, Fact, Signer, SignerFact, SignerId, SignerStatus, SigningStatus, sample,
+        EnvelopeFact, EventKind, Fact, Private, Signer, SignerFact, SignerId, SignerStatus, SigningStatus,
+        Upstream, fact::Person, sample,
     };
 
     const fn at(second: i64) -> Timestamp {
@@ -142,5 +152,52 @@ mod tests {
             (EventKind::DocumentAvailable, Some(21)),
         ];
         assert_eq!(told, dated.map(|(kind, second)| (kind, second.map(|second| kept(at(second))))));
+    }
+
+    #[test]
+    fn f1_what_is_dated_in_the_future_outlives_nothing_that_is_true() {
+        use SignerFact::{AuthenticationFailed, Delivered, Resent};
+        let now = at(1_000);
+        let says = |signing: &mut Signing, fact, at| {
+            let fact = Fact::Signer { recipient_id: "1".to_owned(), fact, at: Some(at) };
+            signing.observe(&fact, now).iter().map(|one| one.kind).collect::<Vec<_>>()
+        };
+        let failed = [EventKind::SignerAuthenticationFailed];
+        for ahead in [at(1_061), at(4_600), Timestamp::MAX] {
+            let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+            assert_eq!(says(&mut signing, AuthenticationFailed, ahead), failed, "as if it were of now");
+            assert_eq!(signing.signers[0].upstream.failed_at, Some(now));
+            assert_eq!(says(&mut signing, Delivered, ahead), [], "nobody knows when");
+            // By clocks that differ a little.
+            assert_eq!(says(&mut signing, Resent, at(1_030)), [EventKind::SignerReady], "{ahead}");
+            assert_eq!(says(&mut signing, AuthenticationFailed, ahead), [], "it may be the one from before");
+            assert_eq!(says(&mut signing, AuthenticationFailed, at(1_040)), failed, "{ahead}");
+
+            // Word of their turn is no shield against all denials to come.
+            let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+            signing.signers[0].role = Some("buyer".to_owned());
+            assert_eq!(says(&mut signing, Delivered, ahead), [EventKind::SignerSessionStarted]);
+            assert_eq!(signing.signers[0].upstream, Upstream::default(), "{ahead}");
+            assert!(signing.deny_turn(signing.signers[0].id, SignerStatus::InSession, at(1_200)), "{ahead}");
+        }
+    }
+
+    #[test]
+    fn f1_a_name_that_is_told_with_a_date_in_the_future_gives_way_to_the_next() {
+        for ahead in [at(1_061), at(4_600), Timestamp::MAX] {
+            let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
+            for (name, said, is_taken) in
+                [("Wrong", ahead, true), ("Late", at(999), false), ("Right", at(1_030), true)]
+            {
+                let person = Person {
+                    recipient_id: None,
+                    name: Private::new(name.to_owned()),
+                    email: Private::new("ada@example.com".to_owned()),
+                    at: Some(said),
+                };
+                signing.observe(&Fact::Person { recipient_id: "1".to_owned(), person }, at(1_000));
+                assert_eq!(signing.signers[0].name.reveal() == name, is_taken, "{name} {ahead}");
+            }
+        }
     }
 }

@@ -4,7 +4,8 @@
 //! the times count that the upstream gives, and a failure that is older than the last unlocking is over. So
 //! is a turn, which follows from the order of our own signers until the upstream says otherwise: a template
 //! may bring recipients who sign before them. Whether it gave a turn or denied it last, its times tell, and not which
-//! of the two is written down first.
+//! of the two is written down first. A time in the future is taken for none: it would outlive all that is
+//! told later and true.
 //!
 //! What a fact changed is told with the upstream's own time of it: it may be heard of days later. [`Now`] is by the
 //! upstream's clock, too, so that nothing is dated by two; or says that this is not known yet.
@@ -53,7 +54,7 @@ impl Signing {
             Fact::CompletedWithout(unlisted, at) => self.complete(unlisted, self.believed(*at, now), now),
             Fact::Envelope(fact, at) => self.observe_envelope(*fact, self.believed(*at, now), now),
             Fact::Person { recipient_id, person } => {
-                self.meet(recipient_id, person, now.at);
+                self.meet(recipient_id, person, now);
                 Vec::new()
             }
             Fact::Signer { recipient_id, fact, at } => self.observe_signer(recipient_id, *fact, *at, now),
@@ -102,7 +103,7 @@ impl Signing {
 
     /// Takes the name over that a signer has at the upstream now, and of a locked one the recipient id there,
     /// without which the lock cannot be lifted.
-    fn meet(&mut self, recipient_id: &str, person: &Person, now: Timestamp) {
+    fn meet(&mut self, recipient_id: &str, person: &Person, now: Now) {
         if self.status.is_terminal() {
             // A purge makes names unreadable.
             return;
@@ -112,7 +113,8 @@ impl Signing {
         if signer.status == SignerStatus::AuthFailed && person.recipient_id.is_some() {
             signer.upstream.recipient_id.clone_from(&person.recipient_id);
         }
-        let (at, name, email) = (kept(person.at.unwrap_or(now)), person.name.reveal(), person.email.reveal());
+        let at = now.not_ahead(person.at).unwrap_or_else(|| kept(now.at));
+        let (name, email) = (person.name.reveal(), person.email.reveal());
         let is_known = name == signer.name.reveal() && email == signer.email.reveal();
         let is_old = signer.upstream.named_at.is_some_and(|known| known >= at);
         if is_known || is_old || name.is_empty() || email.is_empty() {
@@ -179,15 +181,17 @@ impl Signing {
             return Vec::new();
         }
         let happened_at = self.believed(at, now);
+        // One from before the signing was asked for, by our word, still tells what came after what.
+        let at = now.not_ahead(at);
         let first = self.signers.iter().map(|signer| signer.order).min();
         let Some(signer) = self.signers.iter_mut().find(|signer| signer.recipient_id == recipient_id) else {
             return Vec::new();
         };
         // Whom nobody signs before is denied no turn: what is kept against that would cost a write.
         if signer.role.is_some() || Some(signer.order) != first {
-            signer.note_turn(fact, at.map(kept));
+            signer.note_turn(fact, at);
         }
-        let Some(status) = signer.learn(fact, at.map(kept), now.at) else { return Vec::new() };
+        let Some(status) = signer.learn(fact, at, now.at) else { return Vec::new() };
         signer.reach(status);
         let id = signer.id;
         if status.is_terminal() && self.live_view.as_ref().is_some_and(|view| view.signer == id) {
