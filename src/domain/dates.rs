@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::Signing;
+use crate::domain::{EventKind, Moment, MomentKind, Signing};
 
 /// The time by the upstream's clock is known so well.
 pub(super) const CLOCKS: SignedDuration = SignedDuration::from_secs(60);
@@ -49,6 +49,21 @@ impl Signing {
         let latest = if now.is_told { now.at } else { at };
         (!is_too_early).then(|| at.min(latest).max(self.created_at))
     }
+
+    /// Adds when somebody signed to the line of it, if that was written without a time: a completion that does not say when
+    /// each of them signed may be heard of before their own messages. Nobody signs after it, but by clocks that differ.
+    pub(super) fn date_signature(&mut self, recipient_id: &str, at: Option<Timestamp>) {
+        let Some(at) = at else { return };
+        let end = self.completed_at.unwrap_or(at);
+        let signer = self.signers.iter().find(|signer| signer.recipient_id == recipient_id);
+        let Some(signer) = signer.filter(|_| at.duration_since(end) <= CLOCKS) else { return };
+        let kind = MomentKind::Event(EventKind::SignerSigned);
+        let is_theirs =
+            |moment: &&mut Moment| moment.what == kind && moment.signer.as_ref() == Some(&signer.key);
+        if let Some(line) = self.history.iter_mut().find(is_theirs) {
+            line.happened_at = line.happened_at.or(Some(at.min(end)));
+        }
+    }
 }
 
 /// A time as it is stored: what is compared again must not change by being kept.
@@ -62,8 +77,8 @@ mod tests {
 
     use super::*;
     use crate::domain::{
-        EnvelopeFact, EventKind, Fact, Private, Signer, SignerFact, SignerId, SignerStatus, SigningStatus,
-        Upstream, fact::Person, sample,
+        EnvelopeFact, Fact, Private, Signer, SignerFact, SignerId, SignerStatus, SigningStatus, Upstream,
+        fact::Person, sample,
     };
 
     const fn at(second: i64) -> Timestamp {
@@ -198,6 +213,40 @@ mod tests {
                 signing.observe(&Fact::Person { recipient_id: "1".to_owned(), person }, at(1_000));
                 assert_eq!(signing.signers[0].name.reveal() == name, is_taken, "{name} {ahead}");
             }
+        }
+    }
+
+    #[test]
+    fn f1_when_somebody_signed_is_kept_in_whichever_order_it_is_heard() {
+        let now = at(200_000);
+        // Nobody signs after the end: such a time is that of the message.
+        for (said, told) in [
+            (Some(at(40)), Some(kept(at(40)))),
+            (Some(at(110)), Some(kept(at(100)))),
+            (Some(at(161)), None),
+            (Some(at(-61)), None),
+            (None, None),
+        ] {
+            let mut signing = sample::signing(SigningStatus::Open, SignerStatus::InSession);
+            for one in signing.observe(&Fact::Envelope(EnvelopeFact::Completed, Some(at(100))), now) {
+                signing.remember(now, one.kind.into(), one.signer, None);
+                signing.date(one.at);
+            }
+            let mut expected = signing.clone();
+            expected.history[0].happened_at = told;
+            let signed = |fact, at| Fact::Signer { recipient_id: "1".to_owned(), fact, at };
+            assert_eq!(signing.observe(&signed(SignerFact::Signed, said), now), [], "it is no news");
+            assert_eq!(signing, expected, "{said:?}");
+            for other in
+                [signed(SignerFact::Delivered, Some(at(5))), signed(SignerFact::Declined, Some(at(6)))]
+            {
+                assert_eq!(signing.observe(&other, now), []);
+            }
+            // What is known is not moved.
+            if told.is_some() {
+                assert_eq!(signing.observe(&signed(SignerFact::Signed, Some(at(50))), now), []);
+            }
+            assert_eq!(signing, expected, "{said:?}");
         }
     }
 }

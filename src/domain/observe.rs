@@ -175,12 +175,15 @@ impl Signing {
         at: Option<Timestamp>,
         now: Now,
     ) -> Vec<News> {
-        // A late fact about a signer still completes the record of a declined or voided envelope, but
-        // nothing about a signer can follow the completion, which implied all of it; whom it left out is gone.
+        let happened_at = self.believed(at, now);
+        if fact == SignerFact::Signed {
+            self.date_signature(recipient_id, happened_at);
+        }
+        // A late fact about a signer still completes the record of a declined or voided envelope, but no news of a signer
+        // can follow the completion, which implied all of it but when; whom it left out is gone.
         if matches!(self.status, SigningStatus::Completed | SigningStatus::Failed) {
             return Vec::new();
         }
-        let happened_at = self.believed(at, now);
         // One from before the signing was asked for, by our word, still tells what came after what.
         let at = now.not_ahead(at);
         let first = self.signers.iter().map(|signer| signer.order).min();

@@ -50,6 +50,45 @@ async fn what_happened_while_we_were_down_is_asked_for_with_one_call() {
     assert!(asked[0].ends_with("/envelopes"), "{asked:?}");
 }
 
+/// An account's own configuration sends a completion without the recipients; ours comes later, and tells when they signed.
+#[tokio::test]
+async fn f1_when_somebody_signed_is_written_down_also_after_a_completion_that_did_not_say_so() {
+    let daemon = TestDaemon::builder().public().start().await;
+    let made = daemon.create("order-1", &order()).await;
+    let (path, envelope) = (format!("/v1/signings/{}", made.id()), &made.body["provider"]["envelope_id"]);
+    let asked_at = daemon.clock.now();
+    daemon.clock.advance(Duration::from_secs(300));
+    let after = |seconds| (asked_at + SignedDuration::from_secs(seconds)).to_string();
+    let bare = json!({"event": "envelope-completed", "generatedDateTime": after(20),
+        "data": {"envelopeId": envelope}});
+    let mut full = bare.clone();
+    full["generatedDateTime"] = json!(after(21));
+    full["data"]["envelopeSummary"] = json!({"status": "completed", "envelopeId": envelope,
+        "completedDateTime": after(19), "recipients": {"signers": [{"recipientId": "1", "status": "completed",
+            "clientUserId": made.signer(), "signedDateTime": after(10)}]}});
+    let url = format!("{}/in/docusign/events", daemon.public.as_ref().unwrap());
+    let send = async |message: &Value| {
+        let body = serde_json::to_vec(message).unwrap();
+        let digest = digest(&daemon, &body);
+        assert_eq!(push(&daemon, &url, &[("x-docusign-signature-1", &digest)], body).await, StatusCode::OK);
+    };
+    let signed_at = async || {
+        let timeline = daemon.get(&format!("{path}/timeline")).await;
+        let moments = timeline.body["data"].as_array().unwrap();
+        let line = moments.iter().find(|moment| moment["what"] == "signer.signed");
+        line.map(|line| line["happened_at"].clone())
+    };
+    let told = async || daemon.get("/v1/events?limit=100").await.body["data"].as_array().unwrap().len();
+    send(&bare).await;
+    daemon.until("completed", async || daemon.get(&path).await.body["status"] == "completed").await;
+    assert_eq!(signed_at().await, Some(Value::Null));
+    let before = told().await;
+    send(&full).await;
+    daemon.until("when they signed", async || signed_at().await == Some(json!(after(10)))).await;
+    let read = daemon.get(&path).await;
+    assert_eq!((&read.body["completed_at"], told().await), (&json!(after(20)), before), "it is no news");
+}
+
 #[tokio::test]
 async fn what_was_signed_in_an_outage_of_two_days_is_dated_by_docusign() {
     const OUTAGE: SignedDuration = SignedDuration::from_hours(48);
