@@ -135,10 +135,15 @@ pub fn ended_at(end: EnvelopeFact, [completed, declined, voided]: [Option<&str>;
     said.and_then(time)
 }
 
-/// A time as the upstream writes it: UTC with seven fractional digits, mostly with a `Z`.
+/// A time as the upstream writes it: UTC with seven fractional digits, mostly with a `Z`. What is from before there were any
+/// envelopes is none: a platform like the upstream's writes a date that nobody has set as `0001-01-01T00:00:00`.
 pub fn time(text: &str) -> Option<Timestamp> {
-    text.parse().ok().or_else(|| format!("{text}Z").parse().ok())
+    let at: Timestamp = text.parse().ok().or_else(|| format!("{text}Z").parse().ok())?;
+    (at >= EARLIEST).then_some(at)
 }
+
+/// The year 2000.
+const EARLIEST: Timestamp = Timestamp::constant(946_684_800, 0);
 
 /// Whether an envelope that is voided ran out of time: the upstream voids such a one itself, not before its time, and
 /// with a reason of its own. All as the upstream writes it.
@@ -249,8 +254,17 @@ mod tests {
             |voided: &str, expires: &str| has_expired(Some("ordered twice"), Some(voided), Some(expires));
         assert!(is_one(&late, &early) && is_one(&late, &late) && !is_one(&early, &late));
         assert!(is_one(late.trim_end_matches('Z'), &early), "as if it were UTC");
+        assert!(!is_one(&late, "0001-01-01T00:00:00"), "nobody has set when it is to expire");
         assert!(!is_one("soon", &early) && !has_expired(None, Some(&late), None));
         assert!(has_expired(Some("Envelope has expired."), None, None));
+    }
+
+    #[test]
+    fn a_date_that_nobody_has_set_is_none() {
+        for unset in ["0001-01-01T00:00:00", "0001-01-01T00:00:00.0000000Z", "1999-12-31T23:59:59Z"] {
+            assert_eq!(time(unset), None, "{unset}");
+        }
+        assert_eq!(time("2000-01-01T00:00:00").map(Timestamp::as_second), Some(946_684_800));
     }
 
     #[test]

@@ -252,7 +252,9 @@ fn an_end_is_dated_by_its_own_time_and_else_by_when_the_message_was_generated() 
     ] {
         let mut message = sim(event, None, 1);
         let generated_at = parse(&message).generated_at();
-        for (date, at) in [(json!(said), read), (json!("lately"), generated_at), (json!([7]), generated_at)] {
+        let others =
+            [json!("lately"), json!([7]), json!("0001-01-01T00:00:00")].map(|date| (date, generated_at));
+        for (date, at) in others.into_iter().chain([(json!(said), read)]) {
             message["data"]["envelopeSummary"][field] = date;
             assert_eq!(ended_at(&message), at, "{message}");
         }
