@@ -7,6 +7,7 @@ use std::fmt;
 
 use crate::{
     audit::{Act, Audit, Entry},
+    clock::Deadline,
     domain::{SignerId, Signing, SigningId},
     esign::{self, Announcement},
     signing::Signings,
@@ -33,30 +34,35 @@ impl Signings {
         signing: &Signing,
         detail: &dyn fmt::Display,
     ) -> Option<Announcement> {
-        self.announcing(signing, || vec![entry(Act::ViewCreate, signing, detail)])
+        if !self.audit().is_on() {
+            return None;
+        }
+        let (audit, id, entries) =
+            (self.audit().clone(), signing.id, vec![entry(Act::ViewCreate, signing, detail)]);
+        Some(Box::pin(async move { write_down(&audit, id, entries).await }))
     }
 
-    /// What writes down a create, when it is about to be sent, and with it the view that follows at once: nobody waits for
-    /// the disk twice. If there is no envelope then, or the view is held back, the log names a view that nobody got.
+    /// What writes down a create, when it is about to be sent, and with it the view that follows at once, if the caller who
+    /// waits until then for it is still there: nobody waits for the disk twice. If there is no envelope then, or the view is
+    /// held back, the log names a view that nobody got.
     pub(super) fn announcing_create(
         &self,
         signing: &Signing,
-        viewer: Option<SignerId>,
+        view: Option<(SignerId, Deadline)>,
     ) -> Option<Announcement> {
-        self.announcing(signing, || {
-            let view = viewer.map(|signer| entry(Act::ViewCreate, signing, &signer));
-            let create = entry(Act::EnvelopeCreate, signing, &signing.transaction_id);
-            [create].into_iter().chain(view).collect()
-        })
-    }
-
-    fn announcing(&self, signing: &Signing, entries: impl FnOnce() -> Vec<Entry>) -> Option<Announcement> {
-        let audit = self.audit().clone();
-        if !audit.is_on() {
+        if !self.audit().is_on() {
             return None;
         }
-        let (id, entries) = (signing.id, entries());
-        Some(Box::pin(async move { write_down(&audit, id, entries).await }))
+        let (this, id) = (self.clone(), signing.id);
+        let create = entry(Act::EnvelopeCreate, signing, &signing.transaction_id);
+        let view = view.map(|(signer, until)| (entry(Act::ViewCreate, signing, &signer), until));
+        Some(Box::pin(async move {
+            // A limit may have held the create back for longer than its caller waits. That alone is asked: whether the life
+            // of the signing is over may be judged otherwise later, by a clock that was corrected meanwhile.
+            let uptime = this.parts.clock.uptime();
+            let view = view.filter(|(_, until)| !until.left(uptime).is_zero()).map(|(view, _)| view);
+            write_down(this.audit(), id, [create].into_iter().chain(view).collect()).await
+        }))
     }
 }
 

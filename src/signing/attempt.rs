@@ -41,14 +41,21 @@ pub(super) enum Outcome {
 }
 
 impl Signings {
-    /// Posts the envelope. Its first view comes after that ([`with_view`](Self::with_view)).
-    pub(super) async fn attempt(&self, acting: &esign::Acting, job: &Job) -> Outcome {
+    /// Posts the envelope. Its first view comes after that ([`with_view`](Self::with_view)), for a caller who waits for it
+    /// until then.
+    pub(super) async fn attempt(
+        &self,
+        acting: &esign::Acting,
+        job: &Job,
+        view_until: Option<Deadline>,
+    ) -> Outcome {
         let signing = &job.signing;
         let workflow = match self.sms_workflow(acting, job).await {
             Ok(workflow) => workflow,
             Err(outcome) => return outcome,
         };
-        let announcement = self.announcing_create(signing, viewer(job).map(|signer| signer.id));
+        let view = viewer(job).map(|signer| signer.id).zip(view_until);
+        let announcement = self.announcing_create(signing, view);
         let outcome = self.post(acting, job, workflow.as_deref(), announcement).await;
         let Some(refused) = workflow.filter(|_| outcome.refuses_workflow()) else { return outcome };
         // It is one of yesterday, and is forgotten now. The refused create made nothing, so it may be sent with another: it

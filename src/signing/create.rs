@@ -324,7 +324,7 @@ impl Signings {
         let mut tell = Some(tell);
         let mut accepted = None;
         let outcome = {
-            let attempt = self.attempt(&acting, &job);
+            let attempt = self.attempt(&acting, &job, Some(until));
             tokio::pin!(attempt);
             let in_time = until.hold(&*self.parts.clock, attempt.as_mut()).await;
             if let Some(outcome) = in_time {

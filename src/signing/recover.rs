@@ -273,7 +273,7 @@ impl Signings {
             held_until: since.saturating_add(LEASE),
             front,
         };
-        let outcome = self.attempt(acting, &job).await;
+        let outcome = self.attempt(acting, &job, None).await;
         // What DocuSign said is written down; or that it cannot be is said there.
         let _ = self.settle(&mut job, outcome).await;
         Ok(())

@@ -6,7 +6,12 @@ use std::{
     process::Command,
 };
 
-use countersign::{clock::Clock as _, store::Retention};
+use countersign::{
+    budget::{Operation, Priority, Scope},
+    clock::{Clock as _, Now},
+    domain::AccountId,
+    store::Retention,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -344,6 +349,42 @@ async fn s6_what_a_limit_holds_back_is_no_line() {
         assert_eq!(done.status, 201, "{}", done.text);
     }
     assert_eq!(events()[4..], ["view.create", "envelope.create", "view.create"]);
+}
+
+#[tokio::test]
+async fn s6_a_create_that_outwaits_its_caller_is_a_line_and_the_view_that_nobody_asks_for_is_none() {
+    let (_directory, path, settings) = log_in_its_own_directory();
+    let daemon = TestDaemon::builder().with(&settings).start().await;
+    let mut body = order();
+    body["signers"][0].as_object_mut().unwrap().remove("sms_auth");
+    let first = daemon.create("first", &body).await;
+    assert_eq!(first.status, 201, "{}", first.text);
+    // Others spend what is left of the burst.
+    let account = AccountId::new(daemon.emulator.ready().account_id.clone());
+    let (budget, now) = (daemon.parts().esign.budget(), Now::read(&daemon.clock));
+    let held_by = loop {
+        match budget.admit(&account, Operation::CreateView, Priority::Signer, now) {
+            Ok(permit) => permit.answered(&http::HeaderMap::new(), now),
+            Err(shed) => break shed.scope,
+        }
+    };
+    assert_eq!(held_by, Scope::Burst);
+    let held = daemon.create_with("held", &body, &[("prefer", "wait=1")]);
+    let time = async {
+        let is_begun = async || daemon.get("/v1/signings").await.body["data"].as_array().unwrap().len() == 2;
+        daemon.until("it is written down", is_begun).await;
+        daemon.clock.advance(std::time::Duration::from_secs(2));
+    };
+    let (held, ()) = tokio::join!(held, time);
+    assert_eq!(held.status, 202, "{}", held.text);
+    let events = || acts(&path).into_iter().map(|(event, ..)| event).collect::<Vec<_>>();
+    assert_eq!(events(), ["envelope.create", "view.create"], "it has not left");
+    daemon.clock.advance(std::time::Duration::from_secs(32));
+    let made = format!("/v1/signings/{}", held.id());
+    daemon.until("the envelope", async || daemon.get(&made).await.body["status"] == "open").await;
+    assert_eq!(events(), ["envelope.create", "view.create", "envelope.create"]);
+    let asked = daemon.requests().await;
+    assert_eq!(asked.iter().filter(|line| line.ends_with("/views/recipient")).count(), 1, "{asked:?}");
 }
 
 #[tokio::test]
