@@ -35,10 +35,12 @@ pub(super) async fn show(
         Ok(opened) => opened,
         Err(answer) => return answer,
     };
+    // HEAD is answered as GET would be (RFC 9110, 9.3.2). Looking for a click in line mints nothing either way, and shows
+    // that its visitor is there, who alone knows its name (rule L1).
+    if let Some(answer) = public.in_line(&opened, &head).await {
+        return answer;
+    }
     if head.method == Method::GET {
-        if let Some(answer) = public.in_line(&opened, &head).await {
-            return answer;
-        }
         public.metrics.link_opened(LinkKind::Page);
     }
     public.show_link(&opened, &head.headers, None)

@@ -181,6 +181,8 @@ async fn a_click_stands_in_line_while_docusign_is_down_and_goes_on_by_itself() {
         let waiting = daemon.look(&page).await;
         assert_eq!(waiting.status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(waiting.text.contains("Your place is kept"));
+        let head = daemon.call(Method::HEAD, &page, None, &[], Vec::new()).await;
+        assert_eq!((head.status, &*head.text), (StatusCode::SERVICE_UNAVAILABLE, ""), "as GET");
     }
     // Whoever else holds the link sees its page, and gets nothing of that line.
     let other = daemon.look(&format!("{link}?line={}", "A".repeat(22))).await;
@@ -196,6 +198,8 @@ async fn a_click_stands_in_line_while_docusign_is_down_and_goes_on_by_itself() {
         .await;
     assert!(location(&last).contains("/Signing/MTRedeem/"));
     assert_eq!(location(&daemon.look(&page).await), location(&last), "looking twice is one view");
+    let head = daemon.call(Method::HEAD, &page, None, &[], Vec::new()).await;
+    assert_eq!(location(&head), location(&last), "as GET");
     let views = daemon.requests().await.iter().filter(|line| line.contains("/views/recipient")).count();
     assert_eq!(views, 1);
     daemon.broke_no_rule().await;
