@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::{Deadline, later},
+    clock::{Deadline, earlier, later},
     domain::{Draft, Failure, SenderName, Signing, TemplateNames, signing::News},
     esign,
     objects::{Invalids, parse_accepted},
@@ -90,7 +90,7 @@ impl Signings {
         if room == 0 {
             return Ok(0);
         }
-        let claimed = self.parts.store.claim(now, later(now, LEASE), room).await?;
+        let claimed = self.parts.store.claim(self.claimed_up_to(now), later(now, LEASE), room).await?;
         let count = claimed.len();
         let (settled, unsettled): (Vec<_>, Vec<_>) =
             claimed.into_iter().partition(|record| is_settled(record.signing.status));
@@ -107,6 +107,16 @@ impl Signings {
             self.post_all(queued, &mut admitted, uptime, templates);
         }
         Ok(count)
+    }
+
+    /// Until when work must have come due. A daemon whose audit log cannot be written can make nothing of it, and would be
+    /// the first at it again and again: its own pause is a multiple of the time between two looks. So it leaves what
+    /// comes due to one beside it that can, for two looks of that one. One that is alone loses that much.
+    fn claimed_up_to(&self, now: Timestamp) -> Timestamp {
+        match self.audit().trouble() {
+            Some(_) => earlier(now, self.parts.settings.look_every * 2),
+            None => now,
+        }
     }
 
     /// Tends what has its envelope, a few at once: after a long stop thousands may have come due, and none of them

@@ -4,6 +4,8 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
+    time::Duration,
 };
 
 use countersign::{
@@ -311,6 +313,31 @@ async fn s6_what_cannot_be_written_down_is_not_done() {
     assert_eq!(daemon.envelopes().await, 1);
 }
 
+/// Several daemons share a store, and the disk of one is full.
+#[tokio::test]
+async fn s6_a_daemon_that_can_write_nothing_down_leaves_what_comes_due_to_one_that_can() {
+    let (_directory, path, settings) = log_in_its_own_directory();
+    let daemon = TestDaemon::builder().with(&settings).start().await;
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "something else\n").unwrap();
+    let created = daemon.queue("unaudited", &order()).await;
+    let id = created.id().parse().unwrap();
+    let free_work = async || daemon.record(id).await.work.filter(|work| work.leased_until.is_none());
+    daemon.until("the attempt", async || free_work().await.is_some_and(|work| work.attempts > 0)).await;
+    let before = daemon.record(id).await;
+    let wait = before.work.unwrap().due_at.duration_since(daemon.clock.now());
+    // The time at which it has come due, and those of the two looks of another one.
+    daemon.clock.advance(Duration::try_from(wait).unwrap());
+    for _ in 0..2 {
+        let claimed = daemon.parts().signings.round(&Arc::default()).await.unwrap();
+        assert_eq!((claimed, daemon.record(id).await.version), (0, before.version), "it is the other's");
+        daemon.clock.advance(Duration::from_millis(500));
+    }
+    // There is no other one.
+    daemon.run_clock("another attempt", async || daemon.record(id).await.version != before.version).await;
+    assert_eq!(daemon.envelopes().await, 0);
+}
+
 /// The lines of a log but those of mints: event, signing and detail.
 fn acts(path: &Path) -> Vec<(String, Option<String>, Option<String>)> {
     let text = fs::read_to_string(path).unwrap();
@@ -344,7 +371,7 @@ async fn s6_what_a_limit_holds_back_is_no_line() {
     }
     assert_eq!((daemon.requests().await.len(), events().len()), (0, 4));
     let after: u64 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
-    daemon.clock.advance(std::time::Duration::from_secs(after + 1));
+    daemon.clock.advance(Duration::from_secs(after + 1));
     for done in [daemon.post(&views, &json!({})).await, daemon.create("held", &order()).await] {
         assert_eq!(done.status, 201, "{}", done.text);
     }
