@@ -12,10 +12,11 @@ use std::{
 use jiff::SignedDuration;
 
 use crate::{
-    app::Parts,
+    app::{Parts, from_settings::http_client, issuers::issuers, traces},
     clock::SharedClock,
     config::{Config, ConfigError},
     listener::{Peer, Tls},
+    oidc::Issuers,
     ops::{Reason, Status},
     telemetry::{
         log_throttle::LogThrottle,
@@ -190,6 +191,28 @@ const fn notice(kind: Kind) -> SignedDuration {
         Kind::Certificate | Kind::ClientCa => NOTICE,
         Kind::ClientCrl => LIST_NOTICE,
     }
+}
+
+/// Reads all certificates that the settings name as a start would: those of the listeners, and the CAs of whom we call.
+/// Answers by section of the settings what is wrong with them; nothing of a section that names none. Asks nobody.
+pub(crate) fn examine_certificates(
+    config: &Config,
+    clock: &SharedClock,
+) -> Vec<(&'static str, Result<(), ConfigError>)> {
+    let read =
+        |(listener, files): (&'static str, tls::Files)| (listener, load(listener, &files, clock).map(|_| ()));
+    let mut all: Vec<_> = files(config).into_iter().map(read).collect();
+    let upstream = &config.upstream;
+    if upstream.ca_file.is_some() {
+        all.push(("upstream", http_client(config, upstream.request_timeout).map(|_| ())));
+    }
+    if !config.oidc.is_empty() {
+        all.push(("oidc", issuers(config, &Issuers::default(), clock).map(|_| ())));
+    }
+    if config.otel.endpoint.is_some() {
+        all.push(("otel", traces::client(config).map(|_| ())));
+    }
+    all
 }
 
 fn load(listener: &str, files: &tls::Files, clock: &SharedClock) -> Result<Loaded, ConfigError> {

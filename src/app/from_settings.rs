@@ -29,7 +29,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub(super) const WRITE_CERTIFICATES: &str =
     "write a file with PEM certificates, or install the system's (ca-certificates)";
 
-fn http_client(config: &Config, timeout: Duration) -> anyhow::Result<HttpClient> {
+/// The way out to the upstream.
+pub(super) fn http_client(config: &Config, timeout: Duration) -> Result<HttpClient, ConfigError> {
     let upstream = &config.upstream;
     let options = http_client::Options {
         ca_file: upstream.ca_file.clone(),
@@ -42,7 +43,7 @@ fn http_client(config: &Config, timeout: Duration) -> anyhow::Result<HttpClient>
     };
     HttpClient::new(&options).map_err(|error| {
         let cause = format!("cannot be used: {error}");
-        anyhow::Error::new(ConfigError::new("upstream.ca_file", cause, WRITE_CERTIFICATES))
+        ConfigError::new("upstream.ca_file", cause, WRITE_CERTIFICATES)
     })
 }
 

@@ -48,6 +48,7 @@ use certificates::Certificates;
 use from_settings::{audit, esign, signing_settings};
 use listeners::Listeners;
 
+pub(crate) use certificates::examine_certificates;
 pub use from_settings::auth_of;
 pub use listeners::{Inherited, InheritedSocket};
 pub use secrets::Secrets;

@@ -31,10 +31,15 @@ pub(super) fn collector(config: &Config) -> anyhow::Result<(Tracer, Option<Colle
     // As OTEL_EXPORTER_OTLP_ENDPOINT: the signal's path is added to whatever path there is.
     let path = format!("{}/v1/traces", endpoint.path().trim_end_matches('/'));
     url.set_path(&path);
+    let client = client(config).context("cannot send traces")?;
+    Ok((Tracer::on(), Some(Collector { url, client })))
+}
+
+/// The way out to the collector.
+pub(super) fn client(config: &Config) -> Result<HttpClient, ConfigError> {
     let options = Options { ca_file: config.otel.ca_file.clone(), timeout: TIMEOUT, ..Options::default() };
-    let client = HttpClient::new(&options)
-        .map_err(|error| ConfigError::new("otel.ca_file", error.to_string(), WRITE_CERTIFICATES));
-    Ok((Tracer::on(), Some(Collector { url, client: client.context("cannot send traces")? })))
+    HttpClient::new(&options)
+        .map_err(|error| ConfigError::new("otel.ca_file", error.to_string(), WRITE_CERTIFICATES))
 }
 
 /// Sends until the stop, and then what is left.

@@ -32,6 +32,7 @@ pub(super) async fn all(
 ) -> Vec<Check> {
     let mut checks = vec![settings(config)];
     checks.extend(secrets(config));
+    checks.extend(certificates(config, clock));
     for (name, sender) in looked_at(config, only) {
         for (index, source) in sender.keys.iter().enumerate() {
             let source = app::key_source(&format!("senders.{name}.keys.{index}"), source, module);
@@ -68,6 +69,26 @@ fn secrets(config: &Config) -> Option<Check> {
         "Run chmod 600 {files}, as the user that the daemon runs as; but not under the unit in deploy/, whose user is another at each start: there make each secret a credential (LoadCredential=)."
     );
     Some(Check::advised("secrets", format!("others can read what holds secrets: {files}"), fix))
+}
+
+/// Whether a start would take the certificates that the settings name: what is in the files is no matter of the settings
+/// themselves, and ends it all the same.
+fn certificates(config: &Config, clock: &SharedClock) -> Vec<Check> {
+    let name = "certificates";
+    let (mut usable, mut checks) = (Vec::new(), Vec::new());
+    for (section, read) in app::examine_certificates(config, clock) {
+        match read {
+            Ok(()) => usable.push(section),
+            Err(ConfigError { setting, cause, fix, .. }) => {
+                let (detail, fix) = (format!("{setting}: {cause}"), format!("{setting}: {fix}."));
+                checks.push(Check::failed(name, "certificates_unusable", detail, fix));
+            }
+        }
+    }
+    if checks.is_empty() && !usable.is_empty() {
+        checks.push(Check::passed(name, format!("those of {} can be used", usable.join(", "))));
+    }
+    checks
 }
 
 /// A key that can be read, or that its device has signed a probe with.

@@ -17,6 +17,7 @@
 //! | `key_truncated`, `key_wrong_kind`, `key_file_too_open`, `key_unreadable`, `key_unusable` | what the key's place holds | offline |
 //! | `key_device_unusable` | the device that holds the key does not sign with it | offline |
 //! | `key_is_example` | the public example key, for a real upstream | offline |
+//! | `certificates_unusable` | the files of a listener's TLS, or the CAs of the upstream, an issuer or the collector | offline |
 //! | `scope_missing` | `scopes` lacks `signature` or `impersonation` | offline |
 //! | `sender_user_is_account` | the id of an account stands in `user_id` | offline if the settings name it as an account, online if another sender is in it |
 //! | `integration_key_as_user_id` | the integration key stands in `user_id`, too | offline |

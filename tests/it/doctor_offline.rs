@@ -116,6 +116,64 @@ fn a_settings_file_with_secrets_that_others_can_read_is_pointed_at() {
     assert!(check["fix"].as_str().unwrap().starts_with(&fix), "{check}");
 }
 
+#[tokio::test]
+async fn certificates_that_serve_would_refuse_are_found() {
+    let emulated = Emulated::start().await;
+    let directory = emulated.directory();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    write(directory, "server.crt", &made.cert.pem());
+    write(directory, "server.key", &made.signing_key.serialize_pem());
+    write(directory, "other.key", &other.signing_key.serialize_pem());
+    write(directory, "empty.pem", "no certificate\n");
+    write(directory, "jwks.json", "{}");
+    let certificate = |section: &str| (format!("COUNTERSIGN__{section}__TLS__CERT_FILE"), "server.crt");
+    let key = |section: &str, file: &'static str| (format!("COUNTERSIGN__{section}__TLS__KEY_FILE"), file);
+    let more = |name: &str, value: &'static str| (format!("COUNTERSIGN__{name}"), value);
+    let cluster = |name: &str, value: &'static str| more(&format!("OIDC__CLUSTER__{name}"), value);
+    let both = |api: &'static str, ops: &'static str| {
+        vec![certificate("API"), key("API", api), certificate("OPS"), key("OPS", ops)]
+    };
+    let with = |more: Vec<(String, &'static str)>| [both("server.key", "server.key"), more].concat();
+    let issuer = vec![
+        cluster("ISSUER", "https://cluster"),
+        cluster("AUDIENCE", "countersign"),
+        cluster("JWKS_URL", "https://cluster/keys"),
+    ];
+    let look = |changes: &[(String, &'static str)]| {
+        let changes: Vec<_> = changes.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        doctor(&emulated, &["--offline"], &changes).1
+    };
+
+    let well = look(&with(issuer.clone()));
+    assert_eq!(detail(&well, "certificates"), "those of api, ops, oidc can be used");
+    let none = look(&[]);
+    let is_looked_at = |check: &Value| check["name"] == "certificates";
+    assert!(!none["checks"].as_array().unwrap().iter().any(is_looked_at), "{none:#}");
+
+    let (crl, ca) = (more("API__CLIENT_CRL", "empty.pem"), more("API__CLIENT_CA", "empty.pem"));
+    let table = [
+        (both("other.key", "server.key"), "api.tls: ", "does not belong to the certificate"),
+        (both("server.key", "other.key"), "ops.tls: ", "does not belong to the certificate"),
+        (with(vec![ca]), "api.tls: ", "empty.pem"),
+        (with(vec![more("API__CLIENT_CA", "server.crt"), crl]), "api.tls: ", "empty.pem"),
+        ([issuer, vec![cluster("CA_FILE", "empty.pem")]].concat(), "oidc: ", "no certificate in PEM form"),
+        (
+            vec![more("OTEL__ENDPOINT", "http://127.0.0.1:4318"), more("OTEL__CA_FILE", "empty.pem")],
+            "otel.ca_file: ",
+            "no certificate in PEM form",
+        ),
+    ];
+    for (changes, setting, word) in table {
+        let report = look(&changes);
+        assert_eq!(failed(&report), ["certificates_unusable"], "{changes:?}: {report:#}");
+        let check = report["checks"].as_array().unwrap().iter().find(|check| check["status"] == "failed");
+        let (detail, fix) = (check.unwrap()["detail"].as_str().unwrap(), &check.unwrap()["fix"]);
+        assert!(detail.starts_with(setting) && detail.contains(word), "{detail}");
+        assert!(fix.as_str().unwrap().starts_with(setting), "{fix}");
+    }
+}
+
 #[test]
 fn addresses_of_the_example_that_nobody_has_replaced_are_pointed_at() {
     let directory = TempDir::new();
