@@ -58,9 +58,7 @@ pub fn located(config: &Config) -> anyhow::Result<(store::Settings, SealKeys)> {
 pub(crate) fn settings_id(config: &Config) -> String {
     let place = match &config.store.url {
         StoreUrl::Postgres(url) => database(url.expose_secret()),
-        StoreUrl::Sqlite(path) => {
-            std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string()
-        }
+        StoreUrl::Sqlite(path) => store::place_of_file(path).display().to_string(),
     };
     let text = format!("countersign settings\n{:?}\n{place}", config.upstream.environment());
     hex(&sha256(text.as_bytes())[..4])
@@ -201,6 +199,16 @@ mod tests {
         }
         let here = std::env::current_dir().unwrap().join("countersign.db").display().to_string();
         assert_eq!(id("sqlite://countersign.db", ""), id(&format!("sqlite://{here}"), ""), "one file");
+        let folder = std::env::temp_dir().join(format!("countersign-settings-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("data")).unwrap();
+        let at = |name: &str| id(&format!("sqlite://{}", folder.join(name).display()), "");
+        std::os::unix::fs::symlink("data", folder.join("folder")).unwrap();
+        // Before the first start there is no file.
+        std::os::unix::fs::symlink("data/store.db", folder.join("link.db")).unwrap();
+        let links = ["link.db", "folder/store.db", "data/../data/store.db"].map(at);
+        let (real, other) = (at("data/store.db"), at("data/other.db"));
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(links.iter().all(|link| *link == real) && other != real, "one file by four names");
         assert_ne!(id("sqlite:///a/countersign.db", ""), id("sqlite:///b/countersign.db", ""));
         let demo = "[upstream]\nenvironment = \"demo\"\n";
         let production = demo.replace("demo", "production");

@@ -244,7 +244,7 @@ async fn store(config: &Config) -> Check {
     let found = store::examine(&settings, &keys).await;
     // Before what SQLite says of a file that it may not open.
     if let StoreUrl::Sqlite(path) = &config.store.url
-        && let Some(check) = writable(path)
+        && let Some(check) = writable(&store::place_of_file(path))
     {
         return check;
     }

@@ -32,6 +32,7 @@ pub use records::{
 pub use retention::{Destroyed, Retention, Sealed};
 pub use seal::{KEY_LEN as SEAL_KEY_LEN, SealKeyId, SealKeys};
 pub use sqlite::SqliteStore;
+pub(crate) use sqlite::place_of_file;
 
 use crate::clock::SharedClock;
 use crate::domain::{

@@ -22,6 +22,7 @@ use crate::store::{
     Error, Found,
     migrations::{self, LATEST},
     seal::SealKeys,
+    sqlite::links::followed,
 };
 
 /// Marks a file as ours (`PRAGMA application_id`): "cstr".
@@ -76,20 +77,25 @@ impl DatabaseFile {
                 rusqlite::version()
             )));
         }
-        refuse_others(path)?;
-        let mut lock = lock(path)?;
-        let was_begun = has_begun(&lock.0, path)?;
-        if was_begun && is_gone(path)? {
-            return Err(lost(path, "lock"));
+        at_its_place(path, |at| Self::open_at(at, path, keys))
+    }
+
+    /// The same for the file `at` the end of links, if the `path` of the settings is one.
+    fn open_at(at: &Path, path: &Path, keys: &SealKeys) -> Result<(Arc<Self>, Connection), Error> {
+        refuse_others(at)?;
+        let mut lock = lock(at)?;
+        let was_begun = has_begun(&lock.0, at)?;
+        if was_begun && is_gone(at)? {
+            return Err(lost(at, "lock"));
         }
-        create(path)?;
-        let mut writer = connect(path, Access::Write).map_err(|e| name(path, e))?;
-        migrate(&mut writer).and_then(|()| check_keys(&mut writer, keys)).map_err(|e| name(path, e))?;
+        create(at)?;
+        let mut writer = connect(at, Access::Write).map_err(|e| name(at, e))?;
+        migrate(&mut writer).and_then(|()| check_keys(&mut writer, keys)).map_err(|e| name(at, e))?;
         if !was_begun {
-            lock.0.write_all(BEGUN).map_err(|e| unopened(&beside(path, "lock"), &e))?;
+            lock.0.write_all(BEGUN).map_err(|e| unopened(&beside(at, "lock"), &e))?;
         }
-        let data = File::open(path).map_err(|e| unopened(path, &e))?;
-        let open_path = Arc::new(OpenPath::of(path, &data)?);
+        let data = File::open(at).map_err(|e| unopened(at, &e))?;
+        let open_path = Arc::new(OpenPath::of(path, at, &data)?);
         Ok((Arc::new(Self { open_path, data, _lock: lock }), writer))
     }
 
@@ -109,7 +115,7 @@ impl DatabaseFile {
     /// silently begun anew.
     pub(super) fn connect(&self, access: Access) -> Result<Connection, Error> {
         self.open_path.look()?;
-        connect(&self.open_path.path, access).map_err(|e| name(&self.open_path.path, e))
+        connect(&self.open_path.at, access).map_err(|e| name(&self.open_path.path, e))
     }
 }
 
@@ -120,7 +126,10 @@ impl DatabaseFile {
 /// hand. So nothing more is written, until a person has stopped the daemon and seen to it.
 #[derive(Debug)]
 pub(super) struct OpenPath {
+    /// As the settings have it.
     path: PathBuf,
+    /// The file itself, if that is a link.
+    at: PathBuf,
     /// Device and number of the file. No other one gets these as long as it is open.
     file: (u64, u64),
     /// Whether the last check has not found it there.
@@ -128,9 +137,10 @@ pub(super) struct OpenPath {
 }
 
 impl OpenPath {
-    fn of(path: &Path, data: &File) -> Result<Self, Error> {
-        let about = data.metadata().map_err(|e| unopened(path, &e))?;
-        Ok(Self { path: path.to_owned(), file: (about.dev(), about.ino()), is_lost: AtomicBool::new(false) })
+    fn of(path: &Path, at: &Path, data: &File) -> Result<Self, Error> {
+        let about = data.metadata().map_err(|e| unopened(at, &e))?;
+        let file = (about.dev(), about.ino());
+        Ok(Self { path: path.to_owned(), at: at.to_owned(), file, is_lost: AtomicBool::new(false) })
     }
 
     /// Fails if the file is not there: until it is again, [`confirm`](Self::confirm) fails, too.
@@ -157,10 +167,12 @@ impl OpenPath {
         if is_there {
             return Ok(());
         }
-        let path = self.path.display();
+        // A link may lead elsewhere by now.
+        let at = followed(&self.path).unwrap_or_else(|_| self.at.clone());
+        let (path, at) = (self.path.display(), at.display());
         Err(Error::Unavailable(format!(
             "{path}: the file was removed or replaced under the daemon, and nothing more is written: stop the daemon, \
-             put the right file there, remove {path}-wal and {path}-shm if they are another file's, and start it again"
+             put the right file there, remove {at}-wal and {at}-shm if they are another file's, and start it again"
         )))
     }
 }
@@ -168,6 +180,10 @@ impl OpenPath {
 /// Looks at a file as [`DatabaseFile::open`] would, without making or changing anything.
 pub(in crate::store) fn examine(path: &Path, keys: &SealKeys) -> Result<Found, Error> {
     refuse_folder(path)?;
+    at_its_place(path, |at| examine_at(at, keys))
+}
+
+fn examine_at(path: &Path, keys: &SealKeys) -> Result<Found, Error> {
     let has_log = beside(path, "wal").exists();
     if is_gone(path)? {
         let left = File::open(beside(path, "lock")).ok();
@@ -183,6 +199,12 @@ pub(in crate::store) fn examine(path: &Path, keys: &SealKeys) -> Result<Found, E
         return Ok(Found::InLog);
     }
     read_only(path, !has_log).and_then(|file| known(&file, keys)).map_err(|e| name(path, e))
+}
+
+/// Does something with the file that a path leads to. If the path is a link, what is wrong is told of both.
+fn at_its_place<T>(path: &Path, work: impl FnOnce(&Path) -> Result<T, Error>) -> Result<T, Error> {
+    let at = followed(path)?;
+    work(&at).map_err(|e| if at == path { e } else { name(path, e) })
 }
 
 /// A file without a log is one that nobody uses: SQLite is told that it does not change, and makes none.

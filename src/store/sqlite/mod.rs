@@ -8,6 +8,7 @@
 //! | How it works | |
 //! |---|---|
 //! | [`file`] | opening the file, its lock, whether it is ours |
+//! | [`links`] | where it is, however its path is spelt |
 //! | [`queue`], [`threads`] | what waits, and the threads that work it off |
 //! | [`checkpoint`] | from the log into the file |
 //! | [`operations`] | the [`Store`](crate::store::Store) itself |
@@ -32,6 +33,7 @@ mod dates;
 mod endpoints;
 mod file;
 mod inbox;
+mod links;
 mod operations;
 mod outbox;
 mod presence;
@@ -42,6 +44,7 @@ mod signings;
 mod threads;
 
 pub(super) use file::examine;
+pub(crate) use links::place_of_file;
 
 use std::{
     fmt,

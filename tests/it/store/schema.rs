@@ -1,7 +1,12 @@
 //! Start: earlier schemas are brought up to date, newer ones and foreign files are refused, one daemon a
 //! file, and a database that comes back is used again without a restart.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use countersign::store::{self, Daemons, Error, Found, Location, Settings};
 
@@ -155,6 +160,55 @@ async fn two_daemons_may_start_at_once(fixture: Fixture) {
             );
         }
     }
+}
+
+/// A daemon whose settings name a link to the file of this fixture, and the link.
+async fn by_link(fixture: &Fixture) -> (PathBuf, Result<store::SharedStore, Error>) {
+    let link = fixture.path().with_file_name("link.db");
+    std::os::unix::fs::symlink("store.db", &link).unwrap();
+    let settings = Settings::new(Location::Sqlite { path: link.clone() });
+    let looked = store::examine(&settings, &key(1)).await.unwrap();
+    let is_there = fixture.path().exists();
+    assert_eq!(looked, if is_there { Found::Ours { is_up_to_date: true } } else { Found::Nothing });
+    (link, store::open(&settings, key(1), Arc::new(fixture.clock.clone())).await)
+}
+
+#[tokio::test]
+async fn a_link_to_a_file_is_another_name_of_it_and_no_way_around_its_lock() {
+    let fixture = Fixture::sqlite();
+    let (link, first) = by_link(&fixture).await;
+    let store = first.unwrap();
+    begin(&store, samples::intent(1)).await;
+    assert!(refused(&fixture).await.contains("another countersign uses this file"));
+    let files = fs::read_dir(fixture.path().parent().unwrap()).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let beside: Vec<_> = names.filter(|name| name.starts_with("link.db-")).collect();
+    assert!(beside.is_empty() && link.is_symlink(), "all lies where the link leads: {beside:?}");
+    store.check().await.unwrap();
+    // It leads elsewhere now, and the next start would not have what is written here.
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink("other.db", &link).unwrap();
+    let lost = store.check().await.unwrap_err().to_string();
+    assert!(lost.contains("link.db: the file was removed or replaced"), "{lost}");
+    assert!(lost.contains("other.db-wal"), "{lost}");
+
+    let fixture = Fixture::sqlite();
+    let _store = fixture.open().await;
+    let (link, second) = by_link(&fixture).await;
+    let told = second.map(drop).unwrap_err().to_string();
+    assert!(told.contains("another countersign uses this file"), "{told}");
+    assert!(
+        [link.as_path(), fixture.path()].iter().all(|path| told.contains(&*path.to_string_lossy())),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn links_that_lead_in_a_circle_are_refused() {
+    let fixture = Fixture::sqlite();
+    std::os::unix::fs::symlink("store.db", fixture.path()).unwrap();
+    let line = refused(&fixture).await;
+    assert!(line.contains("a link that leads to no file") && line.contains("store.url"), "{line}");
 }
 
 #[tokio::test]
