@@ -225,6 +225,8 @@ async fn of_two_daemons_that_had_to_refuse_deliveries_each_asks_what_happened() 
     let beside = daemon.beside().await;
     let made = daemon.create("order-1", &order()).await;
     daemon.sign_all().await;
+    // It stays open: who comes second has something to ask for, too.
+    assert_eq!(daemon.create("order-2", &order()).await.status, StatusCode::CREATED);
     daemon.forget_requests().await;
     daemon.parts().signings.event_refused();
     beside.parts.signings.event_refused();
