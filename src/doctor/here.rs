@@ -244,7 +244,8 @@ async fn store(config: &Config) -> Check {
     let found = store::examine(&settings, &keys).await;
     // Before what SQLite says of a file that it may not open.
     if let StoreUrl::Sqlite(path) = &config.store.url
-        && let Some(check) = writable(&store::place_of_file(path))
+        // Where the settings name a link, a lock lies beside that, too.
+        && let Some(check) = writable(&store::place_of_file(path)).or_else(|| writable(path))
     {
         return check;
     }

@@ -1,8 +1,8 @@
 //! The database file: opening it, keeping others out, and telling ours from any other, also while it is open.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
-    io::{self, Write as _},
+    fs::{File, OpenOptions},
+    io,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{
@@ -22,7 +22,10 @@ use crate::store::{
     Error, Found,
     migrations::{self, LATEST},
     seal::SealKeys,
-    sqlite::links::followed,
+    sqlite::{
+        links::followed,
+        locks::{Locks, says_begun},
+    },
 };
 
 /// Marks a file as ours (`PRAGMA application_id`): "cstr".
@@ -40,9 +43,6 @@ const CACHE_KIB: i64 = 2_048;
 /// What the log file shrinks to after a burst.
 const WAL_LIMIT_BYTES: u32 = 64 << 20;
 
-/// What the lock file holds once there is a database beside it.
-const BEGUN: &[u8] = b"the database beside this file holds data: remove this file only to begin anew\n";
-
 /// Prepared statements kept: more than we have.
 const STATEMENTS: usize = 128;
 
@@ -52,19 +52,7 @@ pub(super) struct DatabaseFile {
     open_path: Arc<OpenPath>,
     /// For syncing. Must be closed after every connection of this process: closing any handle drops SQLite's locks.
     data: File,
-    _lock: Lock,
-}
-
-/// A locked file. Unlocked when it goes, and not only closed: a process that is just being started has all that is
-/// open until it becomes its program, and would hold the lock as long.
-#[derive(Debug)]
-struct Lock(File);
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // Closing it does the same a moment later.
-        let _ = self.0.unlock();
-    }
+    _locks: Locks,
 }
 
 impl DatabaseFile {
@@ -83,20 +71,19 @@ impl DatabaseFile {
     /// The same for the file `at` the end of links, if the `path` of the settings is one.
     fn open_at(at: &Path, path: &Path, keys: &SealKeys) -> Result<(Arc<Self>, Connection), Error> {
         refuse_others(at)?;
-        let mut lock = lock(at)?;
-        let was_begun = has_begun(&lock.0, at)?;
-        if was_begun && is_gone(at)? {
-            return Err(lost(at, "lock"));
+        let mut locks = Locks::take(path, at)?;
+        if let Some(begun) = locks.begun()?
+            && is_gone(at)?
+        {
+            return Err(lost(begun, "lock"));
         }
         create(at)?;
         let mut writer = connect(at, Access::Write).map_err(|e| name(at, e))?;
         migrate(&mut writer).and_then(|()| check_keys(&mut writer, keys)).map_err(|e| name(at, e))?;
-        if !was_begun {
-            lock.0.write_all(BEGUN).map_err(|e| unopened(&beside(at, "lock"), &e))?;
-        }
+        locks.begin()?;
         let data = File::open(at).map_err(|e| unopened(at, &e))?;
         let open_path = Arc::new(OpenPath::of(path, at, &data)?);
-        Ok((Arc::new(Self { open_path, data, _lock: lock }), writer))
+        Ok((Arc::new(Self { open_path, data, _locks: locks }), writer))
     }
 
     /// Where it is.
@@ -180,19 +167,16 @@ impl OpenPath {
 /// Looks at a file as [`DatabaseFile::open`] would, without making or changing anything.
 pub(in crate::store) fn examine(path: &Path, keys: &SealKeys) -> Result<Found, Error> {
     refuse_folder(path)?;
-    at_its_place(path, |at| examine_at(at, keys))
+    at_its_place(path, |at| examine_at(path, at, keys))
 }
 
-fn examine_at(path: &Path, keys: &SealKeys) -> Result<Found, Error> {
+fn examine_at(named: &Path, path: &Path, keys: &SealKeys) -> Result<Found, Error> {
     let has_log = beside(path, "wal").exists();
     if is_gone(path)? {
-        let left = File::open(beside(path, "lock")).ok();
-        let was_begun = left.map(|lock| has_begun(&lock, path)).transpose()?.unwrap_or(false);
-        return match (was_begun, has_log) {
-            (true, _) => Err(lost(path, "lock")),
-            (false, true) => Err(lost(path, "wal")),
-            (false, false) => Ok(Found::Nothing),
-        };
+        if let Some(begun) = [named, path].into_iter().find(|path| says_begun(path)) {
+            return Err(lost(begun, "lock"));
+        }
+        return if has_log { Err(lost(path, "wal")) } else { Ok(Found::Nothing) };
     }
     if has_log && !beside(path, "shm").exists() {
         // To read it would make that file, which then belongs to whoever looked.
@@ -204,7 +188,8 @@ fn examine_at(path: &Path, keys: &SealKeys) -> Result<Found, Error> {
 /// Does something with the file that a path leads to. If the path is a link, what is wrong is told of both.
 fn at_its_place<T>(path: &Path, work: impl FnOnce(&Path) -> Result<T, Error>) -> Result<T, Error> {
     let at = followed(path)?;
-    work(&at).map_err(|e| if at == path { e } else { name(path, e) })
+    let is_named = |e: &Error| at == path || e.to_string().contains(&*path.to_string_lossy());
+    work(&at).map_err(|e| if is_named(&e) { e } else { name(path, e) })
 }
 
 /// A file without a log is one that nobody uses: SQLite is told that it does not change, and makes none.
@@ -269,11 +254,6 @@ fn refuse_others(path: &Path) -> Result<(), Error> {
 /// What lies beside the database: our lock, and SQLite's log with its index.
 const BESIDE: [&str; 3] = ["lock", "wal", "shm"];
 
-/// Whether the lock file says that there is a database beside it.
-fn has_begun(lock: &File, path: &Path) -> Result<bool, Error> {
-    Ok(lock.metadata().map_err(|e| unopened(path, &e))?.len() > 0)
-}
-
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
@@ -319,28 +299,6 @@ fn refuse_foreign(connection: &Connection) -> Result<(), Error> {
     Ok(())
 }
 
-/// Takes the lock on a file beside the database. Not on the database: closing any handle on that would
-/// drop SQLite's own locks (sqlite.org, "How To Corrupt An SQLite Database File", 2.2).
-fn lock(path: &Path) -> Result<Lock, Error> {
-    let beside = beside(path, "lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&beside)
-        // It is the database that the settings name.
-        .map_err(|e| unopened(path, &e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Lock(file)),
-        Err(TryLockError::WouldBlock) => Err(Error::Unusable(format!(
-            "{}: another countersign uses this file: stop it, or let both share a Postgres",
-            path.display()
-        ))),
-        Err(TryLockError::Error(e)) => Err(unopened(&beside, &e)),
-    }
-}
-
 /// Makes the file, readable by nobody else. SQLite gives its log the same mode.
 fn create(path: &Path) -> Result<(), Error> {
     match OpenOptions::new().create_new(true).write(true).mode(0o600).open(path) {
@@ -356,14 +314,14 @@ fn create(path: &Path) -> Result<(), Error> {
 }
 
 /// SQLite's way of naming files beside the database.
-fn beside(path: &Path, what: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, what: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push("-");
     name.push(what);
     name.into()
 }
 
-fn unopened(path: &Path, e: &io::Error) -> Error {
+pub(super) fn unopened(path: &Path, e: &io::Error) -> Error {
     let (fix, may_heal) = match e.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             ("make its folder, or correct store.url", false)

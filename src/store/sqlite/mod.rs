@@ -7,8 +7,8 @@
 //!
 //! | How it works | |
 //! |---|---|
-//! | [`file`] | opening the file, its lock, whether it is ours |
-//! | [`links`] | where it is, however its path is spelt |
+//! | [`file`] | opening the file, whether it is ours |
+//! | [`links`], [`locks`] | where it is, however its path is spelt, and what keeps others off it |
 //! | [`queue`], [`threads`] | what waits, and the threads that work it off |
 //! | [`checkpoint`] | from the log into the file |
 //! | [`operations`] | the [`Store`](crate::store::Store) itself |
@@ -34,6 +34,7 @@ mod endpoints;
 mod file;
 mod inbox;
 mod links;
+mod locks;
 mod operations;
 mod outbox;
 mod presence;

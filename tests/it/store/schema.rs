@@ -183,7 +183,7 @@ async fn a_link_to_a_file_is_another_name_of_it_and_no_way_around_its_lock() {
     let files = fs::read_dir(fixture.path().parent().unwrap()).unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
     let beside: Vec<_> = names.filter(|name| name.starts_with("link.db-")).collect();
-    assert!(beside.is_empty() && link.is_symlink(), "all lies where the link leads: {beside:?}");
+    assert!(beside == ["link.db-lock"] && link.is_symlink(), "its log lies where the link leads: {beside:?}");
     store.check().await.unwrap();
     // It leads elsewhere now, and the next start would not have what is written here.
     fs::remove_file(&link).unwrap();
@@ -201,6 +201,28 @@ async fn a_link_to_a_file_is_another_name_of_it_and_no_way_around_its_lock() {
         [link.as_path(), fixture.path()].iter().all(|path| told.contains(&*path.to_string_lossy())),
         "{told}"
     );
+}
+
+/// As of a disk that is not mounted.
+#[tokio::test]
+async fn a_link_that_leads_to_nothing_any_more_begins_nothing_anew() {
+    let fixture = Fixture::sqlite();
+    let (link, first) = by_link(&fixture).await;
+    begin(&first.unwrap(), samples::intent(1)).await;
+    let folder = fixture.path().parent().unwrap().to_owned();
+    for file in fs::read_dir(&folder).unwrap() {
+        let file = file.unwrap();
+        if file.file_name().to_string_lossy().starts_with("store.db") {
+            fs::remove_file(file.path()).unwrap();
+        }
+    }
+    let settings = Settings::new(Location::Sqlite { path: link.clone() });
+    let looked = store::examine(&settings, &key(1)).await.unwrap_err().to_string();
+    let opened = store::open(&settings, key(1), Arc::new(fixture.clock.clone())).await;
+    for told in [looked, opened.map(drop).unwrap_err().to_string()] {
+        assert!(told.contains("the file is gone or empty") && told.contains("link.db-lock"), "{told}");
+    }
+    assert!(!fixture.path().exists(), "nothing was made");
 }
 
 #[tokio::test]
