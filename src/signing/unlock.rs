@@ -91,14 +91,17 @@ impl Signings {
                 Some((signer.id, found.recipient_id.clone()))
             })
             .collect();
-        // All are kept, and at once, whatever becomes of the change: they may not be read again for a while.
+        // All are kept, with the names that they have now, and at once, whatever becomes of the change: they may not be read
+        // again for a while.
+        let people = esign::people(&recipients, &signing.signers);
         self.change(signing.id, Durability::Flushed, |signing, _| {
+            let news = signing.observe_all(&people, self.time_of_facts());
             for (person, id) in &ids {
                 if let Some(signer) = signing.signer_mut(*person) {
                     signer.upstream.recipient_id = Some(id.clone());
                 }
             }
-            Ok(Vec::new())
+            Ok(news)
         })
         .await?;
         let Some((_, found)) = ids.into_iter().find(|(person, _)| *person == signer.id) else {
