@@ -167,22 +167,22 @@ impl OpenPath {
 /// Looks at a file as [`DatabaseFile::open`] would, without making or changing anything.
 pub(in crate::store) fn examine(path: &Path, keys: &SealKeys) -> Result<Found, Error> {
     refuse_folder(path)?;
-    at_its_place(path, |at| examine_at(path, at, keys))
+    at_its_place(path, |at| examine_at(at, path, keys))
 }
 
-fn examine_at(named: &Path, path: &Path, keys: &SealKeys) -> Result<Found, Error> {
-    let has_log = beside(path, "wal").exists();
-    if is_gone(path)? {
-        if let Some(begun) = [named, path].into_iter().find(|path| says_begun(path)) {
+fn examine_at(at: &Path, path: &Path, keys: &SealKeys) -> Result<Found, Error> {
+    let has_log = beside(at, "wal").exists();
+    if is_gone(at)? {
+        if let Some(begun) = [path, at].into_iter().find(|path| says_begun(path)) {
             return Err(lost(begun, "lock"));
         }
-        return if has_log { Err(lost(path, "wal")) } else { Ok(Found::Nothing) };
+        return if has_log { Err(lost(at, "wal")) } else { Ok(Found::Nothing) };
     }
-    if has_log && !beside(path, "shm").exists() {
+    if has_log && !beside(at, "shm").exists() {
         // To read it would make that file, which then belongs to whoever looked.
         return Ok(Found::InLog);
     }
-    read_only(path, !has_log).and_then(|file| known(&file, keys)).map_err(|e| name(path, e))
+    read_only(at, !has_log).and_then(|file| known(&file, keys)).map_err(|e| name(at, e))
 }
 
 /// Does something with the file that a path leads to. If the path is a link, what is wrong is told of both.
