@@ -478,8 +478,8 @@ async fn a_new_name_is_learnt_from_the_event_that_tells_it() {
     daemon.broke_no_rule().await;
 }
 
-#[tokio::test]
-async fn a_new_name_that_no_event_tells_is_read_once_in_a_quarter_of_an_hour_and_not_chased() {
+/// A signer who has adopted another name and come back, and nobody has told the daemon. With the create and the link.
+async fn back_under_another_name() -> (TestDaemon, Reply, String) {
     let daemon = TestDaemon::builder().public().start().await;
     let made = daemon.create("order-1", &unopened()).await;
     let link = link_of(&made, 0);
@@ -487,6 +487,12 @@ async fn a_new_name_that_no_event_tells_is_read_once_in_a_quarter_of_an_hour_and
     assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER);
     let back = daemon.back_from("finish_later", &json!({"name": "Augusta Ada King"})).await;
     assert_eq!(daemon.look(&back).await.status, StatusCode::OK);
+    (daemon, made, link)
+}
+
+#[tokio::test]
+async fn a_new_name_that_no_event_tells_is_read_once_in_a_quarter_of_an_hour_and_not_chased() {
+    let (daemon, made, link) = back_under_another_name().await;
     daemon.forget_requests().await;
     assert!(location(&daemon.click(&link).await).contains("/Signing/MTRedeem/"));
     assert_eq!(daemon.asked().await.len(), 3, "refused, read once, minted");
@@ -510,13 +516,7 @@ async fn a_new_name_that_no_event_tells_is_read_once_in_a_quarter_of_an_hour_and
 
 #[tokio::test]
 async fn a_new_name_that_could_not_be_read_is_not_chased_until_it_may_be_read_again() {
-    let daemon = TestDaemon::builder().public().start().await;
-    let made = daemon.create("order-1", &unopened()).await;
-    let link = link_of(&made, 0);
-    daemon.without_events().await;
-    assert_eq!(daemon.click(&link).await.status, StatusCode::SEE_OTHER);
-    let back = daemon.back_from("finish_later", &json!({"name": "Augusta Ada King"})).await;
-    assert_eq!(daemon.look(&back).await.status, StatusCode::OK);
+    let (daemon, _, link) = back_under_another_name().await;
     let down = json!({"fault": "status", "status": 503, "method": "GET", "path": "/recipients", "count": 1});
     daemon.fault(&down).await;
     daemon.forget_requests().await;
