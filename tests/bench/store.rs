@@ -4,132 +4,39 @@
 //!
 //! The last line is what both writes cost in CPU time of the whole process.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+mod writes;
+
+use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use countersign::{
     clock::{Clock as _, SystemClock},
-    domain::{
-        AccountId, CallerName, Email, EnvelopeId, Event, EventId, EventKind, LinkId, Mode, Private,
-        SenderName, Signer, SignerId, SignerStatus, Signing, SigningId, SigningStatus, TransactionId,
-        Upstream,
-    },
-    store::{
-        self, Begun, Change, Durability, Intent, KeptAnswer, Link, Location, Payload, SealKeys, Settings,
-        SharedStore, Synchronous, Work,
-    },
+    domain::{EnvelopeId, LinkId, Private, SigningId},
+    store::{self, Link, Location, SealKeys, Settings, SharedStore, Synchronous},
 };
 use criterion::{BenchmarkId, Criterion, Throughput};
-use jiff::Timestamp;
 use tokio::runtime::Runtime;
 
 /// Signings that each task makes in one round.
 const EACH: u64 = 8;
 
-fn signing(now: Timestamp) -> Signing {
-    Signing {
-        id: SigningId::generate(now),
-        caller: CallerName::new("website"),
-        mode: Mode::Test,
-        sender: SenderName::new("system"),
-        reference: Some("order-8812".into()),
-        status: SigningStatus::Creating,
-        transaction_id: TransactionId::generate(),
-        posted_at: None,
-        missing_since: None,
-        repeated_at: None,
-        twins_sought: 0,
-        account: None,
-        envelope: None,
-        signers: vec![Signer {
-            id: SignerId::generate(now),
-            key: "visitor".into(),
-            status: SignerStatus::Waiting,
-            order: 1,
-            name: Private::new("Ada Lovelace".into()),
-            email: Email::trusted("ada@example.com".into()),
-            recipient_id: "1".into(),
-            client_user_id: "0192f1c2a3b47c5d8e9f0a1b2c3d4e5f".into(),
-            role: Some("Client".into()),
-            return_url: Some("https://www.example.com/done".into()),
-            authenticated_by: None,
-            sms_auth: true,
-            last_return: None,
-            upstream: Upstream::default(),
-        }],
-        metadata: Private::new(BTreeMap::new()),
-        locale: Some("de".into()),
-        frame_ancestors: vec![],
-        failure: None,
-        last_try: None,
-        live_view: None,
-        checked_at: None,
-        sequence: 0,
-        history: vec![],
-        created_at: now,
-        completed_at: None,
-        expires_at: None,
-        purge_requested_at: None,
-        purge_scope: None,
-        purged_at: None,
-    }
-}
-
-fn digest() -> store::Digest {
-    let mut digest = [0; 32];
-    digest[..16].copy_from_slice(TransactionId::generate().as_uuid().as_bytes());
-    digest
-}
-
-/// What a create does to the store: the intent, then its end with two events and the kept answer.
+/// What a create does to the store, with a link.
 async fn create(store: &SharedStore) -> SigningId {
     // The real time: ids sort by age, and indexes grow at their end.
     let now = SystemClock.now();
-    let mut signing = signing(now);
+    let mut signing = writes::signing(now);
     let link = Link {
         id: LinkId::generate(now),
         signing: signing.id,
         signer: signing.signers[0].id,
-        token: digest(),
+        token: writes::digest(),
         created_at: now,
         expires_at: None,
         revoked_at: None,
     };
-    let intent = Intent {
-        signing: signing.clone(),
-        key: digest(),
-        request: digest(),
-        links: vec![link],
-        payload: Some(Private::new(Bytes::from_static(&[b'x'; 600]))),
-        work: Work { due_at: now, leased_until: Some(now), attempts: 0 },
-    };
-    let Ok(Begun::New(from)) = store.begin(&intent).await else { panic!("the intent was not new") };
-    let happened = signing.open(AccountId::new("a"), EnvelopeId::new(signing.id.to_string()));
-    signing.sequence = 2;
-    let events: Vec<_> = (1..)
-        .zip(happened)
-        .map(|(sequence, happening)| Event {
-            id: EventId::generate(now),
-            caller: signing.caller.clone(),
-            kind: EventKind::SigningOpened,
-            signing: Some(signing.id),
-            signer: happening.signer,
-            sequence,
-            at: now,
-            data: "{\"object\":\"signing\"}".repeat(20),
-        })
-        .collect();
-    let change = Change {
-        signing: &signing,
-        from,
-        events: &events,
-        links: vec![],
-        answer: Some(KeptAnswer { body: Private::new(Bytes::from_static(&[b'x'; 900])) }),
-        payload: Payload::Drop,
-        work: None,
-        durability: Durability::Flushed,
-    };
-    store.save(change).await.expect("nobody else changes it");
+    let from = writes::begin(store, &signing, vec![link]).await;
+    let envelope = EnvelopeId::new(signing.id.to_string());
+    writes::end(store, &mut signing, from, envelope, Bytes::from_static(&[b'x'; 900])).await;
     signing.id
 }
 

@@ -1,9 +1,11 @@
-//! The floor: the same call on the libraries that countersign stands on (axum, reqwest, serde), and in its
-//! second form with the least that an answer worth keeping must write: a row with the caller's key before the
-//! create, and that row again after it, in SQLite as the store opens it, with writes that wait sharing a sync.
+//! The floor: the same call on the libraries that countersign stands on (axum, reqwest, serde); in its second
+//! form with the least that an answer worth keeping must write: a row with the caller's key before the create, and
+//! that row again after it, in SQLite as the store opens it, with writes that wait sharing a sync; in its third
+//! form with what our own store keeps ([`writes`]).
 //!
-//! It checks no caller, knows no token's end, seals nothing, tells no event, and cannot say after a crash what
-//! became of an envelope. What countersign costs above it is the price of those.
+//! The second checks no caller, knows no token's end, seals nothing, tells no event, and cannot say after a crash
+//! what became of an envelope. The third has all for these last three in its store, though nothing that would read
+//! it. What countersign costs above it is the price of the rest.
 
 use std::{
     path::PathBuf,
@@ -12,18 +14,34 @@ use std::{
 
 use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
 use bytes::Bytes;
+use countersign::{
+    clock::{Clock as _, SystemClock},
+    domain::{EnvelopeId, Signing},
+    store::{self, Location, SealKeys, Settings, SharedStore, Version},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::upstream::{ACCOUNT, TEMPLATE};
+use super::{
+    upstream::{ACCOUNT, TEMPLATE},
+    writes,
+};
 
 #[derive(Clone)]
 struct Service {
     origin: Arc<str>,
     client: reqwest::Client,
     token: Arc<str>,
-    store: Option<mpsc::Sender<(Write, oneshot::Sender<i64>)>>,
+    kept: Kept,
+}
+
+/// What is kept of a call.
+#[derive(Clone)]
+enum Kept {
+    Nothing,
+    Row(mpsc::Sender<(Write, oneshot::Sender<i64>)>),
+    Ours(SharedStore),
 }
 
 enum Write {
@@ -57,9 +75,10 @@ struct View {
     url: String,
 }
 
-/// Runs until its parent closes its standard input. Arguments: the upstream's origin, and a database file or
-/// nothing.
+/// Runs until its parent closes its standard input. Arguments: the upstream's origin; then nothing, or what is kept
+/// (`row` or `ours`) and a database file.
 pub(crate) fn run(arguments: &[String]) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     #[expect(clippy::disallowed_methods, reason = "what is measured is the library, and not our use of it")]
     let service = Service {
         origin: arguments[0].as_str().into(),
@@ -68,9 +87,8 @@ pub(crate) fn run(arguments: &[String]) {
             .build()
             .expect("a client"),
         token: format!("Bearer {}", "eyJ0eXAiOiJNVCIsImFsZyI6IlJTMjU2In0.".repeat(16)).into(),
-        store: arguments.get(1).map(|file| open(file.into())),
+        kept: runtime.block_on(Kept::open(&arguments[1..])),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let listener = super::contender::listen();
         super::report::line(&format!("http://{}", listener.local_addr().expect("bound")));
@@ -88,7 +106,7 @@ async fn create(
     let order: Order = serde_json::from_slice(&body).expect("the benchmark's own order");
     let signer = &order.signers[0];
     let key = headers["idempotency-key"].to_str().expect("the benchmark's own key").to_owned();
-    let row = service.write(|| Write::Begin { key, order: body.clone() }).await;
+    let begun = service.kept.begin(key, &body).await;
     let person =
         json!({"roleName": "Client", "name": signer.name, "email": signer.email, "clientUserId": signer.key});
     let definition = json!({"status": "sent", "templateId": TEMPLATE, "templateRoles": [person]});
@@ -97,9 +115,8 @@ async fn create(
     let view = json!({"returnUrl": signer.return_url, "authenticationMethod": "None", "userName": signer.name,
         "email": signer.email, "clientUserId": signer.key});
     let View { url } = service.post(&format!("{path}/{envelope_id}/views/recipient"), &view).await;
-    let answer = json!({"id": row, "status": "open", "envelope": envelope_id, "view": {"url": url}});
-    let text = answer.to_string();
-    service.write(|| Write::End { row: row.unwrap_or_default(), envelope: envelope_id, answer: text }).await;
+    let answer = json!({"status": "open", "envelope": envelope_id, "view": {"url": url}});
+    service.kept.end(begun, envelope_id, &answer).await;
     (StatusCode::CREATED, Json(answer))
 }
 
@@ -110,14 +127,57 @@ impl Service {
         let answer = request.json(body).send().await.expect("the upstream answers");
         answer.json().await.expect("what the stand-in answers")
     }
+}
 
-    /// Writes, if there is a store, and waits until it is on disk; answers the row.
-    async fn write(&self, write: impl FnOnce() -> Write) -> Option<i64> {
-        let store = self.store.as_ref()?;
-        let (done, is_done) = oneshot::channel();
-        store.send((write(), done)).expect("the writer lives");
-        is_done.await.ok()
+/// What a call has kept before its create.
+enum Begun {
+    Nothing,
+    Row(i64),
+    Ours(Box<Signing>, Version),
+}
+
+impl Kept {
+    async fn open(arguments: &[String]) -> Self {
+        let [what, file] = arguments else { return Self::Nothing };
+        if what == "row" {
+            return Self::Row(open(file.into()));
+        }
+        let settings = Settings::new(Location::Sqlite { path: file.into() });
+        let opened = store::open(&settings, SealKeys::new(&[1; 32], &[]), Arc::new(SystemClock)).await;
+        Self::Ours(opened.expect("the store opens"))
     }
+
+    async fn begin(&self, key: String, order: &Bytes) -> Begun {
+        match self {
+            Self::Nothing => Begun::Nothing,
+            Self::Row(rows) => Begun::Row(write(rows, Write::Begin { key, order: order.clone() }).await),
+            Self::Ours(store) => {
+                let signing = writes::signing(SystemClock.now());
+                let from = writes::begin(store, &signing, vec![]).await;
+                Begun::Ours(Box::new(signing), from)
+            }
+        }
+    }
+
+    async fn end(&self, begun: Begun, envelope: String, answer: &Value) {
+        match (self, begun) {
+            (Self::Row(rows), Begun::Row(row)) => {
+                write(rows, Write::End { row, envelope, answer: answer.to_string() }).await;
+            }
+            (Self::Ours(store), Begun::Ours(mut signing, from)) => {
+                let answer = answer.to_string().into();
+                writes::end(store, &mut signing, from, EnvelopeId::new(envelope), answer).await;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Writes, and waits until it is on disk; answers the row.
+async fn write(rows: &mpsc::Sender<(Write, oneshot::Sender<i64>)>, write: Write) -> i64 {
+    let (done, is_done) = oneshot::channel();
+    rows.send((write, done)).expect("the writer lives");
+    is_done.await.expect("it is on disk")
 }
 
 fn open(file: PathBuf) -> mpsc::Sender<(Write, oneshot::Sender<i64>)> {

@@ -10,9 +10,9 @@
 //!
 //! Each contender is a process of its own on core 0; the stand-in upstream ([`upstream`]) and the callers
 //! ([`driver`]) share core 1. Contenders: a bare proxy that makes the two upstream calls and nothing else
-//! ([`proxy`]), the same on the libraries that we use, without and with two writes ([`floor`]), countersign at
-//! each durability, with links, with an audit log, on Postgres, and a service on the vendor's Node SDK
-//! (`node.mjs`). Calls that are passed through have a table of their own. The load is a closed loop: each caller
+//! ([`proxy`]), the same on the libraries that we use, without a store, with two writes and with ours ([`floor`]),
+//! countersign at each durability, with links, with an audit log, on Postgres, and a service on the vendor's Node
+//! SDK (`node.mjs`). Calls that are passed through have a table of their own. The load is a closed loop: each caller
 //! sends its next call, with an idempotency key of its own, when the answer to the last one is here. CPU is what
 //! the kernel charged the contender's process (`/proc/…/stat`), so it holds even where core 1 is the limit; rates
 //! are as seen.
@@ -37,6 +37,8 @@ mod report;
 mod scaling;
 mod scenario;
 mod upstream;
+#[path = "../writes.rs"]
+mod writes;
 
 use std::time::Duration;
 

@@ -32,9 +32,9 @@ const SIZE: usize = 64 * 1_024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Contender {
     Proxy,
-    /// On our libraries; the second form keeps something.
+    /// On our libraries.
     Floor {
-        durable: bool,
+        keeps: Keeps,
     },
     Countersign {
         durability: &'static str,
@@ -42,6 +42,16 @@ enum Contender {
     },
     Postgres,
     Node,
+}
+
+/// What the floor keeps of a call, in SQLite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keeps {
+    Nothing,
+    /// A row.
+    Row,
+    /// What countersign's store keeps.
+    Ours,
 }
 
 /// What countersign does besides.
@@ -55,10 +65,11 @@ enum With {
 }
 
 impl Contender {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Proxy,
-        Self::Floor { durable: false },
-        Self::Floor { durable: true },
+        Self::Floor { keeps: Keeps::Nothing },
+        Self::Floor { keeps: Keeps::Row },
+        Self::Floor { keeps: Keeps::Ours },
         Self::Countersign { durability: "full", with: With::Nothing },
         Self::Countersign { durability: "full", with: With::Links },
         Self::Countersign { durability: "full", with: With::Audit },
@@ -71,8 +82,9 @@ impl Contender {
     fn name(self) -> String {
         match self {
             Self::Proxy => "bare proxy".into(),
-            Self::Floor { durable: false } => "floor: our libraries".into(),
-            Self::Floor { durable: true } => "floor: our libraries, SQLite full".into(),
+            Self::Floor { keeps: Keeps::Nothing } => "floor: our libraries".into(),
+            Self::Floor { keeps: Keeps::Row } => "floor: our libraries, SQLite full".into(),
+            Self::Floor { keeps: Keeps::Ours } => "floor: our libraries, our store, full".into(),
             Self::Countersign { durability, with } => {
                 let with = match with {
                     With::Nothing => "",
@@ -290,7 +302,7 @@ impl Bench {
     fn start(&self, contender: Contender, tls: bool) -> Option<(Process, String)> {
         match contender {
             Contender::Proxy => Some(self.start_proxy(tls)),
-            Contender::Floor { durable } => Some(self.start_floor(durable)),
+            Contender::Floor { keeps } => Some(self.start_floor(keeps)),
             Contender::Countersign { durability, with } => {
                 let file = self.folder.join(format!("store-{}.db", uuid::Uuid::new_v4().simple()));
                 let url = format!("sqlite://{}", file.display());
@@ -325,14 +337,15 @@ impl Bench {
         (process, origin)
     }
 
-    fn start_floor(&self, durable: bool) -> (Process, String) {
+    fn start_floor(&self, keeps: Keeps) -> (Process, String) {
         let file =
             self.folder.join(format!("floor-{}.db", uuid::Uuid::new_v4().simple())).display().to_string();
-        let mut arguments = vec!["floor", self.origin(false)];
-        if durable {
-            arguments.push(&file);
-        }
-        self.start_this(&arguments)
+        let kept: &[&str] = match keeps {
+            Keeps::Nothing => &[],
+            Keeps::Row => &["row", &file],
+            Keeps::Ours => &["ours", &file],
+        };
+        self.start_this(&[&["floor", self.origin(false)], kept].concat())
     }
 
     fn start_countersign(&self, store: &str, durability: &str, with: With, tls: bool) -> (Process, String) {
