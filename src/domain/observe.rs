@@ -30,11 +30,7 @@ impl Signing {
         if has_one_signed && self.status == SigningStatus::Open {
             self.pass_turn(&mut news);
         }
-        let is_over = self.status.is_terminal();
-        let is_ready = |id: SignerId| self.signer(id).is_some_and(|it| it.status == SignerStatus::Ready);
-        news.retain(|one| {
-            one.kind != EventKind::SignerReady || (!is_over && one.signer.is_some_and(is_ready))
-        });
+        self.keep_turns(&mut news);
         news
     }
 

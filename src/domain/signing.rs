@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::domain::{
-    AccountId, CallerName, Claim, Email, EnvelopeId, EventKind, LastReturn, LiveView, Moment, Private,
-    SenderName, SignerId, SignerStatus, SigningId, SigningStatus, TransactionId,
+    AccountId, CallerName, Claim, Email, EnvelopeId, EventKind, Fact, LastReturn, LiveView, Moment, Now,
+    Private, SenderName, SignerId, SignerStatus, SigningId, SigningStatus, TransactionId,
 };
 
 /// Whether signatures bind.
@@ -311,6 +311,21 @@ impl Signing {
         news
     }
 
+    /// The envelope exists, and was found as these facts say: opens the signing, and takes them in with it. All of that is
+    /// told at once.
+    pub fn open_as_found(
+        &mut self,
+        account: AccountId,
+        envelope: EnvelopeId,
+        facts: &[Fact],
+        now: impl Into<Now>,
+    ) -> Vec<News> {
+        let mut news = self.open(account, envelope);
+        news.extend(self.observe_all(facts, now));
+        self.keep_turns(&mut news);
+        news
+    }
+
     /// The envelope will never exist.
     pub fn fail(&mut self, failure: Failure) -> Vec<News> {
         if self.status.is_terminal() || self.status == SigningStatus::Open {
@@ -337,6 +352,16 @@ impl Signing {
         vec![News { kind, signer: None, at }]
     }
 
+    /// Leaves of the turns in what is told at once those that are somebody's still: nobody is told to sign who has signed by
+    /// the same news, or after the end.
+    pub(super) fn keep_turns(&self, news: &mut Vec<News>) {
+        let is_over = self.status.is_terminal();
+        let is_ready = |id: SignerId| self.signer(id).is_some_and(|it| it.status == SignerStatus::Ready);
+        news.retain(|one| {
+            one.kind != EventKind::SignerReady || (!is_over && one.signer.is_some_and(is_ready))
+        });
+    }
+
     /// Makes everyone ready who waits for nobody any more, as far as the order of our signers tells: whom the upstream
     /// has denied their turn waits for somebody of whom we know nothing. When the turn passed is nobody's word: of several
     /// who sign side by side the last may not be the one who is heard of last.
@@ -357,7 +382,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::{EnvelopeFact, Fact, SignerFact, sample};
+    use crate::domain::{EnvelopeFact, SignerFact, sample};
 
     const fn at(second: i64) -> Timestamp {
         Timestamp::constant(1_700_000_000 + second, 123_456_700)
@@ -391,6 +416,27 @@ mod tests {
             let mut signing = sample::signing(SigningStatus::Open, SignerStatus::Ready);
             signing.signers = (1..=3).map(in_turn).collect();
             let news = signing.observe_all(&facts, at(1));
+            let order = |news: &News| news.signer.and_then(|id| signing.signer(id)).map_or(0, |it| it.order);
+            assert_eq!(news.iter().map(|one| (one.kind, order(one))).collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[test]
+    fn f1_what_is_found_as_it_stands_tells_nobody_to_sign_who_has_signed_or_after_the_end() {
+        use EventKind::{SignerReady, SignerSigned, SigningOpened, SigningVoided};
+        let signed = Fact::Signer { recipient_id: "1".to_owned(), fact: SignerFact::Signed, at: None };
+        let voided = Fact::Envelope(EnvelopeFact::Voided, None);
+        for (facts, expected) in [
+            (vec![], vec![(SigningOpened, 0), (SignerReady, 1)]),
+            (vec![signed.clone()], vec![(SigningOpened, 0), (SignerSigned, 1), (SignerReady, 2)]),
+            (vec![voided.clone()], vec![(SigningOpened, 0), (SigningVoided, 0)]),
+            (vec![signed, voided], vec![(SigningOpened, 0), (SignerSigned, 1), (SigningVoided, 0)]),
+        ] {
+            let mut signing = sample::signing(SigningStatus::Uncertain, SignerStatus::Waiting);
+            signing.signers =
+                (1..=2).map(|order| Signer { status: SignerStatus::Waiting, ..in_turn(order) }).collect();
+            let (account, envelope) = (AccountId::new("an account"), EnvelopeId::new("an envelope"));
+            let news = signing.open_as_found(account, envelope, &facts, at(1));
             let order = |news: &News| news.signer.and_then(|id| signing.signer(id)).map_or(0, |it| it.order);
             assert_eq!(news.iter().map(|one| (one.kind, order(one))).collect::<Vec<_>>(), expected);
         }

@@ -159,9 +159,9 @@ impl Signings {
         signing.doubt();
         let now = self.parts.clock.now();
         signing.remember(now, MomentKind::Found, None, None);
-        let mut news = signing.open(acting.account.clone(), seen.envelope.clone());
         let facts = seen.facts(&signing.signers);
-        news.extend(signing.observe_all(&facts, self.time_of_facts()));
+        let (account, envelope) = (acting.account.clone(), seen.envelope.clone());
+        let news = signing.open_as_found(account, envelope, &facts, self.time_of_facts());
         tracing::info!(signing.id = %signing.id, "an uncertain create was found");
         self.end_here(signing, record.version, news).await
     }
