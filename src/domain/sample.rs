@@ -33,6 +33,7 @@ pub(crate) fn signing(status: SigningStatus, signer: SignerStatus) -> Signing {
         frame_ancestors: Vec::new(),
         failure: None,
         last_try: None,
+        limited_until: None,
         live_view: None,
         checked_at: None,
         sequence: 3,

@@ -82,6 +82,8 @@ pub struct Signing {
     pub failure: Option<Failure>,
     /// What was in the way when the create was last tried, while it waits.
     pub last_try: Option<Failure>,
+    /// Until when a limit keeps the create from being sent, while it waits for that and for nothing else.
+    pub limited_until: Option<Timestamp>,
     /// The view that may be open now (rule L2).
     pub live_view: Option<LiveView>,
     /// When the upstream was last asked for its status (rule B3).
@@ -302,6 +304,7 @@ impl Signing {
         }
         self.status = SigningStatus::Open;
         self.last_try = None;
+        self.limited_until = None;
         self.posted_at = None;
         self.missing_since = None;
         self.account = Some(account);
@@ -333,6 +336,7 @@ impl Signing {
         }
         self.failure = Some(failure);
         self.last_try = None;
+        self.limited_until = None;
         self.posted_at = None;
         self.end(SigningStatus::Failed, EventKind::SigningFailed, None)
     }

@@ -268,6 +268,7 @@ impl Signings {
             frame_ancestors: draft.frame_ancestors.clone(),
             failure: None,
             last_try: None,
+            limited_until: None,
             live_view: None,
             checked_at: None,
             sequence: 0,

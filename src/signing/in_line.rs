@@ -57,7 +57,9 @@ impl Signings {
     }
 
     /// These senders begin to act: what waits for them is due at once, so that newer calls do not overtake it. What waits for
-    /// something else has one try more. If the store fails, they come in their own time, which is within a minute or so.
+    /// the end of a limit comes then, and what a visitor stands before in its own time; what waits for a person of the company,
+    /// who may have acted by now, has one try more. If the store fails, they come in their own time, which is within a minute
+    /// or so.
     pub async fn hasten(&self, senders: &[SenderName]) {
         // One time for all: what is due by then is not taken again, and so this ends.
         let now = self.parts.clock.now();

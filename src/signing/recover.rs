@@ -222,6 +222,7 @@ impl Signings {
             return self.give_up(signing, version, why).await;
         }
         note_queued(&mut signing, now, error);
+        signing.limited_until = signing.limited_until.filter(|until| *until > now);
         let attempts = work.map_or(0, |work| work.attempts);
         let round = next_round(&signing.sender, attempts, now);
         // Somebody stands before it.
@@ -263,6 +264,7 @@ impl Signings {
             }
         };
         signing.posted_at = Some(now);
+        signing.limited_until = None;
         signing.account = Some(acting.account.clone());
         let until = later(now, LEASE);
         let work = Work { due_at: until, leased_until: Some(until), attempts };

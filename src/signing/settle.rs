@@ -196,7 +196,10 @@ impl Signings {
         let wait = error.retry_after(now).unwrap_or_else(|| usual(job.attempts));
         job.attempts += 1;
         let most = if job.front.is_some() && is_outage(error) { IN_FRONT } else { Duration::MAX };
-        let work = wait_in_line(job.front, later(now, wait.min(most)), job.attempts);
+        let due_at = later(now, wait.min(most));
+        // Whoever starts next has forgotten the limit, and all at once would go against it.
+        job.signing.limited_until = matches!(error, esign::Error::Limited { .. }).then_some(due_at);
+        let work = wait_in_line(job.front, due_at, job.attempts);
         self.end(job, Vec::new(), Some(work), payload(job)).await?;
         job.accepted = true;
         self.parts.due.notify_one();

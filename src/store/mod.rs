@@ -211,9 +211,10 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
 
     /// Makes due what waits, after a try that failed, of the creates of these senders that are not settled: they can act
     /// again. What somebody is at, or is only looked for in case it comes to light late (`twins_sought`), stays as it is; so
-    /// does a create that a person stands before: it waits with a lease, and comes within 5 s by itself. At most `limit`, those
-    /// that would come first; answers how many that were: when it is less than `limit`, there are none left. Versions move on,
-    /// as with [`claim`](Self::claim).
+    /// does what waits for the end of a limit (`limited_until`), and a create that a person stands before: it waits with a
+    /// lease, and comes by itself, within 5 s, when the limit ends, or a quarter of an hour after a refusal at most. At most
+    /// `limit`, those that would come first; answers how many that were: when it is less than `limit`, there are none left.
+    /// Versions move on, as with [`claim`](Self::claim).
     fn hasten<'a>(&'a self, senders: &'a [SenderName], now: Timestamp, limit: u32) -> Answer<'a, u64>;
 
     /// Makes due what is leased, or waits after a failure, for longer than anything ever is, also deliveries, and counts

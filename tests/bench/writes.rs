@@ -50,6 +50,7 @@ pub(crate) fn signing(now: Timestamp) -> Signing {
         frame_ancestors: vec![],
         failure: None,
         last_try: None,
+        limited_until: None,
         live_view: None,
         checked_at: None,
         sequence: 0,

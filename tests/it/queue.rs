@@ -706,6 +706,45 @@ async fn creates_that_wait_for_their_sender_are_sent_as_soon_as_a_start_lets_it_
     assert!(waited < Duration::from_secs(600), "as soon as there is a token: {waited:?}");
 }
 
+/// The daemon that starts has forgotten the limit, and would send as many at once as one round takes up.
+#[tokio::test]
+async fn b2_a_start_sends_nothing_that_waits_for_the_end_of_a_limit() {
+    let mut daemon = TestDaemon::start().await;
+    // What waits for nothing but its sender is sent in the middle of the pause that DocuSign asks for.
+    daemon.rules_may_break();
+    daemon.fault(&json!({"fault": "rate_limit", "status": 429, "method": "POST", "path": "/envelopes", "count": 1, "reset_s": 3_600})).await;
+    let mut ids = Vec::new();
+    for number in 0..3 {
+        let one = daemon.queue(&format!("order-{number}"), &unopened()).await;
+        let id = one.id().parse::<SigningId>().unwrap();
+        daemon.until("a limit", async || daemon.record(id).await.signing.limited_until.is_some()).await;
+        ids.push(id);
+    }
+    let limited = daemon.record(ids[0]).await;
+    let waits = limited.work.unwrap();
+    assert_eq!((limited.signing.limited_until, waits.leased_until), (Some(waits.due_at), None));
+    assert!(waits.due_at > daemon.clock.now() + Duration::from_secs(3_000), "{waits:?}");
+    // A person stands before one, and one waits for its sender.
+    let until = daemon.record(ids[1]).await.signing.limited_until;
+    let first = limited.signing.created_at - SignedDuration::from_hours(24 * 365);
+    let stood_before = store::Work { due_at: first, leased_until: until, attempts: 1 };
+    daemon.rewrite(ids[1], Some(stood_before), |_| {}).await;
+    daemon.rewrite(ids[2], Some(waits), |signing| signing.limited_until = None).await;
+
+    daemon.restart().await;
+    let is_open = async |id: SigningId| daemon.record(id).await.signing.status == SigningStatus::Open;
+    daemon.run_clock_slowly("what waits for its sender", async || is_open(ids[2]).await).await;
+    for (id, work) in [(ids[0], waits), (ids[1], stood_before)] {
+        assert_eq!(daemon.record(id).await.work, Some(work), "nobody has touched it");
+    }
+    assert_eq!(daemon.envelopes().await, 1);
+    daemon.clock.advance(Duration::from_secs(3_600));
+    for id in [ids[0], ids[1]] {
+        daemon.run_clock("the end of the limit", async || is_open(id).await).await;
+    }
+    assert_eq!(daemon.envelopes().await, 3);
+}
+
 /// More than one statement takes: the writer and the log of the store are others', too.
 #[tokio::test]
 async fn however_many_creates_wait_for_their_senders_all_are_due_when_those_act_again() {

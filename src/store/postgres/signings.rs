@@ -327,6 +327,7 @@ pub(super) async fn hasten(
            SELECT id FROM signings WHERE attempts > 0 AND due_at > $1 \
            AND status IN ('creating', 'uncertain') AND leased_until IS NULL \
            AND state::json ->> 'sender' = ANY ($2) AND state::json ->> 'twins_sought' IS NULL \
+           AND coalesce((state::json ->> 'limited_until')::bigint, 0) <= $1 \
            ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED)) AND ",
         flushed!()
     );

@@ -105,6 +105,8 @@ struct State<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_try: Option<FailureState<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    limited_until: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     live_view: Option<LiveViewState>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     checked_at: Option<i64>,
@@ -237,6 +239,7 @@ impl<'a> From<&'a Signing> for State<'a> {
             frame_ancestors: signing.frame_ancestors.as_slice().into(),
             failure: signing.failure.as_ref().map(FailureState::from),
             last_try: signing.last_try.as_ref().map(FailureState::from),
+            limited_until: signing.limited_until.map(micros),
             live_view: signing.live_view.as_ref().map(|view| LiveViewState {
                 clicked: view.kind != ViewKind::Given,
                 coming: matches!(view.kind, ViewKind::Clicked | ViewKind::Coming),
@@ -353,6 +356,7 @@ impl State<'_> {
             frame_ancestors: self.frame_ancestors.into_owned(),
             failure: self.failure.map(|failure| failure.into_failure(personal.failure)),
             last_try: self.last_try.map(|last| last.into_failure(personal.last_try)),
+            limited_until: self.limited_until.map(timestamp).transpose()?,
             live_view: self.live_view.map(LiveViewState::into_view).transpose()?,
             checked_at: self.checked_at.map(timestamp).transpose()?,
             sequence: self.sequence,

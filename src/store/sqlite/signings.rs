@@ -202,11 +202,14 @@ pub(super) fn claim(db: &Connection, now: i64, until: i64, limit: u32) -> Result
 }
 
 /// Makes due at once what the daemon before this one had in hand. Its last call may still be under way at
-/// the upstream; whoever takes over looks it up, and waits, before anything is sent again.
+/// the upstream; whoever takes over looks it up, and waits, before anything is sent again. A lease that ends with a limit is
+/// no daemon's: a create that a person stands before waits so. It is known by that, and not at all in a row that is damaged,
+/// for which the store must open all the same.
 pub(super) fn end_leases(db: &Connection, now: i64) -> Result<(), Error> {
     db.execute(
         "UPDATE signings SET leased_until = NULL, due_at = min(due_at, ?1), free_at = min(due_at, ?1), \
-         version = version + 1 WHERE due_at IS NOT NULL AND leased_until IS NOT NULL",
+         version = version + 1 WHERE due_at IS NOT NULL AND leased_until IS NOT NULL \
+         AND leased_until IS NOT CASE WHEN json_valid(state) THEN state ->> 'limited_until' END",
         [now],
     )?;
     Ok(())
@@ -218,7 +221,7 @@ const HASTEN: &str = "UPDATE signings SET due_at = ?1, free_at = ?1, version = v
     SELECT rowid FROM signings INDEXED BY signings_put_off WHERE attempts > 0 AND due_at > ?1 \
     AND status IN ('creating', 'uncertain') AND leased_until IS NULL \
     AND state ->> 'sender' IN (SELECT value FROM json_each(?2)) AND state ->> 'twins_sought' IS NULL \
-    ORDER BY due_at, rowid LIMIT ?3)";
+    AND coalesce(state ->> 'limited_until', 0) <= ?1 ORDER BY due_at, rowid LIMIT ?3)";
 
 pub(super) fn hasten(db: &Connection, senders: &[SenderName], now: i64, limit: u32) -> Result<u64, Error> {
     let hastened = db.prepare_cached(HASTEN)?.execute(params![now, names(senders), limit])?;

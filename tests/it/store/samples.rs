@@ -82,6 +82,7 @@ pub(crate) fn signing() -> Signing {
         frame_ancestors: vec!["https://www.example.com".into()],
         failure: None,
         last_try: None,
+        limited_until: None,
         live_view: None,
         checked_at: None,
         sequence: 0,
@@ -120,6 +121,7 @@ pub(crate) fn full(mut signing: Signing) -> Signing {
         provider_status: Some(400),
         provider_trace: Some("1f2d5a4e-3a0c-4f0e-9a5e-0c7a1b2c3d4e".into()),
     });
+    signing.limited_until = Some(after(5));
     signing.live_view =
         Some(LiveView { kind: ViewKind::Coming, signer, minted_at: after(2), until: after(302) });
     signing.checked_at = Some(after(900));

@@ -18,6 +18,7 @@ on_both!(
     nothing_is_said_of_a_key_that_never_sealed_anything,
     values_that_are_sealed_anew_one_at_a_time_are_all_reached,
     a_sealed_value_cannot_be_moved_to_another_row,
+    a_damaged_row_that_was_in_hand_keeps_no_store_from_opening,
     sender_records_are_replaced_by_version,
 );
 
@@ -194,6 +195,21 @@ async fn a_sealed_value_cannot_be_moved_to_another_row(fixture: Fixture) {
     let (first, second) = (store.signing(first).await, store.signing(second).await);
     assert_eq!(u8::from(first.is_ok()) + u8::from(second.is_ok()), 1);
     assert!([first, second].into_iter().any(|read| matches!(read, Err(Error::Unusable(_)))));
+}
+
+async fn a_damaged_row_that_was_in_hand_keeps_no_store_from_opening(fixture: Fixture) {
+    let store = fixture.open().await;
+    let (one, mut two) = (samples::intent(1), samples::intent(2));
+    let (first, second) = (one.signing.id, two.signing.id);
+    two.work.leased_until = Some(after(5));
+    two.signing.reference = Some("damaged".to_owned());
+    begin(&store, one).await;
+    begin(&store, two).await;
+    store.close().await.unwrap();
+    fixture.sql("UPDATE signings SET state = '{' WHERE reference = 'damaged'");
+    let store = fixture.open().await;
+    assert!(store.signing(first).await.unwrap().is_some());
+    assert!(matches!(store.signing(second).await, Err(Error::Unusable(_))));
 }
 
 async fn sender_records_are_replaced_by_version(fixture: Fixture) {

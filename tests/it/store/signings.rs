@@ -392,6 +392,7 @@ async fn what_waits_for_its_sender_is_hastened_when_that_acts_again(fixture: Fix
     };
     let queued = add(waits, &|_| {}).await;
     let in_doubt = add(waits, &|signing| signing.status = SigningStatus::Uncertain).await;
+    let was_limited = add(waits, &|signing| signing.limited_until = Some(after(10))).await;
     let due = Work { due_at: after(5), ..waits };
     let others = [
         (add(due, &|_| {}).await, due),
@@ -402,13 +403,14 @@ async fn what_waits_for_its_sender_is_hastened_when_that_acts_again(fixture: Fix
         (add(waits, &|signing| signing.sender = other.clone()).await, waits),
         (add(waits, &|signing| signing.status = SigningStatus::Open).await, waits),
         (add(waits, &|signing| signing.twins_sought = 1).await, waits),
+        (add(waits, &|signing| signing.limited_until = Some(after(64))).await, waits),
     ];
     let before = store.signing(queued).await.unwrap().unwrap();
     let again = [ours.clone(), SenderName::new("nobody's")];
     assert_eq!(store.hasten(&[], after(10), 10).await.unwrap(), 0);
-    assert_eq!(store.hasten(&again, after(10), 10).await.unwrap(), 2);
+    assert_eq!(store.hasten(&again, after(10), 10).await.unwrap(), 3);
     assert_eq!(store.hasten(&again, after(10), 10).await.unwrap(), 0);
-    for id in [queued, in_doubt] {
+    for id in [queued, in_doubt, was_limited] {
         let work = store.signing(id).await.unwrap().unwrap().work;
         assert_eq!(work, Some(Work { due_at: after(10), ..waits }));
     }
@@ -421,7 +423,7 @@ async fn what_waits_for_its_sender_is_hastened_when_that_acts_again(fixture: Fix
         "whoever read it before does not put it off again: {stale:?}"
     );
     let claimed = store.claim(after(10), after(100), 10).await.unwrap();
-    assert_eq!(claimed.len(), 3, "and what was due before");
+    assert_eq!(claimed.len(), 4, "and what was due before");
 }
 
 async fn what_is_hastened_of_many_senders_comes_a_part_at_a_time_and_in_order(fixture: Fixture) {
