@@ -514,6 +514,24 @@ async fn a_new_name_that_no_event_tells_is_read_once_in_a_quarter_of_an_hour_and
     daemon.broke_no_rule().await;
 }
 
+/// It reads whose recipient ids the template has given out, and that is the one read in a quarter of an hour.
+#[tokio::test]
+async fn a_new_name_that_a_correction_has_read_is_the_one_that_the_next_view_is_asked_for_under() {
+    let (daemon, made, link) = back_under_another_name().await;
+    daemon.forget_requests().await;
+    let path = format!("/v1/signings/{}/signers/{}/phone", made.id(), made.signer());
+    let corrected = daemon.post(&path, &json!({"phone": "+4915187654321"})).await;
+    assert_eq!(corrected.status, StatusCode::OK, "{}", corrected.text);
+    let asked = daemon.asked().await;
+    let is_read = |line: &&String| line.starts_with("GET ") && line.ends_with("/recipients");
+    assert_eq!(asked.iter().filter(is_read).count(), 1, "{asked:?}");
+
+    daemon.forget_requests().await;
+    assert!(location(&daemon.click(&link).await).contains("/Signing/MTRedeem/"));
+    assert_eq!(daemon.asked().await.len(), 1, "asked for under the name that fits");
+    daemon.broke_no_rule().await;
+}
+
 #[tokio::test]
 async fn a_new_name_that_could_not_be_read_is_not_chased_until_it_may_be_read_again() {
     let (daemon, _, link) = back_under_another_name().await;
