@@ -141,7 +141,7 @@ pub fn docx(data: &[u8]) {
 }
 
 /// The body of a create that is passed through, behind the headers that it came with. No cut hides what it must not name,
-/// and a reader of JSON finds nothing of that in a body that passes.
+/// and a reader of JSON finds nothing of that in a body that passes, nor an address that a recipient would be sent to.
 pub fn passed_create(data: &[u8]) {
     let (_, headers, body) = answer(data);
     let Some(passes) = api::lets_pass(&headers, [body]) else { return };
@@ -150,13 +150,15 @@ pub fn passed_create(data: &[u8]) {
     assert!(!(names && passes), "it names what it must not");
 }
 
-/// Whether an envelope to copy or a view is named anywhere in it.
+/// Whether an envelope to copy, a view or an address for a recipient is named anywhere in it.
 fn is_named(value: &serde_json::Value) -> bool {
     match value {
         serde_json::Value::Array(values) => values.iter().any(is_named),
         serde_json::Value::Object(members) => members.iter().any(|(name, value)| {
-            ["envelopeId", "recipientViewRequest"].iter().any(|it| it.eq_ignore_ascii_case(name))
-                || is_named(value)
+            let is = |it: &&str| it.eq_ignore_ascii_case(name);
+            let sends = ["embeddedRecipientStartURL", "emailRecipientPostSigningURL"].iter().any(is)
+                && !(value.is_null() || matches!(value.as_str(), Some("" | "SIGN_AT_DOCUSIGN")));
+            sends || ["envelopeId", "recipientViewRequest"].iter().any(is) || is_named(value)
         }),
         _ => false,
     }

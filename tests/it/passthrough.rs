@@ -296,6 +296,51 @@ async fn an_envelope_is_made_as_no_copy_of_another_and_with_no_view() {
 }
 
 #[tokio::test]
+async fn l6_a_passed_create_sends_recipients_to_the_callers_own_origins_only() {
+    let daemon = TestDaemon::builder().passthrough_limit("8MiB").start().await;
+    let url = format!("{}{}/envelopes", daemon.api, root(&daemon));
+    let send = async |kind: &str, body: String| {
+        daemon.call(Method::POST, &url, Some(CALLER_KEY), &[("content-type", kind)], body.into_bytes()).await
+    };
+    let with = |field: &str, address: &str| {
+        let mut body = envelope();
+        body["recipients"]["signers"][0][field] = address.into();
+        body.to_string()
+    };
+    let (json, multipart) = ("application/json", "multipart/form-data; boundary=b");
+    let (start, after) = ("embeddedRecipientStartURL", "emailRecipientPostSigningURL");
+    let (own, foreign) = ("https://www.example.com/sign?e=[[envelopeId]]", "https://elsewhere.example/");
+    let blanks = " ".repeat(2 * 1024 * 1024);
+    let role = json!({"templateId": daemon.emulator.ready().template_id, "status": "sent",
+        "templateRoles": [{"roleName": "Client", "name": "Ada", "email": "ada@example.com", start: foreign}]});
+    let part = |kind: &str, body: &str| format!("--b\r\nContent-Type: {kind}\r\n\r\n{body}\r\n--b--\r\n");
+    daemon.forget_requests().await;
+    for (kind, body) in [
+        (json, with(start, foreign)),
+        (json, with(start, "http://www.example.com/")),
+        (json, with(start, "https://www.example.com@elsewhere.example/")),
+        (json, with(after, foreign)),
+        (json, role.to_string()),
+        (json, format!(r#"{{"{start}": "{own}", "EMBEDDEDRECIPIENTSTARTURL": "{foreign}"}}"#)),
+        // Too large to be kept: it breaks off on its way.
+        (json, format!(r#"{{"status": "sent",{blanks} "{start}": "{foreign}"}}"#)),
+        (multipart, part("application/json", &with(start, foreign))),
+        (multipart, part("text/xml", &format!("<signer><{start}>{own}</{start}></signer>"))),
+    ] {
+        let refused = send(kind, body).await;
+        let seen = (refused.status.as_u16(), refused.code());
+        assert_eq!(seen, (400, "return_url_refused"), "{kind}: {}", refused.text);
+        assert!(!refused.text.contains("elsewhere"), "{}", refused.text);
+    }
+    assert_eq!(sent(&daemon).await, Vec::<String>::new());
+    assert_eq!(daemon.envelopes().await, 0);
+    for address in [own, "SIGN_AT_DOCUSIGN", ""] {
+        let made = send(json, with(start, address)).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{address}: {}", made.text);
+    }
+}
+
+#[tokio::test]
 async fn a_create_in_parts_goes_through_with_its_documents_as_they_are_or_encoded() {
     let daemon = TestDaemon::start().await;
     let url = format!("{}{}/envelopes", daemon.api, root(&daemon));

@@ -102,8 +102,10 @@ fn forward() -> Value {
                  `message` beside its `code` and `detail`, so that an SDK can read it. The origins of a recipient view's `returnUrl`, \
                  `clientURLs` and `pingUrl` must be among `return_origins` of the caller. An envelope is made from JSON, \
                  alone or in a multipart body, and is neither a copy of another (`envelopeId`) nor made with a view \
-                 (`recipientViewRequest`): those are refused. A caller that `templates` or `sms_required` limit makes no \
-                 envelope this way, unless its `passthrough` says so. The envelope of another caller's signing does not \
+                 (`recipientViewRequest`): those are refused. Its `embeddedRecipientStartURL`, unless that is \
+                 `SIGN_AT_DOCUSIGN`, and `emailRecipientPostSigningURL` are held to `return_origins`, too. A caller that \
+                 `templates` or `sms_required` limit makes no envelope this way, unless its `passthrough` says so. The \
+                 envelope of another caller's signing does not \
                  exist here for as long as the signing's record is kept, nor in `envelope_ids` of a list, and where signings are kept of \
                  another caller that has a right to the account, or that is gone, a list with `include`, `search_text`, \
                  `order_by=signer_list` or `continuation_token` is refused, unless it names envelopes alone that are the \

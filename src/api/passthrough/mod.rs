@@ -15,7 +15,9 @@
 //!
 //! Two bodies are looked into. That of a recipient view says where the visitor goes afterwards, and that is up to the
 //! caller's `return_origins` on this way too (L6, [`views`]). That of `POST envelopes` may name an envelope to copy, or
-//! ask for a recipient view in the same call, and passes with neither ([`creates`]).
+//! ask for a recipient view in the same call, and passes with neither; and the addresses to which it has DocuSign send a
+//! recipient are held to `return_origins`, too ([`creates`]). Nothing else that passes names any: recipients and templates
+//! are only read.
 //!
 //! Callers that share a sender share its account, and so what plain lists and templates show; but the envelope of a
 //! signing is reached by the caller whose signing it is, and by nobody else, from the moment that DocuSign makes it:
@@ -109,7 +111,7 @@ pub(super) async fn forward(
         check_account(account, &own)?;
     }
     check_headers(&head.headers)?;
-    let guard = makes_envelope.then(|| creates::Guard::new(&head.headers)).transpose()?;
+    let guard = makes_envelope.then(|| creates::Guard::of(&caller, &head.headers)).transpose()?;
     let acting = acting(&api, &sender, deadline).await.map_err(|error| problem(&api, &sender, error))?;
     check_account(account, &acting.account)?;
     let rule = rules::check(&head.method, below, Some(&acting)).map_err(|why| refused(&why))?;

@@ -82,7 +82,7 @@ fn is_json_type(value: &http::HeaderValue) -> bool {
 }
 
 /// Whether every reader sees the same address in it.
-fn is_plain(url: &str) -> bool {
+pub(super) fn is_plain(url: &str) -> bool {
     is_return_url(url) && !url.contains(char::is_whitespace)
 }
 

@@ -3,23 +3,41 @@
 //! - `envelopeId`: the new envelope is a copy of that one, with its documents and its recipients. It may be another
 //!   caller's signing, whose envelope nobody else reaches on any path.
 //! - `recipientViewRequest`: the answer holds a recipient view, whose addresses nobody has looked at (rule L6).
+//! - `embeddedRecipientStartURL` with an address to which the caller may send nobody (rule L6): the link in DocuSign's
+//!   e-mail to an embedded recipient leads there, by way of DocuSign, and would be as open a redirect as a return URL.
+//!   `SIGN_AT_DOCUSIGN` in its place is no address. The same of `emailRecipientPostSigningURL`, to which the recipient of an
+//!   e-mail is sent after signing, as far as its name tells: the vendor's file (read in mid 2026) has no word about it.
 //!
 //! Such a body has documents in it, and large ones stream: it is not parsed, but looked through as it passes, at any
-//! split, in a state of a few hundred bytes. What is looked for are the names, wherever they stand and whatever else the body
-//! is: as names of JSON (with escapes, in any case, in either quotes or none, as the vendor's reader takes them, in
-//! UTF-16 too) and as tags of XML. So it finds more than a reader would, such as a document of plain text that
+//! split, in a state of a few hundred bytes and one address. What is looked for are the names, wherever they stand and
+//! whatever else the body is: as names of JSON (with escapes, in any case, in either quotes or none, as the vendor's reader
+//! takes them, in UTF-16 too) and as tags of XML. So it finds more than a reader would, such as a document of plain text that
 //! holds `"envelopeId":`, or any text with `, envelopeId:` in it, and nothing less. What would hide a name from it is
-//! refused: another type than JSON in UTF-8 and multipart, and a part that is encoded and is not said to be a document.
+//! refused: another type than JSON in UTF-8 and multipart, and a part that is encoded and is not said to be a document. So is
+//! an address that does not stand behind its name as a text of JSON ([`address`]): in XML it could stand there in many ways.
+
+mod address;
+
+use std::{fmt, sync::Arc};
 
 use http::{HeaderMap, header};
 
+use self::address::{Read, Value};
 use super::views;
-use crate::api::Problem;
+use crate::{
+    api::{Problem, caller::Caller},
+    objects::Invalids,
+};
 
 /// The longest of [`NAMES`].
-const LONGEST: usize = 20;
-/// What must not be named, in lower case.
-const NAMES: [(&[u8], Banned); 2] = [(b"envelopeid", Banned::Copy), (b"recipientviewrequest", Banned::View)];
+const LONGEST: usize = 28;
+/// What must not be named, or not with every value, in lower case.
+const NAMES: [(&[u8], Banned); 4] = [
+    (b"envelopeid", Banned::Copy),
+    (b"recipientviewrequest", Banned::View),
+    (b"embeddedrecipientstarturl", Banned::Address("embeddedRecipientStartURL")),
+    (b"emailrecipientpostsigningurl", Banned::Address("emailRecipientPostSigningURL")),
+];
 /// What is kept of a line of a part's head.
 const LINE_BYTES: usize = 256;
 /// How a part says that it stands there as it is.
@@ -30,6 +48,8 @@ const DESCRIPTIONS: [&str; 4] = ["application/json", "application/xml", "text/js
 /// What a body must not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Banned {
+    /// An address to which the caller may send nobody, by the vendor's name of what sends a recipient there.
+    Address(&'static str),
     /// The envelope to copy.
     Copy,
     /// A recipient view.
@@ -41,6 +61,13 @@ pub(super) enum Banned {
 impl From<Banned> for Problem {
     fn from(found: Banned) -> Self {
         match found {
+            Banned::Address(field) => {
+                let detail = format!(
+                    "{field} names an address with an origin that is not among return_origins of this caller, or that is \
+                     no plain http(s) URL in a text of JSON"
+                );
+                Invalids::of("", "return_url_refused", detail).into()
+            }
             Banned::Copy => {
                 let detail = "the body names an envelope to copy (envelopeId), which may be another caller's";
                 let fix = "Make the envelope from a template or documents; an envelope is not copied on this way. (Text with \
@@ -62,30 +89,53 @@ impl From<Banned> for Problem {
 }
 
 /// Looks through a body as it passes.
-#[derive(Debug)]
 pub(super) struct Guard {
     names: Names,
     /// Of a multipart body.
     heads: Option<Heads>,
+    /// What follows a name that sends a recipient somewhere.
+    value: Option<Value>,
+    /// Whether its caller may send visitors to an address.
+    may_send: Box<dyn Fn(&str) -> bool + Send + Sync>,
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").field("names", &self.names).finish_non_exhaustive()
+    }
 }
 
 impl Guard {
-    /// For a body with these headers, if it can be looked through.
-    pub(super) fn new(headers: &HeaderMap) -> Result<Self, Problem> {
+    /// For a body of this caller's with these headers, if it can be looked through.
+    pub(super) fn of(caller: &Arc<Caller>, headers: &HeaderMap) -> Result<Self, Problem> {
+        let caller = Arc::clone(caller);
+        Self::new(headers, move |url| caller.may_return_to(url))
+    }
+
+    fn new(
+        headers: &HeaderMap,
+        may_send: impl Fn(&str) -> bool + Send + Sync + 'static,
+    ) -> Result<Self, Problem> {
         let heads = Heads::of(headers);
         if heads.is_none() && !views::is_json(headers) {
             let detail = "POST envelopes is passed on as application/json in UTF-8 or as multipart with one boundary \
                           of 1 to 70 characters only";
             return Err(Problem::new("invalid_request", detail));
         }
-        Ok(Self { names: Names::default(), heads })
+        Ok(Self { names: Names::default(), heads, value: None, may_send: Box::new(may_send) })
     }
 
     /// Takes the next piece, or says what is in it that must not be. Nothing of that piece may go on then.
     pub(super) fn pass(&mut self, piece: &[u8]) -> Result<(), Banned> {
         for &byte in piece {
-            if let Some(found) = self.names.take(byte) {
-                return Err(found);
+            self.read(byte)?;
+            match self.names.take(byte) {
+                // A name of JSON, and not within a value that is being read: its own follows.
+                Some(Banned::Address(field)) if byte == b':' && self.value.is_none() => {
+                    self.value = Some(Value::of(field));
+                }
+                Some(found) => return Err(found),
+                None => {}
             }
             if let Some(heads) = &mut self.heads {
                 heads.take(byte)?;
@@ -93,12 +143,27 @@ impl Guard {
         }
         Ok(())
     }
+
+    /// Takes the next byte of a value that sends a recipient somewhere, if it stands in one.
+    fn read(&mut self, byte: u8) -> Result<(), Banned> {
+        let Some(value) = &mut self.value else { return Ok(()) };
+        let field = value.field;
+        let is_refused = match value.take(byte) {
+            Read::Begun => return Ok(()),
+            Read::Nowhere => false,
+            Read::To(url) => !(views::is_plain(&url) && (self.may_send)(&url)),
+            Read::Unclear => true,
+        };
+        self.value = None;
+        if is_refused { Err(Banned::Address(field)) } else { Ok(()) }
+    }
 }
 
-/// Whether a body with these headers passes, for the fuzzers; none if it is refused unseen.
+/// Whether a body with these headers passes, for the fuzzers, of a caller that may send visitors nowhere; none if it is
+/// refused unseen.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn lets_pass<'a>(headers: &HeaderMap, pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<bool> {
-    let mut guard = Guard::new(headers).ok()?;
+    let mut guard = Guard::new(headers, |_| false).ok()?;
     Some(pieces.into_iter().all(|piece| guard.pass(piece).is_ok()))
 }
 

@@ -10,7 +10,7 @@ const MULTIPART: &str = "multipart/form-data; boundary=b";
 
 fn guard(kind: &'static str) -> Guard {
     let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
-    Guard::new(&headers).unwrap()
+    Guard::new(&headers, |url| url.starts_with("https://www.example.com/")).unwrap()
 }
 
 fn seen(kind: &'static str, body: &[u8]) -> Result<(), Banned> {
@@ -68,6 +68,51 @@ fn what_only_looks_like_the_name_passes() {
 }
 
 #[test]
+fn l6_a_body_sends_recipients_where_its_caller_may_send_visitors_and_nowhere_else() {
+    let (start, after) = ("embeddedRecipientStartURL", "emailRecipientPostSigningURL");
+    for field in [start, after] {
+        for value in [
+            r#""https://www.example.com/sign?envelope=[[envelopeId]]&to=[[recipientId]]""#,
+            r#" "https:\/\/www.example.com\/sign""#,
+            "\r\n\t\"\\u0068ttps://www.example.com/\"",
+            "\"SIGN_AT_DOCUSIGN\"",
+            "\"\"",
+            "null",
+        ] {
+            let body = format!(r#"{{"signers": [{{"{field}":{value}, "name": "Ada"}}]}}"#);
+            assert_eq!(seen(JSON, body.as_bytes()), Ok(()), "{body}");
+            let copy = format!(r#"{{"{field}":{value}, "envelopeId": "1"}}"#);
+            assert_eq!(seen(JSON, copy.as_bytes()), Err(Banned::Copy), "{copy}");
+        }
+        for value in [
+            r#""https://elsewhere.example/""#,
+            r#""https:\/\/elsewhere.example\/""#,
+            r#""https://www.example.com/ elsewhere""#,
+            r#""https://www.example.com/\u005celsewhere""#,
+            r#""https://www.example.com/", "Embedded_Recipient_Start_URL": "https://elsewhere.example/""#,
+            r#""https://www.example.com/'embeddedRecipientStartURL':'https://elsewhere.example/""#,
+            r#""//elsewhere.example/""#,
+            r#""sign_at_docusign""#,
+            "'https://www.example.com/'",
+            "/**/ \"https://www.example.com/\"",
+            "[\"https://www.example.com/\"]",
+            "nothing",
+        ] {
+            let body = format!(r#"{{"signers": [{{"{field}":{value}}}]}}"#);
+            assert!(matches!(seen(JSON, body.as_bytes()), Err(Banned::Address(_))), "{body}");
+        }
+        let tag = format!("<signer><{field}>https://www.example.com/</{field}></signer>");
+        assert_eq!(seen(MULTIPART, tag.as_bytes()), Err(Banned::Address(field)));
+        let text = format!(r#"{{"{field}": "https://www.example.com/"}}"#);
+        let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert_eq!(seen(JSON, &wide), Err(Banned::Address(field)));
+    }
+    let problem = Problem::from(Banned::Address(start));
+    assert_eq!((problem.code(), problem.status().as_u16()), ("return_url_refused", 400));
+    assert!(problem.detail().starts_with(start), "{}", problem.detail());
+}
+
+#[test]
 fn lines_of_documents_that_look_like_boundaries_or_heads_are_neither() {
     let kinds =
         [MULTIPART, "multipart/form-data; boundary=\"b\"; charset=utf-8", "Multipart/Form-Data; Boundary=B"];
@@ -92,13 +137,13 @@ fn lines_of_documents_that_look_like_boundaries_or_heads_are_neither() {
         "multipart/form-data; boundary=\"a\\\"b\"",
     ] {
         let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
-        assert!(Guard::new(&headers).is_err(), "{kind}");
+        assert!(Guard::new(&headers, |_| false).is_err(), "{kind}");
     }
     let headers = HeaderMap::from_iter([(
         header::CONTENT_TYPE,
         HeaderValue::from_static("multipart/form-data; boundary=----WebKitFormBoundary7"),
     )]);
-    assert!(Guard::new(&headers).is_ok());
+    assert!(Guard::new(&headers, |_| false).is_ok());
 }
 
 #[test]
@@ -138,9 +183,9 @@ fn a_part_that_hides_what_it_describes_is_refused() {
 fn another_type_is_refused() {
     for kind in ["application/xml", "text/json", "application/json; charset=utf-16", ""] {
         let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
-        assert_eq!(Guard::new(&headers).unwrap_err().code(), "invalid_request", "{kind}");
+        assert_eq!(Guard::new(&headers, |_| false).unwrap_err().code(), "invalid_request", "{kind}");
     }
-    assert!(Guard::new(&HeaderMap::new()).is_ok(), "it goes on as JSON");
+    assert!(Guard::new(&HeaderMap::new(), |_| false).is_ok(), "it goes on as JSON");
 }
 
 proptest! {
@@ -179,6 +224,35 @@ proptest! {
             }
         }
         prop_assert_eq!(found, Err(Banned::Copy));
+    }
+
+    #[test]
+    fn l6_no_split_and_no_escape_hides_an_address(
+        host in "(www\\.example\\.com|elsewhere\\.example)",
+        escaped in proptest::collection::vec(any::<bool>(), 40),
+        blanks in "[ \t\r\n]{0,3}",
+        pieces in proptest::collection::vec(1_usize..9, 1..9),
+    ) {
+        let mut text = String::new();
+        for (letter, is_escaped) in format!("https://{host}/a").chars().zip(escaped) {
+            if is_escaped {
+                text.extend(format!("\\u{:04x}", u32::from(letter)).chars());
+            } else {
+                text.push(letter);
+            }
+        }
+        let body = format!("{{\"embeddedRecipientStartURL\":{blanks}\"{text}\"}}").into_bytes();
+        let mut guard = guard(JSON);
+        let (mut at, mut found) = (0, Ok(()));
+        for length in pieces.into_iter().cycle() {
+            let end = (at + length).min(body.len());
+            found = guard.pass(&body[at..end]);
+            at = end;
+            if found.is_err() || at == body.len() {
+                break;
+            }
+        }
+        prop_assert_eq!(found.is_ok(), host.starts_with("www"));
     }
 
     #[test]
