@@ -248,7 +248,7 @@ impl Pairings {
             version: Version(0),
             sender: name,
         };
-        // The same browser may have left another choice.
+        // Another daemon may have been asked with the same answer.
         self.put_over(&row).await
     }
 

@@ -3,8 +3,9 @@
 //! It covers which of all that ever had a name the sender is, so a link of one that is gone leads to no other.
 //!
 //! States and choices belong to one browser: their MAC covers its cookie, so an answer that somebody else
-//! provoked (RFC 9700, section 4.7) or a link that was passed on is none. The PKCE verifier follows from the
-//! state, the cookie and our key, and is not stored either.
+//! provoked (RFC 9700, section 4.7) or a link that was passed on is none. Each attempt has a cookie of its own, and
+//! they say by which name it goes, so that two links in one browser do not take each other's. The PKCE verifier follows
+//! from the state, the cookie and our key, and is not stored either.
 
 use std::fmt;
 
@@ -24,8 +25,11 @@ use crate::{
 const LINK_LIFE: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// From the button to the callback, signing in included.
 pub(super) const STATE_LIFE: SignedDuration = SignedDuration::from_mins(15);
-/// Kind, end as seconds, random bytes.
-const HEAD: usize = 1 + 8 + 8;
+/// Kind, end as seconds, and which attempt it is of; of a link, random bytes in the place of that.
+const HEAD: usize = 1 + 8 + ATTEMPT;
+/// So much of the digest of its cookie names an attempt: too much for two to be the same, and of no help to whoever wants
+/// the cookie, which is 256 random bits.
+const ATTEMPT: usize = 8;
 const TAG: usize = 16;
 /// Longer than any name of a sender.
 const MAX_NAME: usize = 200;
@@ -56,7 +60,7 @@ pub(super) struct Of<'a> {
 /// Which of those that ever had a name has it now.
 type Births<'a> = &'a dyn Fn(&str) -> Uuid;
 
-/// What one browser is known by, between the button and the pairing.
+/// What one browser is known by in one attempt, between the button and the pairing.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Cookie(String);
 
@@ -76,9 +80,18 @@ impl Cookie {
         &self.0
     }
 
+    /// Which attempt it is of: no secret, and what its name ends with.
+    pub fn attempt(&self) -> String {
+        URL_SAFE_NO_PAD.encode(&self.hash()[..ATTEMPT])
+    }
+
     /// What it is known by in the store.
     pub(super) fn digest(&self) -> String {
-        URL_SAFE_NO_PAD.encode(sha256(self.0.as_bytes()))
+        URL_SAFE_NO_PAD.encode(self.hash())
+    }
+
+    fn hash(&self) -> [u8; 32] {
+        sha256(self.0.as_bytes())
     }
 }
 
@@ -132,6 +145,14 @@ impl PairingTickets {
         text.starts_with(STATE_MARK)
     }
 
+    /// Which attempt a state or a choice says that it is of, by which its cookie is found. Nobody has checked it, and what a
+    /// link holds there leads to no cookie.
+    pub fn attempt_of(text: &str) -> Option<String> {
+        let ticket = text.strip_prefix(STATE_MARK).unwrap_or(text);
+        let bytes = URL_SAFE_NO_PAD.decode(ticket).ok()?;
+        bytes.get(HEAD - ATTEMPT..HEAD).map(|attempt| URL_SAFE_NO_PAD.encode(attempt))
+    }
+
     /// When a state that opens was made, to the second.
     pub(super) fn made_at(state: &str) -> Option<Timestamp> {
         let bytes = URL_SAFE_NO_PAD.decode(state.strip_prefix(STATE_MARK)?).ok()?;
@@ -171,7 +192,10 @@ impl PairingTickets {
         let mut head = [0_u8; HEAD];
         head[0] = kind as u8;
         head[1..9].copy_from_slice(&until.as_second().to_be_bytes());
-        rand::fill(&mut head[9..]).expect("the system gives random bytes");
+        match cookie {
+            Some(cookie) => head[HEAD - ATTEMPT..].copy_from_slice(&cookie.hash()[..ATTEMPT]),
+            None => rand::fill(&mut head[HEAD - ATTEMPT..]).expect("the system gives random bytes"),
+        }
         let tag = tag(self.keys.current(), &head, of, cookie);
         URL_SAFE_NO_PAD.encode([&head, tag.as_slice(), of.sender.as_bytes()].concat())
     }
@@ -208,7 +232,7 @@ fn tag(key: &hmac::Key, head: &[u8], of: Of<'_>, cookie: Option<&Cookie>) -> [u8
     }
     context.update(head);
     // Of fixed length, so that nothing can move from one part into the next.
-    let browser = cookie.map_or([0; 32], |cookie| sha256(cookie.0.as_bytes()));
+    let browser = cookie.map_or([0; 32], Cookie::hash);
     context.update(&browser);
     context.update(of.sender.as_bytes());
     let mut tag = [0_u8; TAG];
@@ -267,6 +291,25 @@ mod tests {
         assert_eq!(tickets.open_link(&link, until, &of_settings), Err(BadTicket));
         assert_eq!(tickets.open_choice(&link, &cookie, now(), &of_settings), Err(BadTicket));
         assert_ne!(verifier(tickets.keys.current(), &state, &other).challenge(), asked.challenge());
+    }
+
+    #[test]
+    fn a_state_and_its_choice_say_which_cookie_is_theirs() {
+        let tickets = PairingTickets::derive(b"secret", &[]);
+        let (cookie, other) = (Cookie::generate(), Cookie::generate());
+        let (state, _) = tickets.state(CUSTOMER, &cookie, now());
+        let choice = tickets.choice(CUSTOMER, &cookie, now());
+        for text in [&state, &choice] {
+            assert_eq!(PairingTickets::attempt_of(text), Some(cookie.attempt()));
+        }
+        assert_ne!(cookie.attempt(), other.attempt());
+        assert!(!cookie.as_str().contains(&cookie.attempt()), "it is no part of the value");
+        let links = [tickets.link(CUSTOMER, now()).0, tickets.link(CUSTOMER, now()).0];
+        assert_ne!(links[0], links[1], "those of one second, too");
+        assert_ne!(PairingTickets::attempt_of(&links[0]), PairingTickets::attempt_of(&links[1]));
+        for text in ["", "c.", "c.AAAA", "é"] {
+            assert_eq!(PairingTickets::attempt_of(text), None, "{text}");
+        }
     }
 
     #[test]

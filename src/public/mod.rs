@@ -16,7 +16,7 @@
 //! | codes of consent pages that are exchanged for one network | as many, counted apart | `consent`, `guesses` |
 //! | senders without consent woken by an answer without our state | 3, then one in 30 s | `consent` |
 //! | a direct form's ticket | 60 s, once | `signing::tickets` |
-//! | the cookie of a browser that connects an account | 15 min | `pairing` |
+//! | attempts to connect an account, in one browser | 8 cookies of 15 min; the oldest gives way | `pairing` |
 //! | a result token | 5 min | `signing::result` |
 
 mod address;

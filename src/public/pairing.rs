@@ -2,7 +2,8 @@
 //!
 //! GET shows, POST acts, as with links: a mail scanner that opens the link starts nothing. The browser between
 //! the two is known by a cookie that lives a quarter of an hour, is not readable by script, and is sent on a
-//! top-level navigation only. No page holds a code, a token or the cookie.
+//! top-level navigation only. Each attempt has its own, so that several links are completed side by side. No page holds
+//! a code, a token or the cookie.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 
 use crate::{
     auth::consent::{self, ConsentBy},
-    pairing::{Answer, Cookie, Error, Opened, Outcome, connect_url},
+    pairing::{Answer, Cookie, Error, Opened, Outcome, PairingTickets, connect_url},
     public::{
         Public,
         answer::see_other,
@@ -25,6 +26,9 @@ use crate::{
 
 /// The cookie's life in seconds: that of a state.
 const COOKIE_LIFE_S: u32 = 900;
+/// Attempts that one browser can have under way. The oldest gives way to one more: each is a cookie, which comes along with
+/// every request, and browsers themselves drop cookies when a site has too many.
+const MAX_ATTEMPTS: usize = 8;
 
 /// GET and HEAD: the button, or the accounts.
 pub(super) async fn show(
@@ -33,8 +37,8 @@ pub(super) async fn show(
     request: Request,
 ) -> Response {
     let head = request.into_parts().0;
-    let cookie = public.cookie(&head.headers);
     let Ok(Path(ticket)) = ticket else { return public.refused(&head, &Error::Stale) };
+    let cookie = public.cookie(&head.headers, &ticket);
     match public.pairings.open(&ticket, cookie.as_ref()).await {
         Ok(Opened::Invitation { sender, is_paired }) => {
             let page = PairingPage::Invitation { sender: sender.to_string(), again: is_paired };
@@ -73,14 +77,15 @@ pub(super) async fn click(
     };
     let back = consent::callback(&public.settings.origin);
     if let Ok((url, cookie)) = public.pairings.begin(&ticket, &back) {
-        return match see_other(&url) {
-            Some(answer) => public.with_cookie(answer, Some(&cookie)),
-            None => public.pairing_page(&head, PairingPage::Failed { code: "internal" }),
+        let Some(answer) = see_other(&url) else {
+            return public.pairing_page(&head, PairingPage::Failed { code: "internal" });
         };
+        let answer = public.with_cookie(answer, &cookie);
+        return public.without_oldest(answer, &head.headers);
     }
-    let cookie = public.cookie(&head.headers);
+    let cookie = public.cookie(&head.headers, &ticket);
     let chosen = public.pairings.choose(&ticket, cookie.as_ref(), form.account.as_deref()).await;
-    public.after(&head, chosen)
+    public.after(&head, cookie.as_ref(), chosen)
 }
 
 impl Public {
@@ -93,15 +98,18 @@ impl Public {
     ) -> Option<Response> {
         let pairings = &self.pairings;
         let state = state.filter(|state| pairings.is_ours(state))?;
-        let cookie = self.cookie(&head.headers);
+        let cookie = self.cookie(&head.headers, state);
         let outcome = pairings.answered(state, cookie.as_ref(), answer).await;
-        let is_choice = matches!(outcome, Ok(Outcome::Choose { .. }));
-        let answer = self.after(head, outcome);
         // The choice has a quarter of an hour of its own.
-        Some(if is_choice { self.with_cookie(answer, cookie.as_ref()) } else { answer })
+        let kept = cookie.as_ref().filter(|_| matches!(outcome, Ok(Outcome::Choose { .. })));
+        let answer = self.after(head, cookie.as_ref(), outcome);
+        Some(match kept {
+            Some(cookie) => self.with_cookie(answer, cookie),
+            None => answer,
+        })
     }
 
-    fn after(&self, head: &Parts, outcome: Result<Outcome, Error>) -> Response {
+    fn after(&self, head: &Parts, cookie: Option<&Cookie>, outcome: Result<Outcome, Error>) -> Response {
         match outcome {
             // The accounts have an address of their own: that of the answer holds the code.
             Ok(Outcome::Choose { ticket }) => {
@@ -111,7 +119,10 @@ impl Public {
             Ok(Outcome::Paired { sender, account }) => {
                 let page = PairingPage::Done { sender: sender.to_string(), account };
                 let answer = self.pairing_page(head, page);
-                self.with_cookie(answer, None)
+                match cookie {
+                    Some(cookie) => self.without_cookie(answer, cookie),
+                    None => answer,
+                }
             }
             Err(error) => self.refused(head, &error),
         }
@@ -147,27 +158,54 @@ impl Public {
         self.page(language, &Page::Pairing(page), &Details::default(), &[])
     }
 
-    /// `__Host-` wants https; on loopback there is none.
-    fn cookie_name(&self) -> &'static str {
-        if self.settings.origin.starts_with("https:") { "__Host-connect" } else { "connect" }
+    /// What the name of a cookie begins with, before the attempt that it is of. `__Host-` wants https; on loopback there is
+    /// none.
+    fn cookie_prefix(&self) -> &'static str {
+        if self.settings.origin.starts_with("https:") { "__Host-connect-" } else { "connect-" }
     }
 
-    fn cookie(&self, headers: &HeaderMap) -> Option<Cookie> {
-        let name = self.cookie_name();
+    /// The cookies of this browser's attempts, in the order in which it sends them: oldest first (RFC 6265, section 5.4).
+    fn cookies(&self, headers: &HeaderMap) -> Vec<Cookie> {
+        let prefix = self.cookie_prefix();
         let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        pairs.find_map(|(given, value)| (given == name).then_some(value)).and_then(Cookie::read)
+        let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        let ours = pairs.filter_map(|(name, value)| {
+            let (attempt, cookie) = (name.strip_prefix(prefix)?, Cookie::read(value)?);
+            (attempt == cookie.attempt()).then_some(cookie)
+        });
+        ours.collect()
     }
 
-    fn with_cookie(&self, mut answer: Response, cookie: Option<&Cookie>) -> Response {
-        let name = self.cookie_name();
-        let secure = if name.starts_with("__Host-") { "; Secure" } else { "" };
-        let (value, life) = cookie.map_or(("", 0), |cookie| (cookie.as_str(), COOKIE_LIFE_S));
-        let text = format!("{name}={value}; Path=/; Max-Age={life}; HttpOnly; SameSite=Lax{secure}");
+    /// The cookie of the attempt that a state or a choice says that it is of. Whether it is, its MAC tells.
+    fn cookie(&self, headers: &HeaderMap, ticket: &str) -> Option<Cookie> {
+        let attempt = PairingTickets::attempt_of(ticket)?;
+        self.cookies(headers).into_iter().find(|cookie| cookie.attempt() == attempt)
+    }
+
+    fn with_cookie(&self, answer: Response, cookie: &Cookie) -> Response {
+        self.set_cookie(answer, cookie, cookie.as_str(), COOKIE_LIFE_S)
+    }
+
+    fn without_cookie(&self, answer: Response, cookie: &Cookie) -> Response {
+        self.set_cookie(answer, cookie, "", 0)
+    }
+
+    /// Makes room for one more attempt.
+    fn without_oldest(&self, answer: Response, headers: &HeaderMap) -> Response {
+        let open = self.cookies(headers);
+        let too_many = (open.len() + 1).saturating_sub(MAX_ATTEMPTS);
+        open.iter().take(too_many).fold(answer, |answer, cookie| self.without_cookie(answer, cookie))
+    }
+
+    fn set_cookie(&self, mut answer: Response, of: &Cookie, value: &str, life_s: u32) -> Response {
+        let (prefix, attempt) = (self.cookie_prefix(), of.attempt());
+        let secure = if prefix.starts_with("__Host-") { "; Secure" } else { "" };
+        let text =
+            format!("{prefix}{attempt}={value}; Path=/; Max-Age={life_s}; HttpOnly; SameSite=Lax{secure}");
         match HeaderValue::try_from(text) {
             Ok(mut value) => {
                 value.set_sensitive(true);
-                answer.headers_mut().insert(header::SET_COOKIE, value);
+                answer.headers_mut().append(header::SET_COOKIE, value);
                 answer
             }
             Err(_) => super::answer::empty(StatusCode::INTERNAL_SERVER_ERROR),

@@ -28,10 +28,32 @@ const OTHER_ACCOUNT: &str = "3f1c9a52-6f0e-4a3b-8f57-1d2a90c4e003";
 /// In seconds: nearly what counts as a lease at all.
 const LONG_LEASE_S: u64 = 115;
 
-/// A customer's browser: its cookies for the daemon, and whom DocuSign knows it as.
+/// A customer's browser: its cookies for the daemon, oldest first, by name and value.
 #[derive(Clone, Default)]
 struct Browser {
-    cookie: Option<String>,
+    cookies: Vec<(String, String)>,
+}
+
+impl Browser {
+    /// Does with cookies as an answer says. One that is set anew keeps its place (RFC 6265, section 5.3).
+    fn take(&mut self, answer: &Reply) {
+        for line in answer.headers.get_all("set-cookie") {
+            let line = line.to_str().unwrap();
+            let (name, value) = line.split(';').next().unwrap().split_once('=').unwrap();
+            let known = self.cookies.iter().position(|(known, _)| known == name);
+            match (known, line.contains("; Max-Age=0;")) {
+                (Some(at), true) => drop(self.cookies.remove(at)),
+                (Some(at), false) => value.clone_into(&mut self.cookies[at].1),
+                (None, true) => {}
+                (None, false) => self.cookies.push((name.to_owned(), value.to_owned())),
+            }
+        }
+    }
+
+    fn header(&self) -> String {
+        let pairs: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        pairs.join("; ")
+    }
 }
 
 struct World {
@@ -48,7 +70,11 @@ impl World {
     }
 
     async fn link(&self) -> String {
-        let shown = self.daemon.get("/v1/senders/customer/connect").await;
+        self.link_of("customer").await
+    }
+
+    async fn link_of(&self, sender: &str) -> String {
+        let shown = self.daemon.get(&format!("/v1/senders/{sender}/connect")).await;
         assert_eq!(shown.status, StatusCode::OK, "{}", shown.text);
         shown.body["url"].as_str().unwrap().to_owned()
     }
@@ -59,9 +85,10 @@ impl World {
 
     async fn send(&self, browser: &Browser, method: Method, url: &str, form: &[(&str, &str)]) -> Reply {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let cookies = browser.header();
         let mut headers = vec![("content-type", "application/x-www-form-urlencoded")];
-        if let Some(cookie) = &browser.cookie {
-            headers.push(("cookie", cookie.as_str()));
+        if !cookies.is_empty() {
+            headers.push(("cookie", cookies.as_str()));
         }
         self.daemon.call(method, url, None, &headers, body.into_bytes()).await
     }
@@ -75,7 +102,7 @@ impl World {
         assert_eq!(on.status, StatusCode::SEE_OTHER, "{}", on.text);
         let cookie = on.headers["set-cookie"].to_str().unwrap();
         assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
-        browser.cookie = cookie.split(';').next().map(str::to_owned);
+        browser.take(&on);
         on.headers["location"].to_str().unwrap().to_owned()
     }
 
@@ -287,7 +314,7 @@ async fn who_has_several_accounts_chooses_and_may_switch() {
     let mut browser = Browser::default();
     let choice = world.at_choice(&mut browser).await;
     let kept = choice.headers["set-cookie"].to_str().unwrap();
-    assert!(kept.starts_with(browser.cookie.as_ref().unwrap()), "a choice has its own quarter of an hour");
+    assert!(kept.starts_with(&format!("{};", browser.header())), "a choice has its own quarter of an hour");
     let at = choice.headers["location"].to_str().unwrap().to_owned();
     assert!(!at.contains("code="), "the address of the choice holds no code");
     let shown = world.send(&browser, Method::GET, &at, &[]).await;
@@ -320,6 +347,60 @@ async fn who_has_several_accounts_chooses_and_may_switch() {
     assert_eq!(world.state().await["account_id"], OTHER_ACCOUNT);
     let path = format!("/v1/senders/customer/esign/restapi/v2.1/accounts/{SECOND_ACCOUNT}/templates");
     assert_eq!(world.daemon.get(&path).await.status, StatusCode::FORBIDDEN, "the old account is left");
+}
+
+/// An administrator opens both in two tabs, and then allows both.
+#[tokio::test]
+async fn two_links_in_one_browser_are_both_completed() {
+    let builder = TestDaemon::builder().public().connectable("sales", "impersonation", "");
+    let world = World { daemon: builder.connectable("hr", "impersonation", "").start().await };
+    let mut browser = Browser::default();
+    let (sales, hr) = (world.link_of("sales").await, world.link_of("hr").await);
+    let first = world.begin(&mut browser, &sales).await;
+    let second = world.begin(&mut browser, &hr).await;
+    let (first, second) = (world.accept(&first, USER).await, world.accept(&second, ELIAS).await);
+
+    // The cookie of one attempt is none of another's, whatever it is called.
+    let [own, other] = browser.cookies.as_slice() else { panic!("{:?}", browser.cookies) };
+    for wrong in [other.clone(), (own.0.clone(), other.1.clone()), (other.0.clone(), own.1.clone())] {
+        let foreign = world.send(&Browser { cookies: vec![wrong] }, Method::GET, &first, &[]).await;
+        assert_eq!(foreign.status, StatusCode::GONE, "{}", foreign.text);
+    }
+
+    let choice = world.send(&browser, Method::GET, &first, &[]).await;
+    assert_eq!(choice.status, StatusCode::SEE_OTHER, "{}", choice.text);
+    browser.take(&choice);
+    let done = world.send(&browser, Method::GET, &second, &[]).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    browser.take(&done);
+    assert_eq!(browser.cookies.len(), 1, "what is completed leaves no cookie");
+    let at = choice.headers["location"].to_str().unwrap();
+    let shown = world.send(&browser, Method::GET, at, &[]).await;
+    assert!(shown.text.contains("fieldset"), "{}", shown.text);
+    let chosen = world.send(&browser, Method::POST, at, &[("account", SECOND_ACCOUNT)]).await;
+    assert_eq!(chosen.status, StatusCode::OK, "{}", chosen.text);
+    browser.take(&chosen);
+    assert!(browser.cookies.is_empty(), "{:?}", browser.cookies);
+    for (sender, account) in [("sales", SECOND_ACCOUNT), ("hr", OTHER_ACCOUNT)] {
+        let state = world.daemon.get(&format!("/v1/senders/{sender}/connect")).await.body;
+        assert_eq!(state["account_id"], account, "{state}");
+    }
+}
+
+#[tokio::test]
+async fn of_many_attempts_in_one_browser_the_oldest_gives_way() {
+    let world = World::new("impersonation").await;
+    let (mut browser, link) = (Browser::default(), world.link().await);
+    let mut pages = Vec::new();
+    for _ in 0..9 {
+        pages.push(world.begin(&mut browser, &link).await);
+    }
+    assert_eq!(browser.cookies.len(), 8);
+    let (oldest, next) = (world.accept(&pages[0], ELIAS).await, world.accept(&pages[1], ELIAS).await);
+    let gone = world.send(&browser, Method::GET, &oldest, &[]).await;
+    assert_eq!(gone.status, StatusCode::GONE, "{}", gone.text);
+    let done = world.send(&browser, Method::GET, &next, &[]).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ pub(super) static TEXTS: Texts = Texts {
     connect_not_allowed_body: "Die Erlaubnis, in Ihrem Namen zu handeln, fehlt. Öffnen Sie den Link noch einmal und stimmen Sie allem zu, worum gebeten wird. Verwaltet Ihr Unternehmen solche Erlaubnisse, muss sie zuerst dessen DocuSign-Administrator erteilen.",
     connect_not_allowed_button: "Für Administratoren: für das Unternehmen erlauben",
     connect_stale_title: "Bitte beginnen Sie noch einmal",
-    connect_stale_body: "Dieser Link oder diese Antwort ist zu alt, wurde schon verwendet, gehört zu einem anderen Browser, oder in diesem wurde inzwischen ein weiterer solcher Link geöffnet. Haben Sie Ihr Konto bereits verbunden, ist nichts mehr zu tun; sonst öffnen Sie den Link, den Sie bekommen haben, noch einmal.",
+    connect_stale_body: "Dieser Link oder diese Antwort ist zu alt, wurde schon verwendet oder gehört zu einem anderen Browser. Haben Sie Ihr Konto bereits verbunden, ist nichts mehr zu tun; sonst öffnen Sie den Link, den Sie bekommen haben, noch einmal.",
     connect_title: "Verbinden Sie Ihr DocuSign-Konto",
     consent_denied_title: "Die Zustimmung wurde nicht erteilt",
     consent_denied_body: "Es hat sich nichts geändert. Ohne Zustimmung können keine Dokumente versendet werden. Erteilen kann sie der DocuSign-Benutzer, als der der Absender auftritt, oder ein Administrator für die ganze Organisation. Melden Sie sich als einer von beiden an und öffnen Sie den Zustimmungslink jederzeit wieder.",

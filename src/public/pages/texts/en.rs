@@ -29,7 +29,7 @@ pub(super) static TEXTS: Texts = Texts {
     connect_not_allowed_body: "The permission to act on your behalf is missing. Open the link again and accept everything that is asked for. If your company manages such permissions, its DocuSign administrator has to grant it first.",
     connect_not_allowed_button: "Administrators: allow it for the organisation",
     connect_stale_title: "Please start again",
-    connect_stale_body: "This link or answer is too old, was used before, belongs to another browser, or another such link was opened in this one meanwhile. If you have connected your account already, there is nothing left to do; otherwise open the link that you were given once more.",
+    connect_stale_body: "This link or answer is too old, was used before, or belongs to another browser. If you have connected your account already, there is nothing left to do; otherwise open the link that you were given once more.",
     connect_title: "Connect your DocuSign account",
     consent_denied_title: "Consent was not given",
     consent_denied_body: "Nothing has changed. Without consent, no documents can be sent. It can be given by the DocuSign user that the sender acts as, or by an administrator for the whole organisation. Log in as one of them, and open the consent link again at any time.",

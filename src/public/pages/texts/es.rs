@@ -29,7 +29,7 @@ pub(super) static TEXTS: Texts = Texts {
     connect_not_allowed_body: "Falta el permiso para actuar en su nombre. Vuelva a abrir el enlace y acepte todo lo que se pide. Si su empresa gestiona estos permisos, primero debe concederlo su administrador de DocuSign.",
     connect_not_allowed_button: "Administradores: permitirlo para la organización",
     connect_stale_title: "Empiece de nuevo, por favor",
-    connect_stale_body: "Este enlace o esta respuesta es demasiado antiguo, ya se usó, pertenece a otro navegador o, entretanto, se abrió otro enlace de este tipo en este. Si ya ha conectado su cuenta, no queda nada por hacer; si no, vuelva a abrir el enlace que le dieron.",
+    connect_stale_body: "Este enlace o esta respuesta es demasiado antiguo, ya se usó o pertenece a otro navegador. Si ya ha conectado su cuenta, no queda nada por hacer; si no, vuelva a abrir el enlace que le dieron.",
     connect_title: "Conecte su cuenta de DocuSign",
     consent_denied_title: "No se ha dado el consentimiento",
     consent_denied_body: "Nada ha cambiado. Sin consentimiento no se pueden enviar documentos. Puede darlo el usuario de DocuSign en cuyo nombre actúa el remitente, o un administrador para toda la organización. Inicie sesión como uno de ellos y vuelva a abrir el enlace de consentimiento en cualquier momento.",

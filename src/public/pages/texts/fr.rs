@@ -29,7 +29,7 @@ pub(super) static TEXTS: Texts = Texts {
     connect_not_allowed_body: "L’autorisation d’agir en votre nom manque. Rouvrez le lien et acceptez tout ce qui est demandé. Si votre entreprise gère ces autorisations, son administrateur DocuSign doit d’abord l’accorder.",
     connect_not_allowed_button: "Administrateurs : l’autoriser pour l’organisation",
     connect_stale_title: "Veuillez recommencer",
-    connect_stale_body: "Ce lien ou cette réponse est trop ancien, a déjà servi, appartient à un autre navigateur, ou un autre lien de ce type a été ouvert entre-temps dans celui-ci. Si vous avez déjà connecté votre compte, il n’y a plus rien à faire ; sinon, rouvrez le lien que vous avez reçu.",
+    connect_stale_body: "Ce lien ou cette réponse est trop ancien, a déjà servi ou appartient à un autre navigateur. Si vous avez déjà connecté votre compte, il n’y a plus rien à faire ; sinon, rouvrez le lien que vous avez reçu.",
     connect_title: "Connectez votre compte DocuSign",
     consent_denied_title: "Le consentement n’a pas été donné",
     consent_denied_body: "Rien n’a changé. Sans consentement, aucun document ne peut être envoyé. Il peut être donné par l’utilisateur DocuSign au nom duquel agit l’expéditeur, ou par un administrateur pour toute l’organisation. Connectez-vous comme l’un d’eux et rouvrez le lien de consentement à tout moment.",
