@@ -7,7 +7,7 @@ use crate::{
     auth::{Auth, user_info::AccountChoice},
     config::{Config, ConfigError, ConnectForm},
     esign,
-    pairing::{self, Connectable, Form, PairingTickets, Pairings, RENEW_EVERY, SYNC_EVERY},
+    pairing::{self, Connectable, Form, PairingTickets, Pairings, RENEW_EVERY, SYNC_EVERY, Unused},
     telemetry::{
         chain,
         lasting_trouble::{LastingTrouble, Say},
@@ -59,6 +59,13 @@ fn connectable(config: &Config) -> Result<BTreeMap<String, Arc<Connectable>>, Co
 
 /// Takes up what other daemons pair, for as long as this one runs.
 pub(super) fn watch(parts: &Parts) {
+    let (started, stopping) = (parts.clone(), parts.life.stopping());
+    parts.life.spawn("unused connections", async move {
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = tell_of_unused(&started) => {}
+        }
+    });
     let trouble = Arc::new(LastingTrouble::default());
     parts.repeat("pairings", SYNC_EVERY, move |parts| {
         let trouble = Arc::clone(&trouble);
@@ -69,6 +76,19 @@ pub(super) fn watch(parts: &Parts) {
             tracing::warn!(error = %chain(&error), "cannot look for idle connections");
         }
     });
+}
+
+/// Says once whose refresh tokens are kept for nobody.
+async fn tell_of_unused(parts: &Parts) {
+    match parts.pairings.unused().await {
+        Ok(None) => {}
+        Ok(Some(unused)) => tracing::warn!(
+            senders = %unused,
+            fix = Unused::FIX,
+            "refresh tokens of senders are kept that are not among the connectable ones of the settings"
+        ),
+        Err(error) => tracing::warn!(error = %chain(&error), "cannot look for unused connections"),
+    }
 }
 
 async fn sync(parts: &Parts, trouble: &LastingTrouble) {

@@ -19,6 +19,7 @@ use crate::{
     },
     clock::SharedClock,
     config::{Config, ConfigError, ConnectForm, Environment, KeyHash, Origin, Sender, StoreUrl},
+    pairing::Unused,
     store::{self, Found},
     telemetry::chain,
 };
@@ -43,6 +44,7 @@ pub(super) async fn all(
     }
     checks.push(callers(config));
     checks.push(store(config).await);
+    checks.extend(unused(config).await);
     checks.push(audit_log(config).await);
     checks.push(public_url(config));
     checks
@@ -285,6 +287,26 @@ fn told(found: Found) -> Check {
             Found::InLog => "ours; the next start takes up what a crash or a copy has left in its log",
         },
     )
+}
+
+/// Refresh tokens that nobody acts by. What is wrong with the store itself is told there.
+async fn unused(config: &Config) -> Option<Check> {
+    let (settings, keys) = app::located(config).ok()?;
+    let found = store::examine(&settings, &keys).await;
+    if !matches!(found, Ok(Found::Ours { is_up_to_date: true })) {
+        return None;
+    }
+    let name = "connections";
+    let kept = match store::kept_of_senders(&settings, &keys).await {
+        Ok(kept) => kept,
+        Err(error) => return Some(Check::skipped(name, format!("not looked at: {error}"))),
+    };
+    let is_connectable = |name: &str| config.senders.get(name).is_some_and(|sender| sender.connect.is_some());
+    let unused = Unused::of(&kept, is_connectable)?;
+    let detail =
+        format!("refresh tokens are kept for senders that these settings do not let act by them: {unused}");
+    // Another daemon on the store may have them: nothing is broken.
+    Some(Check { code: Some("token_without_sender"), ..Check::advised(name, detail, Unused::FIX) })
 }
 
 /// Why this user could not write a database file, if so.

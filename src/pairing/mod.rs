@@ -34,6 +34,7 @@ mod renewal;
 mod sync;
 mod taking_up;
 mod tickets;
+mod unused;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -52,6 +53,7 @@ pub use self::{
     defined::{Change, MAX_ACCOUNT, Made, NewSender, NotMade, Wish, is_account},
     renewal::Renewal,
     tickets::{Cookie, PairingTickets},
+    unused::Unused,
 };
 use self::{
     defined::AllMade,

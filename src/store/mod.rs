@@ -162,6 +162,20 @@ pub async fn examine(settings: &Settings, keys: &SealKeys) -> Result<Found, Erro
     }
 }
 
+/// What is kept of senders, and leaves no trace either. Only where [`examine`] has found a store whose schema is up to date.
+pub async fn kept_of_senders(settings: &Settings, keys: &SealKeys) -> Result<Vec<SenderRecord>, Error> {
+    let rows = match &settings.location {
+        Location::Postgres { url } => postgres::kept_of_senders(url, settings).await?,
+        Location::Sqlite { path } => {
+            let path = path.clone();
+            tokio::task::spawn_blocking(move || sqlite::kept_of_senders(&path))
+                .await
+                .map_err(|e| Error::Unavailable(format!("it could not be looked at: {e}")))??
+        }
+    };
+    Ok(rows::legible(rows, "sender record", |row| row.into_record(keys)))
+}
+
 /// How many daemons may have a store open at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Daemons {

@@ -76,10 +76,11 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
             "esign",
             "http_client",
             "ops",
+            "pairing",
             "store",
             "telemetry",
         ],
-        "walks the chain with the daemon's own parts; reads what health calls them",
+        "walks the chain with the daemon's own parts; reads what health calls them, and what pairing keeps",
     ),
     ("domain", &[], "pure values and rules"),
     (

@@ -272,6 +272,58 @@ async fn a_store_that_serve_would_refuse_is_found_and_left_as_it_is() {
     assert_eq!(left, ["foreign.db", "lost.db-lock", "other.db", "other.db-lock"], "it leaves no trace");
 }
 
+#[tokio::test]
+async fn a_token_whose_sender_is_not_in_the_settings_is_pointed_at_and_left_as_it_is() {
+    use countersign::{
+        domain::{AccountId, Private, SenderName},
+        store::{SenderRecord, Version},
+    };
+    let emulated = Emulated::start().await;
+    let path = emulated.directory().join("left.db");
+    let url = format!("sqlite://{}", path.display());
+    let seal = [
+        ("COUNTERSIGN__STORE__SEAL_KEY", "CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk="),
+        (STORE, url.as_str()),
+    ];
+    let left = store(&path, 9).await;
+    // By impersonation: nothing of the customer's is kept. A choice goes within a quarter of an hour by itself.
+    for (name, token) in [("customer", Some("token")), ("impersonating", None), ("customer#x", Some("token"))]
+    {
+        let record = SenderRecord {
+            sender: SenderName::new(name),
+            user_id: NOBODY.to_owned(),
+            account: AccountId::new(NOBODY),
+            sealed: token.map(|token| Private::new(token.to_owned())),
+            connected_at: "2026-06-01T12:00:00Z".parse().unwrap(),
+            version: Version(0),
+        };
+        left.put_sender_record(record).await.unwrap();
+    }
+    let look = |more: &[(&str, &str)]| {
+        let (output, report) = doctor(&emulated, &["--offline"], &[&seal[..], more].concat());
+        assert!(output.status.success() && failed(&report).is_empty(), "{report:#}");
+        let checks = report["checks"].as_array().unwrap().clone();
+        checks.into_iter().find(|check| check["name"] == "connections")
+    };
+    // While a daemon has it open, and when it is closed and has no log.
+    for _ in 0..2 {
+        let found = look(&[]).unwrap();
+        assert_eq!((&found["status"], &found["code"]), (&json!("advised"), &json!("token_without_sender")));
+        assert!(found["detail"].as_str().unwrap().ends_with(": customer"), "{found}");
+        let fix = found["fix"].as_str().unwrap();
+        assert!(
+            fix.contains("put its section back") && fix.contains("DELETE /v1/senders/NAME/connect"),
+            "{fix}"
+        );
+        left.close().await.unwrap();
+    }
+    let customer = [
+        ("COUNTERSIGN__SENDERS__CUSTOMER__INTEGRATION_KEY", emulated.entry("integration_key")),
+        ("COUNTERSIGN__SENDERS__CUSTOMER__CONNECT", "code"),
+    ];
+    assert_eq!(look(&customer), None, "it acts by the token");
+}
+
 /// A store at this path that is sealed with a key of these bytes.
 async fn store(path: &Path, byte: u8) -> countersign::store::SharedStore {
     use countersign::{clock::SystemClock, store};

@@ -642,6 +642,55 @@ async fn a_daemon_that_died_with_the_new_token_has_lost_the_connection_and_says_
     assert!(world.can_act().await);
 }
 
+#[tokio::test]
+async fn a_token_whose_sender_left_the_settings_is_told_of_until_it_is_destroyed() {
+    let vendor = format!(
+        "[callers.vendor]\nkey_hash = \"{}\"\nsenders = []\nsender_patterns = [\"customer\"]\n\
+         return_origins = [\"https://www.example.com\"]\n",
+        key_hash(VENDOR_KEY)
+    );
+    let builder = TestDaemon::builder().public().with(&vendor);
+    let mut world = World { daemon: builder.connectable("customer", "code", "").start().await };
+    let new = json!({"name": "acme", "like": "customer"});
+    let made = call_as(&world.daemon, VENDOR_KEY, Method::POST, "/v1/senders", new).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let acme = call_as(&world.daemon, VENDOR_KEY, Method::GET, "/v1/senders/acme/connect", Value::Null).await;
+    let acme = acme.body["url"].as_str().unwrap().to_owned();
+    for (link, user) in [(world.link().await, ELIAS), (acme, NORA)] {
+        let mut browser = Browser::default();
+        let page = world.begin(&mut browser, &link).await;
+        let back = world.accept(&page, user).await;
+        let done = world.send(&browser, Method::GET, &back, &[]).await;
+        assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    }
+    let told = async |world: &World| {
+        let unused = world.daemon.parts().pairings.unused().await.unwrap();
+        unused.map(|unused| unused.to_string())
+    };
+    assert_eq!(told(&world).await, None, "both act by them");
+
+    let away = |settings: &str| {
+        settings.replace("senders.customer]", "senders.another]").replace("[\"customer\"]", "[\"another\"]")
+    };
+    world.daemon.restart_with(away).await;
+    assert_eq!(told(&world).await.as_deref(), Some("acme, customer"));
+    assert_eq!(world.daemon.get("/v1/senders/customer/connect").await.code(), "sender_unknown");
+
+    // What is told to do about it works.
+    let back = |settings: &str| {
+        settings.replace("senders.another]", "senders.customer]").replace("[\"another\"]", "[\"customer\"]")
+    };
+    world.daemon.restart_with(back).await;
+    assert_eq!(told(&world).await, None);
+    for (key, sender) in [(CALLER_KEY, "customer"), (VENDOR_KEY, "acme")] {
+        let path = format!("/v1/senders/{sender}/connect");
+        let ended = call_as(&world.daemon, key, Method::DELETE, &path, Value::Null).await;
+        assert!(ended.status.is_success(), "{}", ended.text);
+    }
+    world.daemon.restart_with(away).await;
+    assert_eq!(told(&world).await, None);
+}
+
 /// Nobody can tell the dead from the slow there, and so the end of the lease is waited for.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_shared_its_store_and_died_over_a_renewal_is_waited_for() {

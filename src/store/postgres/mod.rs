@@ -41,7 +41,13 @@ pub(super) use self::pool::trusts_any_server;
 use crate::{
     clock::SharedClock,
     domain::Private,
-    store::{Error, Found, Settings, postgres::pool::Pool, retention::Looks, rows::bytes, seal::SealKeys},
+    store::{
+        Error, Found, Settings,
+        postgres::pool::Pool,
+        retention::Looks,
+        rows::{SenderRow, bytes},
+        seal::SealKeys,
+    },
 };
 
 /// The store in a Postgres.
@@ -65,6 +71,22 @@ pub(super) async fn examine(
     let found = pool.examine(keys).await;
     pool.close().await;
     found
+}
+
+/// What a database holds of senders that [`examine`] has found to be up to date. Changes nothing, either.
+pub(super) async fn kept_of_senders(
+    url: &Private<String>,
+    settings: &Settings,
+) -> Result<Vec<SenderRow>, Error> {
+    let pool = Pool::new(url, settings)?;
+    let kept = kept_in(&pool).await;
+    pool.close().await;
+    kept
+}
+
+async fn kept_in(pool: &Pool) -> Result<Vec<SenderRow>, Error> {
+    let mut connection = pool.acquire().await?;
+    senders::all(&mut connection).await.map_err(|e| pool.meaning(e))
 }
 
 impl PostgresStore {

@@ -21,10 +21,12 @@ use rustix::{fs, io::Errno};
 use crate::store::{
     Error, Found,
     migrations::{self, LATEST},
+    rows::SenderRow,
     seal::SealKeys,
     sqlite::{
         links::followed,
         locks::{Locks, says_begun},
+        senders,
     },
 };
 
@@ -183,6 +185,14 @@ fn examine_at(at: &Path, path: &Path, keys: &SealKeys) -> Result<Found, Error> {
         return Ok(Found::InLog);
     }
     read_only(at, !has_log).and_then(|file| known(&file, keys)).map_err(|e| name(at, e))
+}
+
+/// What a file holds of senders that [`examine`] has found to be up to date. Changes nothing, either.
+pub(in crate::store) fn kept_of_senders(path: &Path) -> Result<Vec<SenderRow>, Error> {
+    at_its_place(path, |at| {
+        let file = read_only(at, !beside(at, "wal").exists());
+        file.and_then(|file| senders::all(&file)).map_err(|e| name(at, e))
+    })
 }
 
 /// Does something with the file that a path leads to. If the path is a link, what is wrong is told of both.

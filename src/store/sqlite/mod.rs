@@ -44,7 +44,7 @@ mod senders;
 mod signings;
 mod threads;
 
-pub(super) use file::examine;
+pub(super) use file::{examine, kept_of_senders};
 pub(crate) use links::place_of_file;
 
 use std::{

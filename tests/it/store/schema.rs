@@ -12,7 +12,7 @@ use countersign::store::{self, Daemons, Error, Found, Location, Settings};
 
 use sqlx::Connection as _;
 
-use crate::store::{Fixture, key, on_both, samples, signings::begin};
+use crate::store::{Fixture, key, on_both, samples, sealing::sender, signings::begin};
 
 on_both!(
     a_newer_schema_is_refused,
@@ -28,9 +28,13 @@ async fn looking_says_what_opening_would_and_changes_nothing(fixture: Fixture) {
         assert_eq!(look(1).await.unwrap(), Found::Nothing);
     }
     let ours = fixture.open().await;
+    ours.put_sender_record(sender(0)).await.unwrap();
     // While a daemon uses it, and after.
     for _ in 0..2 {
         assert_eq!(look(1).await.unwrap(), Found::Ours { is_up_to_date: true });
+        let kept = store::kept_of_senders(&settings, &key(1)).await.unwrap();
+        let [one] = kept.as_slice() else { panic!("{kept:?}") };
+        assert_eq!((&one.sender, &one.sealed), (&sender(0).sender, &sender(0).sealed));
         let other_key = look(2).await.unwrap_err();
         assert!(matches!(other_key, Error::Unusable(_)), "{other_key}");
         ours.close().await.unwrap();

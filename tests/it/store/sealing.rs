@@ -24,7 +24,7 @@ on_both!(
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-fn sender(version: u64) -> SenderRecord {
+pub(super) fn sender(version: u64) -> SenderRecord {
     SenderRecord {
         sender: SenderName::new("admin"),
         user_id: "2f1f4f0c-0000-4000-8000-000000000001".into(),
