@@ -58,15 +58,15 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, types::Value};
+use rusqlite::Connection;
 
 use crate::{
     clock::SharedClock,
     store::{
-        Durability, Error, Record, Sealed, Settings,
+        Durability, Error, Record, Settings,
         retention::Looks,
         rows::{SigningRow, micros},
-        seal::{SEALED_COLUMNS, SealKeyId, SealKeys},
+        seal::SealKeys,
         sqlite::{
             checkpoint::Log,
             file::{Access, DatabaseFile, OpenPath},
@@ -200,59 +200,6 @@ impl SqliteStore {
 
     fn met(&self) -> MutexGuard<'_, Option<String>> {
         self.unusable.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Repeats a batch of a clean-up until it finds less than a full one.
-    async fn sweep(
-        &self,
-        batch: impl Fn(&Connection) -> Result<u64, Error> + Clone + Send + 'static,
-    ) -> Result<u64, Error> {
-        let mut total = 0;
-        loop {
-            let destroyed = self.write(Durability::Flushed, batch.clone()).await?;
-            total += destroyed;
-            if destroyed < u64::from(retention::BATCH) {
-                return Ok(total);
-            }
-        }
-    }
-
-    /// Seals anew what older keys of the ring have sealed. Nobody else writes: what is done once is done, and a key is not
-    /// needed once nothing that it has sealed lies in the file or its log.
-    async fn seal_anew(&self) -> Result<Sealed, Error> {
-        let mut unused = Vec::new();
-        for older in self.keys.ids().skip(1) {
-            if self.read(move |db| retention::is_sealed_with(db, older)).await? {
-                self.looks.found(older);
-                if !self.reseal_all(older).await? {
-                    continue;
-                }
-                self.write(Durability::Synced, move |db| retention::forget_key(db, older)).await?;
-            }
-            if self.looks.found_nothing(older, self.clock.uptime()).is_some() {
-                unused.push(older);
-            }
-        }
-        if !unused.is_empty() {
-            self.empty_log().await?;
-        }
-        Ok(Sealed { current: self.keys.current(), unused })
-    }
-
-    /// Seals anew all that an older key has sealed, and answers whether all of that could be opened with it.
-    async fn reseal_all(&self, older: SealKeyId) -> Result<bool, Error> {
-        let mut is_whole = true;
-        for column in SEALED_COLUMNS {
-            // Less than every id: SQLite sorts text before bytes.
-            let mut from = Some(Value::Text(String::new()));
-            while let Some(after) = from {
-                let keys = self.keys.clone();
-                let batch = move |db: &Connection| retention::reseal(db, &keys, older, column, &after);
-                let resealed = self.write(Durability::Flushed, batch).await?;
-                (from, is_whole) = (resealed.next, is_whole && resealed.is_whole);
-            }
-        }
-        Ok(is_whole)
     }
 
     fn record(&self, row: Option<SigningRow>) -> Result<Option<Record>, Error> {

@@ -1,7 +1,7 @@
 //! What the store does, operation by operation: rows are made and opened in the caller's task, SQL runs on a thread.
 //!
 //! Must hold no SQL: that is in [`signings`], [`endpoints`], [`outbox`], [`inbox`], [`senders`], [`presence`], [`counts`],
-//! [`checks`], [`dates`] and [`retention`].
+//! [`checks`], [`dates`] and [`retention`](super::retention).
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -23,8 +23,7 @@ use crate::{
             payload_place, seal_endpoint, seal_endpoints, signed, timestamp,
         },
         sqlite::{
-            SqliteStore, checks, counts, dates, end, endpoints, inbox, outbox, presence, retention, senders,
-            signings,
+            SqliteStore, checks, counts, dates, end, endpoints, inbox, outbox, presence, senders, signings,
         },
     },
 };
@@ -442,21 +441,7 @@ impl Store for SqliteStore {
     }
 
     fn destroy(&self, retention: Retention) -> Answer<'_, Destroyed> {
-        Box::pin(async move {
-            // First, because much is counted, and only this bounds it.
-            self.sweep(move |db| retention::counts(db, retention)).await?;
-            let destroyed = Destroyed {
-                keys: self.sweep(move |db| retention::keys(db, retention)).await?,
-                personal: self.sweep(move |db| retention::personal(db, retention)).await?,
-                events: self.sweep(move |db| retention::events(db, retention)).await?,
-                signings: self.sweep(move |db| retention::signings(db, retention)).await?,
-            };
-            // Even if that was nothing: payloads were dropped since, and an earlier run may have ended before this.
-            self.empty_log().await.inspect_err(|_| {
-                tracing::debug!(?destroyed, "destroyed, and still in the database's files");
-            })?;
-            Ok(destroyed)
-        })
+        Box::pin(self.destroy_all(retention))
     }
 
     fn reseal(&self) -> Answer<'_, Sealed> {

@@ -6,18 +6,91 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params, types::Value};
 
 use crate::store::{
-    Error, Retention,
+    Destroyed, Durability, Error, Retention, Sealed,
     retention::looked_at_once,
     rows::micros,
-    seal::{Place, SealKeyId, SealKeys},
+    seal::{Place, SEALED_COLUMNS, SealKeyId, SealKeys},
+    sqlite::SqliteStore,
 };
 
 /// Rows that one write destroys, or looks at, at most.
-pub(super) const BATCH: u32 = 500;
+const BATCH: u32 = 500;
+
+impl SqliteStore {
+    /// Destroys all that is due.
+    pub(super) async fn destroy_all(&self, retention: Retention) -> Result<Destroyed, Error> {
+        // First, because much is counted, and only this bounds it.
+        self.sweep(move |db| counts(db, retention)).await?;
+        let destroyed = Destroyed {
+            keys: self.sweep(move |db| keys(db, retention)).await?,
+            personal: self.sweep(move |db| personal(db, retention)).await?,
+            events: self.sweep(move |db| events(db, retention)).await?,
+            signings: self.sweep(move |db| signings(db, retention)).await?,
+        };
+        // Even if that was nothing: payloads were dropped since, and an earlier run may have ended before this.
+        self.empty_log().await.inspect_err(|_| {
+            tracing::debug!(?destroyed, "destroyed, and still in the database's files");
+        })?;
+        Ok(destroyed)
+    }
+
+    /// Seals anew what older keys of the ring have sealed. Nobody else writes: what is done once is done, and a key is not
+    /// needed once nothing that it has sealed lies in the file or its log.
+    pub(super) async fn seal_anew(&self) -> Result<Sealed, Error> {
+        let mut unused = Vec::new();
+        for older in self.keys.ids().skip(1) {
+            if self.read(move |db| is_sealed_with(db, older)).await? {
+                self.looks.found(older);
+                if !self.reseal_all(older).await? {
+                    continue;
+                }
+                self.write(Durability::Synced, move |db| forget_key(db, older)).await?;
+            }
+            if self.looks.found_nothing(older, self.clock.uptime()).is_some() {
+                unused.push(older);
+            }
+        }
+        if !unused.is_empty() {
+            self.empty_log().await?;
+        }
+        Ok(Sealed { current: self.keys.current(), unused })
+    }
+
+    /// Seals anew all that an older key has sealed, and answers whether all of that could be opened with it.
+    async fn reseal_all(&self, older: SealKeyId) -> Result<bool, Error> {
+        let mut is_whole = true;
+        for column in SEALED_COLUMNS {
+            // Less than every id: SQLite sorts text before bytes.
+            let mut from = Some(Value::Text(String::new()));
+            while let Some(after) = from {
+                let keys = self.keys.clone();
+                let batch = move |db: &Connection| reseal(db, &keys, older, column, &after);
+                let resealed = self.write(Durability::Flushed, batch).await?;
+                (from, is_whole) = (resealed.next, is_whole && resealed.is_whole);
+            }
+        }
+        Ok(is_whole)
+    }
+
+    /// Repeats a batch of a clean-up until it finds less than a full one.
+    async fn sweep(
+        &self,
+        batch: impl Fn(&Connection) -> Result<u64, Error> + Clone + Send + 'static,
+    ) -> Result<u64, Error> {
+        let mut total = 0;
+        loop {
+            let destroyed = self.write(Durability::Flushed, batch.clone()).await?;
+            total += destroyed;
+            if destroyed < u64::from(BATCH) {
+                return Ok(total);
+            }
+        }
+    }
+}
 
 /// Forgets idempotency keys and the answers kept for them. The key of a create that has not ended stays, whatever its
 /// date: without it the same call would make a second envelope (rule E2).
-pub(super) fn keys(db: &Connection, retention: Retention) -> Result<u64, Error> {
+fn keys(db: &Connection, retention: Retention) -> Result<u64, Error> {
     count(
         db,
         "UPDATE signings SET key = NULL, answer = NULL, version = version + 1 WHERE id IN \
@@ -29,7 +102,7 @@ pub(super) fn keys(db: &Connection, retention: Retention) -> Result<u64, Error> 
 
 /// Destroys the personal data of signings that ended: their sealed half, their answers and payloads,
 /// and what the upstream sent about them.
-pub(super) fn personal(db: &Connection, retention: Retention) -> Result<u64, Error> {
+fn personal(db: &Connection, retention: Retention) -> Result<u64, Error> {
     let ended: Vec<([u8; 16], Option<String>)> = db
         .prepare_cached(
             "SELECT id, envelope FROM signings WHERE ended_at IS NOT NULL AND sealed IS NOT NULL \
@@ -60,7 +133,7 @@ const OLD_EVENTS: &str = "SELECT pos FROM events WHERE id < ?3 AND at < ?1 \
 /// Deletes old events, deliveries and inbound messages, but none with which something is still to be done: a clock
 /// that was behind may have dated it. That does not last: attempts end after days, and what came in is taken in. What
 /// is pending for an endpoint that is off waits for good, and goes.
-pub(super) fn events(db: &Connection, retention: Retention) -> Result<u64, Error> {
+fn events(db: &Connection, retention: Retention) -> Result<u64, Error> {
     let before = micros(retention.events_before);
     let mut deleted = webhooks(db, micros(retention.dropped_before))?;
     // First, because they keep their events.
@@ -118,7 +191,7 @@ fn first_id_after(at: Timestamp) -> [u8; 16] {
 }
 
 /// Deletes what was counted long ago: calls, checks, changes.
-pub(super) fn counts(db: &Connection, retention: Retention) -> Result<u64, Error> {
+fn counts(db: &Connection, retention: Retention) -> Result<u64, Error> {
     let (before, checks_before) = (micros(retention.events_before), micros(retention.checks_before));
     let windows_before = micros(retention.windows_before);
     let mut deleted = 0;
@@ -150,7 +223,7 @@ pub(super) fn counts(db: &Connection, retention: Retention) -> Result<u64, Error
 
 /// Deletes signings that ended long ago, with their payloads and links. One whose key is known would let the
 /// key begin anew (rule E3), and one with work has somebody coming for it.
-pub(super) fn signings(db: &Connection, retention: Retention) -> Result<u64, Error> {
+fn signings(db: &Connection, retention: Retention) -> Result<u64, Error> {
     count(
         db,
         "DELETE FROM signings WHERE id IN \
@@ -166,28 +239,28 @@ fn count(db: &Connection, sql: &str, before: i64) -> Result<u64, Error> {
 }
 
 /// Whether the database may hold what this key sealed.
-pub(super) fn is_sealed_with(db: &Connection, key: SealKeyId) -> Result<bool, Error> {
+fn is_sealed_with(db: &Connection, key: SealKeyId) -> Result<bool, Error> {
     let sql = "SELECT EXISTS (SELECT 1 FROM meta WHERE name = ?1)";
     Ok(db.prepare_cached(sql)?.query_row([format!("seal.{key}")], |row| row.get(0))?)
 }
 
 /// Forgets a key that nothing is sealed with any more: it may leave the settings.
-pub(super) fn forget_key(db: &Connection, key: SealKeyId) -> Result<(), Error> {
+fn forget_key(db: &Connection, key: SealKeyId) -> Result<(), Error> {
     db.execute("DELETE FROM meta WHERE name = ?1", [format!("seal.{key}")])?;
     Ok(())
 }
 
 /// What one look at sealed rows came to.
-pub(super) struct Resealed {
+struct Resealed {
     /// Where to go on.
-    pub(super) next: Option<Value>,
+    next: Option<Value>,
     /// Whether all that the older key sealed could be opened with it.
-    pub(super) is_whole: bool,
+    is_whole: bool,
 }
 
 /// Looks at the next rows of one column after `from`, and seals anew what `older` sealed. It looks at a bounded
 /// number of rows and bytes, not only changes that much: the writer is busy meanwhile. What is damaged stays as it is.
-pub(super) fn reseal(
+fn reseal(
     db: &Connection,
     keys: &SealKeys,
     older: SealKeyId,
