@@ -1,10 +1,8 @@
-//! A signing as a row: a few columns to find it by, one clear JSON (`state`), and one sealed JSON with
-//! everything personal in it: names, addresses, return URLs, how people were authenticated, the caller's
-//! metadata, and what the upstream said in free text.
+//! The clear half of a signing, as JSON, and the signing that it makes with the sealed half.
 //!
-//! Once retention has destroyed the sealed half, the signing still reads, with those fields empty.
+//! Older and newer versions share a database: what is added here has a default, and what an older one reads keeps its form.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -16,71 +14,21 @@ use crate::{
         SigningId, SigningStatus, TransactionId, Upstream, ViewKind, draft::AUTHENTICATION_METHODS,
     },
     store::{
-        Digest, Error, KeptAnswer, Record, Work,
+        Error,
         rows::{
-            ANSWER_PREFIX, answer_place, cow, hex, malformed, micros, sealed_place, timestamp, uuid, version,
+            cow, hex, malformed, micros,
+            signing::{
+                SigningRow,
+                personal::{Person, Personal},
+            },
+            timestamp, uuid,
         },
-        seal::SealKeys,
     },
 };
 
-/// The columns of a [`SigningRow`], in its order.
-macro_rules! signing_columns {
-    () => {
-        "id, caller, key, request, reference, status, envelope, version, created_at, due_at, leased_until, \
-         attempts, state, sealed, answer"
-    };
-}
-pub(in crate::store) use signing_columns;
-
-/// A row of `signings` as a database hands it out.
-pub(in crate::store) struct SigningRow {
-    pub(in crate::store) id: [u8; 16],
-    pub(in crate::store) caller: String,
-    pub(in crate::store) key: Option<Digest>,
-    pub(in crate::store) request: Digest,
-    pub(in crate::store) reference: Option<String>,
-    pub(in crate::store) status: String,
-    pub(in crate::store) envelope: Option<String>,
-    pub(in crate::store) version: i64,
-    pub(in crate::store) created_at: i64,
-    pub(in crate::store) due_at: Option<i64>,
-    pub(in crate::store) leased_until: Option<i64>,
-    pub(in crate::store) attempts: i64,
-    pub(in crate::store) state: String,
-    pub(in crate::store) sealed: Option<Vec<u8>>,
-    pub(in crate::store) answer: Option<Vec<u8>>,
-}
-
-impl SigningRow {
-    pub(in crate::store) fn into_record(mut self, keys: &SealKeys) -> Result<Record, Error> {
-        let (key, request, version) = (self.key, self.request, version(self.version));
-        let answer = self.answer.take().map(|sealed| open_answer(keys, &self.id, sealed)).transpose()?;
-        let work = match self.due_at {
-            None => None,
-            Some(due_at) => Some(Work {
-                due_at: timestamp(due_at)?,
-                leased_until: self.leased_until.map(timestamp).transpose()?,
-                attempts: u32::try_from(self.attempts).unwrap_or(u32::MAX),
-            }),
-        };
-        Ok(Record { signing: self.into_signing(keys)?, version, key, request, answer, work })
-    }
-
-    pub(in crate::store) fn into_signing(mut self, keys: &SealKeys) -> Result<Signing, Error> {
-        let personal = match self.sealed.take() {
-            None => Personal::default(),
-            Some(sealed) => keys.open_json(sealed_place(&self.id), sealed)?,
-        };
-        let text = std::mem::take(&mut self.state);
-        let state: State<'_> = serde_json::from_str(&text).map_err(|_| malformed("state"))?;
-        state.into_signing(self, personal)
-    }
-}
-
 /// The clear half of a signing.
 #[derive(Serialize, Deserialize)]
-struct State<'a> {
+pub(super) struct State<'a> {
     live: bool,
     #[serde(borrow)]
     sender: Cow<'a, str>,
@@ -198,31 +146,6 @@ struct MomentState<'a> {
     note: Option<Cow<'a, str>>,
 }
 
-/// The sealed half of a signing.
-#[derive(Default, Serialize, Deserialize)]
-struct Personal<'a> {
-    signers: Vec<Person<'a>>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    metadata: Cow<'a, BTreeMap<String, String>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    failure: Option<Cow<'a, str>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    last_try: Option<Cow<'a, str>>,
-}
-
-/// Method, date, and the caller's own proof.
-type Authentication<'a> = (Cow<'a, str>, Option<i64>, Option<Cow<'a, str>>);
-
-#[derive(Default, Serialize, Deserialize)]
-struct Person<'a> {
-    name: Cow<'a, str>,
-    email: Cow<'a, str>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    return_url: Option<Cow<'a, str>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    authenticated_by: Option<Authentication<'a>>,
-}
-
 impl<'a> From<&'a Signing> for State<'a> {
     fn from(signing: &'a Signing) -> Self {
         Self {
@@ -308,28 +231,8 @@ impl<'a> From<&'a Moment> for MomentState<'a> {
     }
 }
 
-impl<'a> From<&'a Signing> for Personal<'a> {
-    fn from(signing: &'a Signing) -> Self {
-        let person = |signer: &'a Signer| Person {
-            name: signer.name.reveal().as_str().into(),
-            email: signer.email.reveal().into(),
-            return_url: cow(signer.return_url.as_ref()),
-            authenticated_by: signer
-                .authenticated_by
-                .as_ref()
-                .map(|by| (by.method.into(), by.at.map(micros), cow(by.id.as_ref()))),
-        };
-        Self {
-            signers: signing.signers.iter().map(person).collect(),
-            metadata: Cow::Borrowed(signing.metadata.reveal()),
-            failure: signing.failure.as_ref().map(|failure| failure.detail.as_str().into()),
-            last_try: signing.last_try.as_ref().map(|last| last.detail.as_str().into()),
-        }
-    }
-}
-
 impl State<'_> {
-    fn into_signing(self, row: SigningRow, personal: Personal<'_>) -> Result<Signing, Error> {
+    pub(super) fn into_signing(self, row: SigningRow, personal: Personal<'_>) -> Result<Signing, Error> {
         let people = personal.signers.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
         Ok(Signing {
             id: SigningId::from_uuid(Uuid::from_bytes(row.id)),
@@ -470,40 +373,6 @@ impl MomentState<'_> {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
 const fn is_none_yet(count: &u8) -> bool {
     *count == 0
-}
-
-pub(super) fn open_answer(keys: &SealKeys, signing: &[u8; 16], sealed: Vec<u8>) -> Result<KeptAnswer, Error> {
-    let mut plain = keys.open(answer_place(signing), sealed)?;
-    if plain.len() < ANSWER_PREFIX.len() {
-        return Err(malformed("answer"));
-    }
-    Ok(KeptAnswer { body: Private::new(plain.split_off(ANSWER_PREFIX.len())) })
-}
-
-/// The clear half of a signing, as text.
-pub(super) fn state_of(signing: &Signing) -> String {
-    // A signing of one signer fits: one allocation holds it.
-    let mut json = Vec::with_capacity(1_024);
-    serde_json::to_writer(&mut json, &State::from(signing))
-        .expect("rows have string keys and write to memory");
-    without_nul(String::from_utf8(json).expect("JSON is UTF-8"))
-}
-
-/// JSON whose texts have no NUL. Postgres cannot look into one that has, and fails every query that passes such a row,
-/// whoever it was for.
-fn without_nul(json: String) -> String {
-    const NUL: &str = r"\u0000";
-    if !json.contains(NUL) {
-        return json;
-    }
-    // A backslash that is itself escaped begins nothing.
-    let parts: Vec<_> = json.split(r"\\").map(|part| part.replace(NUL, "\u{fffd}")).collect();
-    parts.join(r"\\")
-}
-
-/// The personal half of a signing, sealed.
-pub(super) fn seal_personal(signing: &Signing, id: &[u8; 16], keys: &SealKeys) -> Vec<u8> {
-    keys.seal_json(sealed_place(id), &Personal::from(signing))
 }
 
 #[cfg(test)]
