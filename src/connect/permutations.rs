@@ -65,6 +65,13 @@ pub(super) fn sim(event: &str, recipient: Option<&str>, second: u32) -> Value {
     message
 }
 
+/// The same message from a configuration that leaves the envelope out.
+pub(super) fn bare(full: &Value) -> Value {
+    let mut bare = full.clone();
+    bare["data"].as_object_mut().unwrap().remove("envelopeSummary");
+    bare
+}
+
 type Life = [(&'static str, Option<&'static str>); 7];
 
 /// One signer, from the sending to the destruction of the documents.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    connect::permutations::{ENVELOPE, GUIDS, signing, sim},
+    connect::permutations::{ENVELOPE, GUIDS, bare, signing, sim},
     domain::EventKind,
 };
 
@@ -101,8 +101,7 @@ fn whether_a_check_by_phone_was_passed_follows_only_from_its_result() {
 fn a_late_list_from_before_somebody_signed_says_of_no_check_that_it_is_missing() {
     let mut signing = signing(1);
     signing.signers[0].sms_auth = true;
-    let mut bare = sim("envelope-completed", None, 9);
-    bare["data"].as_object_mut().unwrap().remove("envelopeSummary");
+    let bare = bare(&sim("envelope-completed", None, 9));
     let now: Timestamp = "2026-02-25T06:13:10Z".parse().unwrap();
     let observe = |signing: &mut crate::domain::Signing, message: &Value| {
         for fact in parse(message).facts(&signing.signers) {
@@ -157,13 +156,20 @@ fn a_recipient_is_found_by_short_id_by_guid_and_by_client_user_id() {
     foreign["data"]["envelopeSummary"]["recipients"]["signers"][1]["clientUserId"] = json!("theirs");
     assert_eq!(facts(&foreign), Vec::new());
     // Without a list only the short id can be ours.
-    let mut bare = sim("recipient-completed", Some("2"), 1);
-    bare["data"].as_object_mut().unwrap().remove("envelopeSummary");
+    let mut bare = bare(&sim("recipient-completed", Some("2"), 1));
     assert_eq!(facts(&bare), second);
     bare["data"]["recipientId"] = json!(2);
     assert_eq!(facts(&bare), second);
     bare["data"]["recipientId"] = json!(GUIDS[1]);
     assert_eq!(facts(&bare), Vec::new());
+}
+
+/// Only one of two messages of the same news leaves out what is to be known of it.
+#[track_caller]
+fn clears(clear: &Message, unclear: &Message, signers: &[Signer]) {
+    assert!(unclear.is_unclear(signers) && !clear.is_unclear(signers));
+    assert!(clear.clears(unclear) && !unclear.clears(unclear));
+    assert_ne!(clear.identity(b""), unclear.identity(b""), "as one message, what it says would be lost");
 }
 
 #[test]
@@ -172,11 +178,10 @@ fn f1_a_number_is_nobody_who_fills_a_role() {
     let mut signers = signing(2).signers;
     signers[0].role = Some("Manager".to_owned());
     signers[1].role = Some("Client".to_owned());
-    let mut bare = sim("recipient-completed", Some("1"), 1);
-    bare["data"].as_object_mut().unwrap().remove("envelopeSummary");
+    let mut bare = bare(&sim("recipient-completed", Some("1"), 1));
     let unclear = parse(&bare);
     assert_eq!(unclear.facts(&signers), Vec::new());
-    assert!(unclear.is_unclear(&signers) && !unclear.is_unclear(&signing(2).signers));
+    assert!(!unclear.is_unclear(&signing(2).signers));
     // Beside it the same news comes with the recipients: that is another message, and says who.
     let mut listed = sim("recipient-completed", Some("1"), 1);
     let people = &mut listed["data"]["envelopeSummary"]["recipients"]["signers"];
@@ -184,8 +189,7 @@ fn f1_a_number_is_nobody_who_fills_a_role() {
     people[1]["clientUserId"] = json!("client-1");
     let clear = parse(&listed);
     assert_eq!(clear.facts(&signers), of_signer("2", SignerFact::Signed));
-    assert!(clear.clears(&unclear) && !unclear.clears(&unclear) && !clear.is_unclear(&signers));
-    assert_ne!(clear.identity(b""), unclear.identity(b""));
+    clears(&clear, &unclear, &signers);
     // Whoever is listed without a client user id is none of ours.
     let people = &mut listed["data"]["envelopeSummary"]["recipients"]["signers"];
     people[0].as_object_mut().unwrap().remove("clientUserId");
@@ -350,12 +354,8 @@ fn f1_a_completion_says_whom_the_envelope_does_not_have_any_more() {
 fn f1_a_completion_without_a_list_is_unclear_while_one_of_several_may_be_gone() {
     let mut signers = signing(2).signers;
     let listed = sim("envelope-completed", None, 1);
-    let mut bare = listed.clone();
-    bare["data"].as_object_mut().unwrap().remove("envelopeSummary");
-    let (clear, unclear) = (parse(&listed), parse(&bare));
-    assert!(unclear.is_unclear(&signers) && !clear.is_unclear(&signers));
-    assert!(clear.clears(&unclear) && !unclear.clears(&unclear));
-    assert_ne!(clear.identity(b""), unclear.identity(b""), "as one message, the list would be lost");
+    let unclear = parse(&bare(&listed));
+    clears(&parse(&listed), &unclear, &signers);
     assert!(parse(&json!({"status": "completed", "envelopeId": ENVELOPE})).is_unclear(&signers));
     assert!(!unclear.is_unclear(&signers[..1]), "nobody else can have completed it");
     for signer in &mut signers {
@@ -368,12 +368,8 @@ fn f1_a_completion_without_a_list_is_unclear_while_one_of_several_may_be_gone() 
 fn f1_a_void_that_does_not_say_why_is_unclear_for_it_may_be_an_expiry() {
     let signers = signing(1).signers;
     let full = sim("envelope-voided", None, 1);
-    let mut bare = full.clone();
-    bare["data"].as_object_mut().unwrap().remove("envelopeSummary");
-    let (clear, unclear) = (parse(&full), parse(&bare));
-    assert!(unclear.is_unclear(&signers) && !clear.is_unclear(&signers));
-    assert!(clear.clears(&unclear) && !unclear.clears(&unclear));
-    assert_ne!(clear.identity(b""), unclear.identity(b""), "as one message, the reason would be lost");
+    let mut bare = bare(&full);
+    clears(&parse(&full), &parse(&bare), &signers);
     assert!(parse(&json!({"status": "voided", "envelopeId": ENVELOPE})).is_unclear(&signers));
     let (expires, voided) = ("2026-03-01T00:00:00.0000000Z", "2026-03-01T00:00:05.0000000Z");
     for (summary, is_unclear) in [
@@ -398,13 +394,9 @@ fn f1_a_declined_envelope_tells_who_has_declined_it_or_is_unclear() {
     listed["data"]["envelopeSummary"]["recipients"]["signers"][1]["status"] = json!("declined");
     let told = [of_signer("2", SignerFact::Declined), vec![end]].concat();
     assert_eq!(facts(&listed), told, "and of nobody else anything");
-    let mut bare = listed.clone();
-    bare["data"].as_object_mut().unwrap().remove("envelopeSummary");
-    let (clear, unclear) = (parse(&listed), parse(&bare));
-    assert!(unclear.is_unclear(&signers) && !clear.is_unclear(&signers));
+    let unclear = parse(&bare(&listed));
+    clears(&parse(&listed), &unclear, &signers);
     assert!(unclear.is_unclear(&signers[..1]));
-    assert!(clear.clears(&unclear) && !unclear.clears(&unclear));
-    assert_ne!(clear.identity(b""), unclear.identity(b""), "as one message, the list would be lost");
     assert!(parse(&json!({"status": "declined", "envelopeId": ENVELOPE})).is_unclear(&signers));
     signers[0].status = SignerStatus::Declined;
     assert!(!unclear.is_unclear(&signers), "it is known");

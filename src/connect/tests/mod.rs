@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     Bearers, Dependencies, Inbox, Keys, Limits, OwnKeys, Receipt,
-    permutations::{ENVELOPE, signing, sim},
+    permutations::{ENVELOPE, bare, signing, sim},
 };
 use crate::{
     auth::{self, Auth, Spawner, identity::AccountServer},
@@ -183,13 +183,6 @@ async fn settle() {
     for _ in 0..1_000 {
         tokio::task::yield_now().await;
     }
-}
-
-/// The same message, without the envelope.
-fn bare(full: &Value) -> Value {
-    let mut bare = full.clone();
-    bare["data"].as_object_mut().unwrap().remove("envelopeSummary");
-    bare
 }
 
 /// A fixture with an open signing, and a message about it that leaves the envelope out and is put off.
