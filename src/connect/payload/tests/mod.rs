@@ -1,6 +1,8 @@
-//! What a delivery is read to: its facts, what is unclear of it, and bodies that are hostile.
+//! What a message is read to: facts, their times, and names.
 
-use proptest::prelude::*;
+mod hostile;
+mod unclear;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -164,45 +166,6 @@ fn a_recipient_is_found_by_short_id_by_guid_and_by_client_user_id() {
     assert_eq!(facts(&bare), Vec::new());
 }
 
-/// Only one of two messages of the same news leaves out what is to be known of it.
-#[track_caller]
-fn clears(clear: &Message, unclear: &Message, signers: &[Signer]) {
-    assert!(unclear.is_unclear(signers) && !clear.is_unclear(signers));
-    assert!(clear.clears(unclear) && !unclear.clears(unclear));
-    assert_ne!(clear.identity(b""), unclear.identity(b""), "as one message, what it says would be lost");
-}
-
-#[test]
-fn f1_a_number_is_nobody_who_fills_a_role() {
-    // Their numbers are the template's: here the first of ours is the template's second.
-    let mut signers = signing(2).signers;
-    signers[0].role = Some("Manager".to_owned());
-    signers[1].role = Some("Client".to_owned());
-    let mut bare = bare(&sim("recipient-completed", Some("1"), 1));
-    let unclear = parse(&bare);
-    assert_eq!(unclear.facts(&signers), Vec::new());
-    assert!(!unclear.is_unclear(&signing(2).signers));
-    // Beside it the same news comes with the recipients: that is another message, and says who.
-    let mut listed = sim("recipient-completed", Some("1"), 1);
-    let people = &mut listed["data"]["envelopeSummary"]["recipients"]["signers"];
-    people[0]["clientUserId"] = json!("client-2");
-    people[1]["clientUserId"] = json!("client-1");
-    let clear = parse(&listed);
-    assert_eq!(clear.facts(&signers), of_signer("2", SignerFact::Signed));
-    clears(&clear, &unclear, &signers);
-    // Whoever is listed without a client user id is none of ours.
-    let people = &mut listed["data"]["envelopeSummary"]["recipients"]["signers"];
-    people[0].as_object_mut().unwrap().remove("clientUserId");
-    let remote = parse(&listed);
-    assert!(remote.facts(&signers).is_empty() && !remote.is_unclear(&signers));
-    let aggregate = json!({"status": "sent", "envelopeId": ENVELOPE,
-        "recipients": {"signers": [{"recipientId": "1", "status": "completed"}]}});
-    assert_eq!(parse(&aggregate).facts(&signers), [Fact::Envelope(EnvelopeFact::Sent, None)]);
-    // What ends nobody's part is not worth asking about.
-    bare["event"] = json!("recipient-delivered");
-    assert!(!parse(&bare).is_unclear(&signers));
-}
-
 #[test]
 fn a_message_tells_the_name_that_a_signer_has_now_and_shows_it_to_nobody() {
     let mut message = sim("recipient-finish-later", Some("1"), 1);
@@ -351,58 +314,6 @@ fn f1_a_completion_says_whom_the_envelope_does_not_have_any_more() {
 }
 
 #[test]
-fn f1_a_completion_without_a_list_is_unclear_while_one_of_several_may_be_gone() {
-    let mut signers = signing(2).signers;
-    let listed = sim("envelope-completed", None, 1);
-    let unclear = parse(&bare(&listed));
-    clears(&parse(&listed), &unclear, &signers);
-    assert!(parse(&json!({"status": "completed", "envelopeId": ENVELOPE})).is_unclear(&signers));
-    assert!(!unclear.is_unclear(&signers[..1]), "nobody else can have completed it");
-    for signer in &mut signers {
-        signer.status = SignerStatus::Signed;
-    }
-    assert!(!unclear.is_unclear(&signers), "it is known");
-}
-
-#[test]
-fn f1_a_void_that_does_not_say_why_is_unclear_for_it_may_be_an_expiry() {
-    let signers = signing(1).signers;
-    let full = sim("envelope-voided", None, 1);
-    let mut bare = bare(&full);
-    clears(&parse(&full), &parse(&bare), &signers);
-    assert!(parse(&json!({"status": "voided", "envelopeId": ENVELOPE})).is_unclear(&signers));
-    let (expires, voided) = ("2026-03-01T00:00:00.0000000Z", "2026-03-01T00:00:05.0000000Z");
-    for (summary, is_unclear) in [
-        (json!({"voidedReason": " "}), true),
-        (json!({"voidedDateTime": voided}), true),
-        (json!({"voidedDateTime": "lately", "expireDateTime": expires}), true),
-        (json!({"voidedDateTime": voided, "expireDateTime": expires}), false),
-        (json!({"voidedReason": "Called off"}), false),
-    ] {
-        bare["data"]["envelopeSummary"] = summary;
-        assert_eq!(parse(&bare).is_unclear(&signers), is_unclear, "{bare}");
-    }
-}
-
-#[test]
-fn f1_a_declined_envelope_tells_who_has_declined_it_or_is_unclear() {
-    let mut signers = signing(2).signers;
-    let mut listed = sim("envelope-declined", None, 1);
-    let end = Fact::Envelope(EnvelopeFact::Declined, parse(&listed).generated_at());
-    assert_eq!(facts(&listed), std::slice::from_ref(&end), "somebody who is none of our signers");
-    listed["data"]["envelopeSummary"]["recipients"]["signers"][0]["status"] = json!("completed");
-    listed["data"]["envelopeSummary"]["recipients"]["signers"][1]["status"] = json!("declined");
-    let told = [of_signer("2", SignerFact::Declined), vec![end]].concat();
-    assert_eq!(facts(&listed), told, "and of nobody else anything");
-    let unclear = parse(&bare(&listed));
-    clears(&parse(&listed), &unclear, &signers);
-    assert!(unclear.is_unclear(&signers[..1]));
-    assert!(parse(&json!({"status": "declined", "envelopeId": ENVELOPE})).is_unclear(&signers));
-    signers[0].status = SignerStatus::Declined;
-    assert!(!unclear.is_unclear(&signers), "it is known");
-}
-
-#[test]
 fn the_same_message_has_one_identity_whatever_its_retry_count() {
     let identity = |value: &Value| parse(value).identity(value.to_string().as_bytes());
     let first = sim("recipient-completed", Some("1"), 1);
@@ -415,83 +326,5 @@ fn the_same_message_has_one_identity_whatever_its_retry_count() {
         sim("recipient-delivered", Some("1"), 1),
     ] {
         assert_ne!(identity(&first), identity(&other));
-    }
-}
-
-#[test]
-fn what_is_read_of_a_message_has_no_nul() {
-    let mut message = sim("recipient-\0completed", Some("1\0"), 1);
-    message["data"]["envelopeId"] = json!(format!("\0{ENVELOPE}"));
-    message["data"]["envelopeSummary"]["recipients"]["signers"][0]["recipientId"] = json!("\u{0}1");
-    assert_eq!(parse(&message), parse(&sim("recipient-completed", Some("1"), 1)));
-}
-
-#[test]
-fn the_vendor_s_sample_is_read_and_what_is_no_object_is_unreadable() {
-    // The shape of connect.schema-v2.json, empty event included.
-    let sample = json!({"event": "", "uri": "", "retryCount": 0, "configurationId": 12345, "apiVersion": "v2.1",
-        "generatedDateTime": "", "data": {"accountId": "sample string", "userId": "sample string",
-        "recipientId": "", "envelopeId": "sample string", "envelopeSummary": {"status": "sample string 2"}}});
-    assert!(!parse(&sample).is_known());
-    for body in ["", "null", "[1]", "\"x\"", "{\"event\":", "<DocuSignEnvelopeInformation/>", "{\"data\": 7}"]
-    {
-        assert_eq!(Message::parse(body.as_bytes()), Err(Unreadable), "{body}");
-    }
-    let deep = format!("{{\"event\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
-    assert!(!Message::parse(deep.as_bytes()).unwrap().is_known(), "what is passed over may be deep");
-    let deep = deep.replace("event", "data");
-    assert!(!Message::parse(deep.as_bytes()).unwrap().is_known());
-}
-
-fn any_json() -> impl Strategy<Value = Value> {
-    let word = prop_oneof![
-        Just("event"),
-        Just("data"),
-        Just("status"),
-        Just("envelopeId"),
-        Just("recipientId"),
-        Just("envelopeSummary"),
-        Just("recipients"),
-        Just("signers"),
-        Just("generatedDateTime"),
-        Just("voidedReason"),
-        Just("voidedDateTime"),
-        Just("recipient-completed"),
-        Just("envelope-voided"),
-    ];
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        any::<f64>().prop_map(Value::from),
-        ".{0,12}".prop_map(Value::from),
-        word.clone().prop_map(Value::from),
-    ];
-    leaf.prop_recursive(5, 64, 6, move |inner| {
-        prop_oneof![
-            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            proptest::collection::vec((word.clone(), inner), 0..6).prop_map(|entries| entries
-                .into_iter()
-                .map(|(k, v)| (k.to_owned(), v))
-                .collect::<serde_json::Map<_, _>>()
-                .into()),
-        ]
-    })
-}
-
-proptest! {
-    #[test]
-    fn hostile_json_never_panics(value in any_json(), cut in any::<proptest::sample::Index>()) {
-        let text = value.to_string();
-        for body in [text.as_bytes(), &text.as_bytes()[..cut.index(text.len() + 1)]] {
-            if let Ok(message) = Message::parse(body) {
-                let _ = (message.identity(body), message.facts(&signing(2).signers));
-            }
-        }
-    }
-
-    #[test]
-    fn hostile_bytes_never_panic(body in proptest::collection::vec(any::<u8>(), 0..400)) {
-        let _ = Message::parse(&body);
     }
 }
