@@ -17,7 +17,7 @@ use countersign::{
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{CALLER_KEY, TempDir, TestDaemon, key_hash, order},
+    harness::{CALLER_KEY, Reply, TempDir, TestDaemon, key_hash, order},
     made_senders::{VENDOR_KEY, call_as},
     visitors::{link_of, location, unopened},
 };
@@ -278,14 +278,20 @@ async fn s6_evidence_says_that_what_retention_has_destroyed_is_not_in_it() {
     assert_eq!((code, said.contains("were destroyed before it was made")), (Some(0), true), "{said}");
 }
 
-#[tokio::test]
-async fn s6_what_cannot_be_written_down_is_not_done() {
-    let (_directory, path, settings) = log_in_its_own_directory();
+/// A daemon that has accepted a create, and cannot write down that it makes its envelope: another file lies where its log
+/// was, and the chain cannot go on.
+async fn queue_unaudited() -> (TempDir, PathBuf, TestDaemon, Reply) {
+    let (directory, path, settings) = log_in_its_own_directory();
     let daemon = TestDaemon::builder().with(&settings).start().await;
-    // Another file in its place: the chain cannot go on.
     fs::remove_file(&path).unwrap();
     fs::write(&path, "something else\n").unwrap();
     let created = daemon.queue("unaudited", &order()).await;
+    (directory, path, daemon, created)
+}
+
+#[tokio::test]
+async fn s6_what_cannot_be_written_down_is_not_done() {
+    let (_directory, path, daemon, created) = queue_unaudited().await;
     daemon
         .until("the attempt", async || {
             let timeline = daemon.get(&format!("/v1/signings/{}/timeline", created.id())).await;
@@ -316,11 +322,7 @@ async fn s6_what_cannot_be_written_down_is_not_done() {
 /// Several daemons share a store, and the disk of one is full.
 #[tokio::test]
 async fn s6_a_daemon_that_can_write_nothing_down_leaves_what_comes_due_to_one_that_can() {
-    let (_directory, path, settings) = log_in_its_own_directory();
-    let daemon = TestDaemon::builder().with(&settings).start().await;
-    fs::remove_file(&path).unwrap();
-    fs::write(&path, "something else\n").unwrap();
-    let created = daemon.queue("unaudited", &order()).await;
+    let (_directory, _, daemon, created) = queue_unaudited().await;
     let id = created.id().parse().unwrap();
     let free_work = async || daemon.record(id).await.work.filter(|work| work.leased_until.is_none());
     daemon.until("the attempt", async || free_work().await.is_some_and(|work| work.attempts > 0)).await;
@@ -351,9 +353,7 @@ fn acts(path: &Path) -> Vec<(String, Option<String>, Option<String>)> {
 
 #[tokio::test]
 async fn s6_what_a_limit_holds_back_is_no_line() {
-    let directory = TempDir::new();
-    let path = directory.0.join("audit.jsonl");
-    let settings = format!("[audit]\nfile = \"{}\"\n", path.display());
+    let (_directory, path, settings) = log_in_its_own_directory();
     let daemon = TestDaemon::builder().with(&settings).start().await;
     let made = daemon.create("made", &order()).await;
     assert_eq!(made.status, 201, "{}", made.text);
