@@ -162,17 +162,35 @@ pub(crate) async fn location_of(daemon: &TestDaemon, url: &str) -> String {
     if to.starts_with('/') { format!("{}{to}", daemon.emulator.ready().base_url) } else { to }
 }
 
+/// A click while DocuSign makes no views. It answers with where the line's page is: one that a browser can come back to,
+/// and load again.
+async fn stand_in_line(daemon: &TestDaemon, url: &str) -> String {
+    daemon
+        .fault(&json!({"fault": "status", "status": 503, "method": "POST", "path": "/views/recipient"}))
+        .await;
+    let to = location(&daemon.click(url).await);
+    assert!(to.starts_with("?line="), "{to}");
+    to
+}
+
+/// What the line's page answers once it has somewhere to lead to.
+async fn out_of_line(daemon: &TestDaemon, page: &str) -> Reply {
+    let mut last = daemon.look(page).await;
+    daemon
+        .run_clock("the view", async || {
+            last = daemon.look(page).await;
+            last.status != StatusCode::SERVICE_UNAVAILABLE
+        })
+        .await;
+    last
+}
+
 #[tokio::test]
 async fn a_click_stands_in_line_while_docusign_is_down_and_goes_on_by_itself() {
     let daemon = TestDaemon::builder().public().start().await;
     let made = daemon.create("order-1", &unopened()).await;
     let link = link_of(&made, 0);
-    daemon
-        .fault(&json!({"fault": "status", "status": 503, "method": "POST", "path": "/views/recipient"}))
-        .await;
-    // A page that a browser can come back to, and load again.
-    let to = location(&daemon.click(&link).await);
-    assert!(to.starts_with("?line="), "{to}");
+    let to = stand_in_line(&daemon, &link).await;
     let page = format!("{link}{to}");
     let first = daemon.look(&page).await;
     assert!(first.text.contains(&format!("content=\"12;url={to}\"")), "{}", first.text);
@@ -189,13 +207,7 @@ async fn a_click_stands_in_line_while_docusign_is_down_and_goes_on_by_itself() {
     assert!(other.status == StatusCode::OK && !other.text.contains("Your place is kept"), "{}", other.text);
     daemon.control(Method::DELETE, "faults", &Value::Null).await;
     daemon.forget_requests().await;
-    let mut last = daemon.look(&page).await;
-    daemon
-        .run_clock("the view", async || {
-            last = daemon.look(&page).await;
-            last.status != StatusCode::SERVICE_UNAVAILABLE
-        })
-        .await;
+    let last = out_of_line(&daemon, &page).await;
     assert!(location(&last).contains("/Signing/MTRedeem/"));
     assert_eq!(location(&daemon.look(&page).await), location(&last), "looking twice is one view");
     let head = daemon.call(Method::HEAD, &page, None, &[], Vec::new()).await;
@@ -213,11 +225,7 @@ async fn whoever_goes_on_after_a_return_stands_in_line_at_a_page_to_come_back_to
     let later = daemon.act(0, "finish_later", &json!({})).await;
     let back = later["redirect_url"].as_str().unwrap().to_owned();
     assert!(daemon.look(&back).await.text.contains("<form method=\"post\">"));
-    daemon
-        .fault(&json!({"fault": "status", "status": 503, "method": "POST", "path": "/views/recipient"}))
-        .await;
-    let to = location(&daemon.click(&back).await);
-    assert!(to.starts_with("?line="), "{to}");
+    let to = stand_in_line(&daemon, &back).await;
     let page = format!("{}{to}", back.split('?').next().unwrap());
     for _ in 0..2 {
         let waiting = daemon.look(&page).await;
@@ -225,13 +233,7 @@ async fn whoever_goes_on_after_a_return_stands_in_line_at_a_page_to_come_back_to
         assert!(waiting.text.contains("Your place is kept"), "{}", waiting.text);
     }
     daemon.control(Method::DELETE, "faults", &Value::Null).await;
-    let mut last = daemon.look(&page).await;
-    daemon
-        .run_clock("the view", async || {
-            last = daemon.look(&page).await;
-            last.status != StatusCode::SERVICE_UNAVAILABLE
-        })
-        .await;
+    let last = out_of_line(&daemon, &page).await;
     assert!(location(&last).contains("/Signing/MTRedeem/"));
 }
 
@@ -258,10 +260,7 @@ async fn nobody_mints_for_a_visitor_who_has_left_the_line() {
     let daemon = TestDaemon::builder().public().start().await;
     let made = daemon.create("order-1", &unopened()).await;
     let link = link_of(&made, 0);
-    daemon
-        .fault(&json!({"fault": "status", "status": 503, "method": "POST", "path": "/views/recipient"}))
-        .await;
-    assert!(location(&daemon.click(&link).await).starts_with("?line="));
+    stand_in_line(&daemon, &link).await;
     daemon.pass(Duration::from_secs(2), 45).await;
     daemon.control(Method::DELETE, "faults", &Value::Null).await;
     daemon.forget_requests().await;
