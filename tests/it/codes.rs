@@ -37,7 +37,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ),
     ("invalid_request", "tests/it/signings.rs", "every_refusal_has_its_code_and_sends_and_stores_nothing"),
     ("issuer_unavailable", "tests/it/callers.rs", "a_token_of_an_issuer_stands_for_its_caller"),
-    ("link_revoked", "tests/it/visitors.rs", "a_revoked_link_takes_everything_with_it_that_hangs_on_it"),
+    ("link_revoked", "tests/it/visitors/mod.rs", "a_revoked_link_takes_everything_with_it_that_hangs_on_it"),
     (
         "outcome_unknown",
         "tests/it/passthrough.rs",
