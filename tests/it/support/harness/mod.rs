@@ -7,12 +7,12 @@
 //! A test that ends is asked what it leaves behind: a fault that was armed and never fired (its path was renamed, and the
 //! test shows nothing any more), and a rule of DocuSign's that was broken. Who means either says so.
 
+mod builder;
+mod upstream;
+
 use std::{
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -22,7 +22,7 @@ use countersign::{
     config::Config,
     digest::{hex, sha256},
     domain::{Signing, SigningId},
-    emulator::{self, Emulator},
+    emulator::Emulator,
     lifecycle::Lifecycle,
     store::{Change, Record, Work},
 };
@@ -30,7 +30,7 @@ use http::{HeaderMap, Method, StatusCode};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use crate::{store::samples, waiting::eventually};
+use crate::{harness::builder::Builder, store::samples, waiting::eventually};
 
 /// The key that the test caller has.
 pub(crate) const CALLER_KEY: &str = "cs_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -128,246 +128,8 @@ impl Reply {
     }
 }
 
-/// Writes senders, given an integration key and the file of a private key.
-type WriteSenders = Box<dyn Fn(&str, &str) -> String>;
-
-#[derive(Default)]
-pub(crate) struct Builder {
-    more: String,
-    api: String,
-    caller: String,
-    sender: String,
-    ops: String,
-    upstream: String,
-    is_public: bool,
-    public: String,
-    connect: String,
-    passthrough: Option<&'static str>,
-    connectable: Vec<(String, String, String)>,
-    senders: Vec<WriteSenders>,
-    store: Option<String>,
-}
-
-impl Builder {
-    /// Adds settings; `@KEY@` in them stands for the file of the registered key.
-    pub(crate) fn with(mut self, settings: &str) -> Self {
-        self.more.push_str(settings);
-        self
-    }
-
-    /// Adds settings of `[api]`.
-    pub(crate) fn api(mut self, settings: &str) -> Self {
-        self.api.push_str(settings);
-        self
-    }
-
-    /// Adds settings of the first caller.
-    pub(crate) fn caller(mut self, settings: &str) -> Self {
-        self.caller.push_str(settings);
-        self
-    }
-
-    /// Adds lines to the settings of the sender "system".
-    pub(crate) fn sender(mut self, lines: &str) -> Self {
-        self.sender.push_str(lines);
-        self
-    }
-
-    /// Adds settings of `[ops]`.
-    pub(crate) fn ops(mut self, settings: &str) -> Self {
-        self.ops.push_str(settings);
-        self
-    }
-
-    /// Adds settings to `[upstream]`.
-    pub(crate) fn upstream(mut self, settings: &str) -> Self {
-        self.upstream.push_str(settings);
-        self
-    }
-
-    /// Switches the public listener on.
-    pub(crate) fn public(mut self) -> Self {
-        self.is_public = true;
-        self
-    }
-
-    /// Adds settings of Connect.
-    pub(crate) fn connect(mut self, settings: &str) -> Self {
-        self.connect.push_str(settings);
-        self
-    }
-
-    /// Switches the public listener on, with TLS of this certificate and key.
-    pub(crate) fn public_tls(self, certificate: &std::path::Path, key: &std::path::Path) -> Self {
-        let (cert, key) = (certificate.display(), key.display());
-        self.public_with(&format!("tls = {{ cert_file = \"{cert}\", key_file = \"{key}\" }}"))
-    }
-
-    /// Switches the public listener on, with more settings.
-    pub(crate) fn public_with(mut self, lines: &str) -> Self {
-        self.public.push_str(lines);
-        self.public()
-    }
-
-    /// Keeps its state there, and not in a file of its own.
-    pub(crate) fn store(mut self, url: &str) -> Self {
-        self.store = Some(url.to_owned());
-        self
-    }
-
-    /// Sets the largest body that is passed through.
-    pub(crate) fn passthrough_limit(mut self, size: &'static str) -> Self {
-        self.passthrough = Some(size);
-        self
-    }
-
-    /// Adds senders, given the emulator's integration key and the file of its private key.
-    pub(crate) fn with_senders(mut self, write: impl Fn(&str, &str) -> String + 'static) -> Self {
-        self.senders.push(Box::new(write));
-        self
-    }
-
-    /// Adds a connectable sender with the emulator's integration key.
-    pub(crate) fn connectable(mut self, name: &str, form: &str, more: &str) -> Self {
-        self.connectable.push((name.to_owned(), form.to_owned(), more.to_owned()));
-        self
-    }
-
-    pub(crate) async fn start(self) -> TestDaemon {
-        let clock = ManualClock::new("2026-06-01T12:00:00Z".parse().unwrap());
-        let (life, emulator_life) = (Lifecycle::new(), Lifecycle::new());
-        let shared: SharedClock = Arc::new(clock.clone());
-        let options = emulator::Options::default();
-        let emulator = Emulator::start(options, Arc::clone(&shared), &emulator_life).await.unwrap();
-        let directory = TempDir::new();
-        let settings = settings(&self, &emulator, &directory);
-        let (parts, ready, running) = start_daemon(&settings, shared, life.clone()).await;
-        let daemon = TestDaemon {
-            clock,
-            emulator,
-            api: ready.api_url,
-            ops: ready.ops_url,
-            public: ready.public_url,
-            parts: Some(parts),
-            life,
-            emulator_life,
-            http: http_client(),
-            running: Some(running),
-            directory,
-            settings,
-            faults_may_wait: AtomicBool::new(false),
-            rules_may_break: AtomicBool::new(false),
-        };
-        daemon.until_ready().await;
-        daemon
-    }
-}
-
-fn settings(builder: &Builder, emulator: &Emulator, directory: &TempDir) -> String {
-    let ready = emulator.ready();
-    let public = public_listener(builder);
-    // What keeps a connection open is no call that a test counts.
-    let warm = if builder.upstream.contains("keep_warm") { "" } else { "keep_warm = false\n" };
-    format!(
-        r#"
-[upstream]
-environment = "emulator"
-oauth_url = "{oauth}"
-{upstream}
-{warm}[senders.system]
-integration_key = "{key}"
-user_id = "{user}"
-keys = ["{pem}"]
-{sender}
-[senders.unconsented]
-integration_key = "{key}"
-user_id = "{no_consent}"
-keys = ["{pem}"]
-[api]
-listen = "127.0.0.1:0"
-body_limit = "1MiB"
-passthrough_limit = "{passthrough}"
-{api}
-[ops]
-listen = "127.0.0.1:0"
-{ops}
-{public}
-[callers.website]
-key_hash = "{caller}"
-return_origins = ["https://www.example.com"]
-{caller_more}
-[callers.stranger]
-key_hash = "{stranger}"
-senders = []
-[store]
-url = "{store}"
-{AT_EASE}
-seal_key = "OjuYkzzbqKkGyKTs1ZNpUfXwLRp9XRTZ9X6m8Y8aZf0="
-[templates]
-nda = "{template}"
-[connect]
-hmac_keys = ["{hmac}"]
-{connect}
-[stop]
-grace = 0
-deadline = 5
-{more}
-"#,
-        oauth = ready.oauth_url,
-        passthrough = builder.passthrough.unwrap_or("2MiB"),
-        key = ready.integration_key,
-        user = ready.user_id,
-        no_consent = ready.no_consent_user_id,
-        pem = ready.private_key_file.display(),
-        sender = builder.sender,
-        caller = key_hash(CALLER_KEY),
-        stranger = key_hash(STRANGER_KEY),
-        store = builder.store.clone().unwrap_or_else(|| own_store(directory)),
-        template = ready.template_id,
-        hmac = ready.connect_hmac_key,
-        api = builder.api,
-        caller_more = builder.caller,
-        connect = builder.connect,
-        ops = builder.ops,
-        upstream = builder.upstream,
-        more = connectable(builder, ready)
-            + &senders(builder, ready)
-            + &builder.more.replace("@KEY@", &ready.private_key_file.display().to_string()),
-    )
-}
-
 fn own_store(directory: &TempDir) -> String {
     format!("sqlite://{}", directory.0.join("store.db").display())
-}
-
-fn public_listener(builder: &Builder) -> String {
-    if !builder.is_public {
-        return String::new();
-    }
-    // The port must be known before it is bound, because links carry it.
-    let port = crate::ports::free_port();
-    let scheme = if builder.public.contains("tls = ") { "https" } else { "http" };
-    format!(
-        "[public]\nlisten = \"127.0.0.1:{port}\"\nbase_url = \"{scheme}://127.0.0.1:{port}\"\n{}\n",
-        builder.public
-    )
-}
-
-fn senders(builder: &Builder, ready: &emulator::Ready) -> String {
-    let pem = ready.private_key_file.display().to_string();
-    builder.senders.iter().map(|write| write(&ready.integration_key, &pem)).collect()
-}
-
-fn connectable(builder: &Builder, ready: &emulator::Ready) -> String {
-    let one = |(name, form, more): &(String, String, String)| {
-        let keys = match form.as_str() {
-            "impersonation" => format!("keys = [\"{}\"]\n", ready.private_key_file.display()),
-            _ => String::new(),
-        };
-        let key = &ready.integration_key;
-        format!("[senders.{name}]\nintegration_key = \"{key}\"\nconnect = \"{form}\"\n{keys}{more}\n")
-    };
-    builder.connectable.iter().map(one).collect()
 }
 
 pub(crate) fn key_hash(key: &str) -> String {
@@ -702,110 +464,6 @@ impl TestDaemon {
         let headers = [("content-type", "application/json")];
         let body = if body.is_null() { Vec::new() } else { serde_json::to_vec(body).unwrap() };
         self.call(method, &format!("{}{path}", self.api), Some(STRANGER_KEY), &headers, body).await
-    }
-
-    /// The emulator's control interface.
-    pub(crate) async fn control(&self, method: Method, path: &str, body: &Value) -> Value {
-        if (&method, path) == (&Method::DELETE, "faults") {
-            // Afterwards nobody knows any more.
-            self.fired_every_fault();
-        }
-        let url = format!("{}/_test/{path}", self.emulator.ready().control_url);
-        let headers = [("content-type", "application/json")];
-        let body = if body.is_null() { Vec::new() } else { serde_json::to_vec(body).unwrap() };
-        let reply = self.call(method, &url, None, &headers, body).await;
-        assert!(reply.status.is_success(), "{path}: {}", reply.text);
-        reply.body
-    }
-
-    pub(crate) async fn fault(&self, fault: &Value) {
-        self.control(Method::POST, "faults", fault).await;
-    }
-
-    /// From here on a fault need not fire: one that keeps away what comes only now and then, or never.
-    pub(crate) fn faults_may_wait(&self) {
-        self.faults_may_wait.store(true, Ordering::Relaxed);
-    }
-
-    /// From here on rules of DocuSign's may be broken: by what the test does itself, or has done on purpose.
-    pub(crate) fn rules_may_break(&self) {
-        self.rules_may_break.store(true, Ordering::Relaxed);
-    }
-
-    fn fired_every_fault(&self) {
-        let all = self.told("faults");
-        let idle: Vec<_> = all.iter().filter(|fault| fault["fired"] == 0).collect();
-        assert!(
-            self.faults_may_wait.load(Ordering::Relaxed) || idle.is_empty(),
-            "armed, and never fired: {idle:?}"
-        );
-    }
-
-    /// But for needless tokens: where the clock is moved by hand many die unused. Tests of rule T1 count them.
-    fn kept_every_rule(&self) {
-        let all = self.told("rules");
-        let broken: Vec<_> = all.iter().filter(|rule| rule["rule"] != "mint_per_call").collect();
-        assert!(
-            self.rules_may_break.load(Ordering::Relaxed) || broken.is_empty(),
-            "rules of DocuSign's were broken: {broken:#?}"
-        );
-    }
-
-    /// A list of the emulator's control interface, without waiting.
-    fn told(&self, what: &str) -> Vec<Value> {
-        let answer = self.emulator.in_memory().control(Method::GET, what, &Value::Null);
-        let list: Value = serde_json::from_slice(answer.body()).unwrap();
-        list[what].as_array().unwrap().clone()
-    }
-
-    /// The next create meets this fault.
-    pub(crate) async fn fault_create(&self, fault: &str) {
-        self.fault(&json!({"fault": fault, "method": "POST", "path": "/envelopes", "count": 1})).await;
-    }
-
-    /// The requests that the emulator got, as "METHOD path".
-    pub(crate) async fn requests(&self) -> Vec<String> {
-        let all = self.control(Method::GET, "requests", &Value::Null).await;
-        let line = |one: &Value| {
-            format!(
-                "{} {}",
-                one["method"].as_str().unwrap_or_default(),
-                one["path"].as_str().unwrap_or_default()
-            )
-        };
-        all["requests"].as_array().unwrap().iter().map(line).collect()
-    }
-
-    /// How often the emulator answered requests of this path with this status.
-    pub(crate) async fn answered(&self, path: &str, status: u64) -> usize {
-        let all = self.control(Method::GET, "requests", &Value::Null).await;
-        let all = all["requests"].as_array().unwrap();
-        all.iter().filter(|one| one["path"] == path && one["status"] == status).count()
-    }
-
-    /// Tokens given out; the sender without consent is refused and does not count.
-    pub(crate) async fn mints(&self) -> usize {
-        self.answered("/oauth/token", 200).await
-    }
-
-    /// How often the account server said that the consent of `unconsented` is missing.
-    pub(crate) async fn refusals(&self) -> usize {
-        self.answered("/oauth/token", 400).await
-    }
-
-    pub(crate) async fn forget_requests(&self) {
-        self.control(Method::DELETE, "requests", &Value::Null).await;
-    }
-
-    /// How many envelopes the emulator has made.
-    pub(crate) async fn envelopes(&self) -> usize {
-        let signers = self.control(Method::GET, "signers", &Value::Null).await;
-        let signers = signers["signers"].as_array().cloned().unwrap_or_default();
-        let ids: std::collections::HashSet<_> = signers
-            .iter()
-            .map(|signer| signer["envelope_id"].as_str().unwrap_or_default().to_owned())
-            .collect();
-        ids.len()
     }
 }
 
