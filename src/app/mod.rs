@@ -8,7 +8,7 @@
 //! | Files | Decide |
 //! |---|---|
 //! | `from_settings`, `issuers`, `senders`, `secrets`, `callers`, `operators`, `visitors`, `listeners`, `reload` | order alone: what is made from which settings, and when |
-//! | `sender_health`, `sender_log`, `sender_events`, `consent_probe`, `default_accounts`, `store`, `store_clock`, `retention`, `sealing`, `certificates`, `peers` | what is wrong with a part, whom that is told, and what is old enough to go |
+//! | `sender_health`, `sender_log`, `sender_events`, `consent_probe`, `default_accounts`, `store`, `store_clock`, `retention`, `sealing`, `certificates`, `peers`, `pdfs` | what is wrong with a part, whom that is told, and what is old enough to go |
 //! | `observe`, `budget`, `shares`, `announce`, `pairing`, `events`, `traces`, `witness` | how often something is carried from one part to another |
 //!
 //! The rules of the second row are here because each looks at parts that must not know each other. This module must

@@ -12,8 +12,8 @@
 //! | a double click is known as one for | 30 s, 10,000 clicks | `clicks` |
 //! | a click stands in line while the upstream is down | 30 min, 60 s after its page last looked | `clicks` |
 //! | views that clicks have made for one signer | 10, then one a minute; 10,000 signers | `signing::click_limit` |
-//! | wrong addresses from one network | 60, then one a second; 10,000 networks | `guesses` |
-//! | codes of consent pages that are exchanged for one network | as many, counted apart | `consent`, `guesses` |
+//! | wrong addresses from one network | 60, then one a second; 10,000 networks | `guess_limit` |
+//! | codes of consent pages that are exchanged for one network | as many, counted apart | `consent`, `guess_limit` |
 //! | senders without consent woken by an answer without our state | 3, then one in 30 s | `consent` |
 //! | a direct form's ticket | 60 s, once | `signing::tickets` |
 //! | attempts to connect an account, in one browser | 8 cookies of 15 min; the oldest gives way | `pairing` |
