@@ -1,3 +1,5 @@
+//! What is let through, in which order it is held back, and that no sequence of calls and answers breaks a limit.
+
 use proptest::prelude::*;
 
 use super::*;

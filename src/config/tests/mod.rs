@@ -1,3 +1,5 @@
+//! Settings that are taken: their layers, their units, and the files that come with the daemon.
+
 mod refusals;
 mod secrets;
 

@@ -1,3 +1,5 @@
+//! The calls, one by one: what is sent, how many it takes, and what is made of the answer.
+
 mod doubt;
 mod facts;
 mod limits;

@@ -1,3 +1,5 @@
+//! What a peer can do to us, what is refused before it is asked, and what is never shown.
+
 mod connections;
 mod proxy;
 

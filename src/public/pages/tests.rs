@@ -1,3 +1,5 @@
+//! What holds of every page, in every language (rule L5).
+
 use http::StatusCode;
 
 use super::*;

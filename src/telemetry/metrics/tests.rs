@@ -1,3 +1,5 @@
+//! The names that others read, and the bounds on how many series there may be.
+
 use super::*;
 
 /// One of everything that can be counted, and more routes than there may be.

@@ -1,3 +1,5 @@
+//! The document against the router, itself, and what it promises in words.
+
 mod limits;
 mod requests;
 
