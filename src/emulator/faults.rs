@@ -47,7 +47,7 @@ fn always() -> f64 {
 pub enum Kind {
     /// The work is done, then the connection is cut instead of answering.
     CommitThenDrop,
-    /// The answer is late.
+    /// The work is done at once, and the answer is late.
     Delay,
     /// A delivery of a Connect event carries a wrong digest; a retry is drawn anew.
     EventBadSignature,
@@ -65,7 +65,7 @@ pub enum Kind {
     RateLimit,
     /// The connection is cut before anything is done.
     ResetBeforeCommit,
-    /// The request is read and never answered.
+    /// The request is read, nothing is done, and it is never answered.
     Stall,
     /// An HTTP status with the vendor's error body.
     Status,

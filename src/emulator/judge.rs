@@ -203,12 +203,14 @@ impl Judge {
         self.limited.clear();
     }
 
-    /// Notes that the answer to a request did not arrive: a token that was in it is none to the client, so that minting
-    /// another one is right.
+    /// Notes that the answer to a request did not arrive. A token that was in it is none to the client, so that minting
+    /// another one is right; nor does the client know of a refusal.
     pub(super) fn lost(&mut self, number: u64) {
         for mints in self.mints.values_mut() {
             mints.retain(|mint| mint.entry.number != number);
         }
+        self.limited.retain(|_, (_, refused)| refused.number != number);
+        self.refused_tokens.retain(|_, refused| refused.number != number);
     }
 
     fn watch_limit(&mut self, budget: &str, spent_until: Option<Timestamp>, entry: &Entry) {

@@ -84,6 +84,7 @@ mod in_memory;
 mod judge;
 mod lenient_json;
 mod limits;
+mod mishaps;
 mod multipart;
 mod oauth;
 mod paging;

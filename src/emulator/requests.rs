@@ -1,8 +1,8 @@
 //! The log of what arrived on the vendor's listener, oldest first, without a cap.
 //!
-//! A request is listed from the moment it arrived; its status is filled in when it was answered, and
-//! stays empty when the connection was cut instead. Secrets in queries are kept: a test wants to see
-//! exactly what its client sent.
+//! A request is listed from the moment it arrived; its status is filled in when its answer was made, also if that
+//! is late and its client does not wait for it, and stays empty when the connection was cut instead. Secrets in
+//! queries are kept: a test wants to see exactly what its client sent.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -21,7 +21,7 @@ pub(super) struct Entry {
     pub(super) path: String,
     /// The raw query, empty without one.
     pub(super) query: String,
-    /// The status answered; null while it is open, and when nothing was answered.
+    /// The status answered; null while there is none, and when nothing was answered.
     pub(super) status: Option<u16>,
     /// The size of its body.
     pub(super) bytes: u64,
@@ -42,7 +42,7 @@ impl RequestLog {
         number
     }
 
-    /// Notes what was answered.
+    /// Notes what is answered.
     pub(super) fn answered(&mut self, number: u64, status: u16) {
         if let Some(entry) = self.entry_mut(number) {
             entry.status = Some(status);

@@ -2,8 +2,9 @@
 //!
 //! In order: the body is read within the vendor's limit, the request is logged and its faults are
 //! drawn, then the handler runs as one step under the lock, then the answer gets the vendor's usual
-//! headers, the judge looks at it, and Connect events go to the deliverer. A reset cuts the connection
-//! of every request that has not come to its handler: it changes nothing in the new world.
+//! headers, the judge looks at it, and Connect events go to the deliverer. An answer that a fault delays waits
+//! after all that, so that a client that does not wait for it has done what it asked for. A reset cuts the
+//! connection of every request that has not been answered: it changes nothing in the new world.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -22,7 +23,9 @@ use super::{
     http::{Answer, Call, text, vendor_time},
     in_memory::InMemory,
     judge::Observed,
-    lenient_json, oauth,
+    lenient_json,
+    mishaps::{Fate, Late, Plan},
+    oauth,
     requests::Entry,
     signatures,
     state::{Setup, SharedWorld, World},
@@ -110,30 +113,40 @@ impl Server {
             let mut world = self.world.lock_in(era).ok_or(Cut)?;
             arrived(&mut world, &self.time, &parts, size)
         };
+        let answer =
+            if plan.is_handled() { Some(self.work(&parts, body, number, &plan, era)?) } else { None };
         if let Some(delay) = plan.delay {
+            let mut late = Late::new(&self.world, era, number);
             tokio::time::sleep(delay).await;
+            late.end();
         }
         if let Some(stall) = &plan.stall {
             self.stall(stall).await;
-            return Err(Cut);
         }
-        if plan.fate == Fate::Resets {
-            return Err(Cut);
+        match (answer, plan.fate) {
+            (Some(answer), Fate::Answers) => Ok(whole(answer)),
+            (Some(answer), Fate::Truncates) => Ok(truncated(answer)),
+            (_, Fate::Drops | Fate::Resets) | (None, _) => Err(Cut),
         }
-        let origin = origin(&self.world, &parts);
-        let call = call(&parts, body.clone().unwrap_or_default(), number, &self.time, origin);
-        let answer = {
-            let mut world = self.world.lock_in(era).ok_or(Cut)?;
-            let answer = handle(&mut world, call, &plan, body.is_some());
-            // Under the lock, so that they queue in the order in which they happened.
-            self.deliverer.enqueue(connect::take(&mut world));
-            answer
-        };
-        match plan.fate {
-            Fate::Drops => Err(Cut),
-            Fate::Truncates => Ok(truncated(answer)),
-            Fate::Answers | Fate::Resets => Ok(whole(answer)),
-        }
+    }
+
+    /// Does what a request asks for, at once and in this era only.
+    fn work(
+        &self,
+        parts: &request::Parts,
+        body: Option<Bytes>,
+        number: u64,
+        plan: &Plan,
+        era: &CancellationToken,
+    ) -> Result<Answer, Cut> {
+        let origin = origin(&self.world, parts);
+        let is_whole = body.is_some();
+        let call = call(parts, body.unwrap_or_default(), number, &self.time, origin);
+        let mut world = self.world.lock_in(era).ok_or(Cut)?;
+        let answer = handle(&mut world, call, plan, is_whole);
+        // Under the lock, so that they queue in the order in which they happened.
+        self.deliverer.enqueue(connect::take(&mut world));
+        Ok(answer)
     }
 
     async fn control(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
@@ -221,51 +234,6 @@ fn origin(world: &SharedWorld, parts: &request::Parts) -> String {
     match (host, own.split_once("://")) {
         (Some(host), Some((scheme, _))) => format!("{scheme}://{host}"),
         _ => own,
-    }
-}
-
-/// What becomes of the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    /// The whole answer is sent.
-    Answers,
-    /// The work is done and the connection cut.
-    Drops,
-    /// Nothing is done and the connection cut.
-    Resets,
-    /// Half the answer is sent.
-    Truncates,
-}
-
-/// What the faults do to one request.
-#[derive(Debug)]
-struct Plan {
-    delay: Option<Duration>,
-    stall: Option<Fault>,
-    fate: Fate,
-    token_dies: bool,
-    /// `rate_limit`, `status` or `html`: answered instead of doing the work.
-    instead: Option<Fault>,
-}
-
-impl Plan {
-    fn draw(world: &mut World, method: &str, path: &str) -> Self {
-        let faults = &mut world.faults;
-        let mut fire = |kind| faults.fire(kind, method, path);
-        let delay = fire(Kind::Delay).and_then(|fault| fault.delay_ms).map(Duration::from_millis);
-        let fates = [
-            (Kind::ResetBeforeCommit, Fate::Resets),
-            (Kind::CommitThenDrop, Fate::Drops),
-            (Kind::Truncate, Fate::Truncates),
-        ];
-        let fate = fates.into_iter().find_map(|(kind, fate)| fire(kind).map(|_| fate));
-        Self {
-            delay,
-            stall: fire(Kind::Stall),
-            fate: fate.unwrap_or(Fate::Answers),
-            token_dies: fire(Kind::TokenDies).is_some(),
-            instead: [Kind::RateLimit, Kind::Status, Kind::Html].into_iter().find_map(fire),
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod consent;
 mod judge;
+mod late;
 mod pages;
 mod platform;
 mod resets;
