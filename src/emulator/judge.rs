@@ -109,6 +109,8 @@ pub(super) struct Judge {
     mints: BTreeMap<String, Vec<Mint>>,
     refused_tokens: BTreeMap<String, Entry>,
     created: BTreeMap<String, Entry>,
+    /// The request that a handler told of last, without an answer yet.
+    told_of: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -149,10 +151,25 @@ impl Judge {
         let breach = self.breaches.entry((rule, subject.to_owned())).or_default();
         breach.count += 1;
         for entry in shown_by {
+            if entry.status.is_none() {
+                self.told_of = Some(entry.number);
+            }
             let is_shown = breach.requests.iter().any(|shown| shown.number == entry.number);
             if breach.requests.len() < PROOF && !is_shown {
                 breach.requests.push((*entry).clone());
             }
+        }
+    }
+
+    /// Notes the answer to a request. Its handler may have told of it, which it did before there was one.
+    pub(super) fn answered(&mut self, number: u64, status: u16) {
+        if self.told_of != Some(number) {
+            return;
+        }
+        let shown = self.breaches.values_mut().flat_map(|breach| &mut breach.requests);
+        let minted = self.mints.values_mut().flatten().map(|mint| &mut mint.entry);
+        for entry in shown.chain(minted).filter(|entry| entry.number == number) {
+            entry.status = Some(status);
         }
     }
 
@@ -173,6 +190,7 @@ impl Judge {
         let mints = self.mints.entry(who.to_owned()).or_default();
         mints.retain(|mint| entry.at < mint.expires);
         mints.push(Mint { entry: entry.clone(), calls: 0, expires });
+        self.told_of = Some(entry.number);
         let earlier = &mints[..mints.len() - 1];
         let row: Vec<Entry> = earlier
             .iter()

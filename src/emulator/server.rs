@@ -268,6 +268,7 @@ fn handle(world: &mut World, mut call: Call, plan: &Plan, is_whole: bool) -> Ans
     let answer = decorate(world, &call, answer);
     if plan.fate != Fate::Drops {
         world.requests.answered(call.number, answer.status.as_u16());
+        world.judge.answered(call.number, answer.status.as_u16());
     }
     observe(world, &call, answer.status, &notes);
     if !notes.is_delivered {

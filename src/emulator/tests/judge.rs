@@ -115,3 +115,16 @@ async fn a_token_that_did_not_arrive_is_minted_again_with_good_reason() {
     emulator.access_token().await;
     assert_eq!(emulator.control("GET", "rules", json!({})).await["rules"], json!([]));
 }
+
+#[tokio::test]
+async fn a_verdict_shows_its_requests_with_what_they_were_answered() {
+    let emulator = Running::start().await;
+    for _ in 0..4 {
+        emulator.access_token().await;
+    }
+    let rules = emulator.control("GET", "rules", json!({})).await;
+    assert_eq!(rules["rules"][0]["rule"], "mint_per_call", "{rules}");
+    let requests = rules["rules"][0]["requests"].as_array().unwrap();
+    let statuses: Vec<_> = requests.iter().map(|request| request["status"].as_u64()).collect();
+    assert_eq!(statuses, [Some(200); 4]);
+}

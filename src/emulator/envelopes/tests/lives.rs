@@ -144,6 +144,8 @@ async fn a_newer_view_puts_the_signer_out_and_the_judge_sees_it() {
     assert_eq!(client.browse(&session).await.0, 409);
     let rules = client.emulator.control("GET", "rules", Value::Null).await;
     assert!(rules.to_string().contains("view_reminted"), "{rules}");
+    let shown = rules["rules"][0]["requests"].as_array().unwrap();
+    assert_eq!([&shown[0]["status"], &shown[1]["status"]], [201, 201], "{rules}");
 }
 
 #[tokio::test]
