@@ -17,6 +17,7 @@ use super::{
     },
     http::{Answer, Call},
     judge::Rule,
+    requests::Entry,
     schema::Body,
     state::World,
 };
@@ -154,10 +155,11 @@ fn put_out(world: &mut World, call: &Call, envelope: &str, recipient: &str) {
         }
     });
     let World { judge, requests, .. } = world;
-    if let (Some(first), Some(this)) =
-        (earlier.first().and_then(|number| requests.entry(*number)), requests.entry(call.number))
-    {
-        judge.broke(Rule::ViewReminted, &format!("{envelope}/{recipient}"), &[first, this]);
+    if let Some(first) = earlier.first() {
+        // It is one also where the request of the earlier view was forgotten since.
+        let shown: Vec<&Entry> =
+            [*first, call.number].into_iter().filter_map(|number| requests.entry(number)).collect();
+        judge.broke(Rule::ViewReminted, &format!("{envelope}/{recipient}"), &shown);
     }
 }
 

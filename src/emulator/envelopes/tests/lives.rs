@@ -149,6 +149,19 @@ async fn a_newer_view_puts_the_signer_out_and_the_judge_sees_it() {
 }
 
 #[tokio::test]
+async fn a_signer_is_put_out_also_where_the_request_of_their_view_was_forgotten() {
+    let client = Client::start().await;
+    let id = client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
+    client.browse(&client.view(&id, view_of("1", "Ada")).await.unwrap()).await;
+    client.emulator.control("DELETE", "requests", Value::Null).await;
+    client.view(&id, view_of("1", "Ada")).await.unwrap();
+    let rules = client.emulator.control("GET", "rules", Value::Null).await;
+    assert_eq!(rules["rules"][0]["rule"], "view_reminted", "{rules}");
+    let shown = rules["rules"][0]["requests"].as_array().unwrap();
+    assert!(shown.len() == 1 && shown[0]["path"].as_str().unwrap().ends_with("/views/recipient"), "{rules}");
+}
+
+#[tokio::test]
 async fn a_newer_view_of_one_that_nobody_is_in_breaks_no_rule() {
     let client = Client::start().await;
     let id = client.create(definition(&[signer("1", "Ada", "/sn1/")])).await;
