@@ -26,7 +26,7 @@ pub(super) enum Unfilled {
     NoNumber,
     /// A field got more characters than it takes.
     TooLong,
-    /// A field does not match its pattern; what its sender has to say of that, if anything.
+    /// A field is not of its form; what its sender has to say of that, if anything.
     Unmatched(String),
     /// These very answers have brought a field into sight.
     Unseen,
@@ -91,8 +91,7 @@ fn wrong(tab: &Tab, typed: &str) -> Option<Unfilled> {
     is_no_address.then_some(Unfilled::NoAddress)
 }
 
-/// Whether each required tab in sight is filled in, what is filled in matches its pattern, and each group has what it asks
-/// for.
+/// Whether each required tab in sight is filled in, what is filled in is of its form, and each group has what it asks for.
 pub(super) fn check(tabs: &[Tab]) -> Result<(), Unfilled> {
     if relations::in_sight(tabs).any(|tab| tab.is_required() && tab.value.is_empty() && is_on_a_page(tab)) {
         return Err(Unfilled::Missing);

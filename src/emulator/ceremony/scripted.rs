@@ -226,12 +226,15 @@ fn reason(unfilled: &Unfilled) -> &'static str {
     match unfilled {
         Unfilled::Group => "a group of fields was given too many answers",
         Unfilled::Missing | Unfilled::Unseen => "a required field has no answer",
-        Unfilled::NoAddress => "a field for an e-mail address was given something else",
+        Unfilled::NoAddress => {
+            "a field for an e-mail address was given something else, or has no room for one"
+        }
         Unfilled::NoChoice => "a field was given a value that it does not offer",
         Unfilled::NoNumber => "a field for a number was given something else",
         Unfilled::TooLong => "a field was given more than it takes",
         Unfilled::Unmatched(_) => {
-            "a field does not match its validationPattern: give it a value that does, as no sample is made for one"
+            "a field does not match its validationPattern, or the form of its kind: give it a value that does, \
+             as no sample is made for a pattern"
         }
     }
 }
@@ -248,8 +251,7 @@ fn complete(tabs: &mut [Tab], given: &Given) -> Result<(), Unfilled> {
             return Ok(());
         }
         for place in wanting {
-            let tab = &mut tabs[place];
-            tab.fill(&tab.sample());
+            take_sample(&mut tabs[place])?;
         }
     }
 }
@@ -268,8 +270,14 @@ fn fill_required(tabs: &mut [Tab], given: &Given, asked: &mut BTreeSet<usize>) -
                 take(tab, typed)?;
             }
             if tab.is_required() && tab.value.is_empty() {
-                tab.fill(&tab.sample());
+                take_sample(tab)?;
             }
         }
     }
+}
+
+/// Fills a field with a sample, if it takes that.
+fn take_sample(tab: &mut Tab) -> Result<(), Unfilled> {
+    let sample = tab.sample();
+    take(tab, &sample)
 }

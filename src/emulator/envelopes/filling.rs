@@ -153,11 +153,21 @@ impl Tab {
         text(&self.fields, "maxLength")?.trim().parse::<usize>().ok().filter(|most| *most > 0)
     }
 
-    /// What its sender has its signer told of a value that its `validationPattern` does not match, which may be nothing;
-    /// none of one that is matched or empty.
+    /// The form that its value has: what its sender asks for, or else what its kind does, with or without dashes (SPEC:
+    /// ssn, zip). A date may be written in any (SPEC: date).
+    fn form(&self) -> Option<&str> {
+        text(&self.fields, "validationPattern").or(match self.list.as_str() {
+            "ssnTabs" => Some(r"^\d{3}-?\d{2}-?\d{4}$"),
+            "zipTabs" => Some(r"^\d{5}(-?\d{4})?$"),
+            _ => None,
+        })
+    }
+
+    /// What its sender has its signer told of a value that is not of its form, which may be nothing; none of one that is,
+    /// or is empty.
     pub(in crate::emulator) fn complaint(&self) -> Option<&str> {
-        let pattern = text(&self.fields, "validationPattern").filter(|_| !self.value.is_empty())?;
-        let is_allowed = pattern::allows(pattern, &self.value);
+        let form = self.form().filter(|_| !self.value.is_empty())?;
+        let is_allowed = pattern::allows(form, &self.value);
         (!is_allowed).then(|| text(&self.fields, "validationMessage").unwrap_or_default())
     }
 
@@ -179,19 +189,28 @@ impl Tab {
         }
     }
 
-    /// A value that it takes, for signers who are not told one.
+    /// A value for signers who are not told one: one that it takes, unless its sender has a pattern for it or leaves too
+    /// little room.
     pub(in crate::emulator) fn sample(&self) -> String {
         let choices = self.choices().unwrap_or_default();
         let said = choices.iter().find(|(value, _)| !value.is_empty()).or(choices.first());
-        let first = said.map(|(value, _)| (*value).to_owned());
-        let plain = || match self.list.as_str() {
-            "checkboxTabs" => "X",
-            _ if self.is_for_an_address() => "sample@example.com",
-            _ if self.is_numeric() => "1",
-            _ => "Sample",
+        if let Some((value, _)) = said {
+            return (*value).to_owned();
+        }
+        let samples: &[&str] = match self.list.as_str() {
+            "checkboxTabs" => &["X"],
+            "currencyTabs" | "numberTabs" | "numericalTabs" => &["1"],
+            "dateTabs" => &["01/31/2026"],
+            "emailTabs" => &["sample@example.com", "a@b.c"],
+            "phoneNumberTabs" => &["+1 206 555 0100"],
+            // Of those that are given to nobody.
+            "ssnTabs" => &["987-65-4321", "987654321"],
+            "zipTabs" => &["98101"],
+            _ => &["Sample"],
         };
-        let sample = first.unwrap_or_else(|| plain().to_owned());
-        sample.chars().take(self.max_length().unwrap_or(usize::MAX)).collect()
+        let most = self.max_length().unwrap_or(usize::MAX);
+        let sample = samples.iter().find(|sample| sample.len() <= most).unwrap_or(&samples[0]);
+        sample.chars().take(most).collect()
     }
 
     /// The radio that is chosen.

@@ -1,4 +1,4 @@
-//! A field's `validationPattern`: whether what its signer wrote is of that form.
+//! A field's `validationPattern`, or that of its kind: whether what its signer wrote is of that form.
 //!
 //! The vendor's page looks at it in the signer's browser (the vendor's blog, "Use regex validation in envelopes' tabs"),
 //! as JavaScript. Here a library reads it that means by `\d`, `\w` and `\b` what a browser does and takes no pattern that
