@@ -130,6 +130,9 @@ fn prepare(world: &World, id: &str, action: &str, given: &Given) -> Result<Part,
     let mut answered = None;
     if action == "sign" {
         let mut tabs = recipient.tabs.clone();
+        if let Some(detail) = unanswerable(&tabs, given) {
+            return Err(conflict(&detail));
+        }
         fill_in(&mut tabs, given).map_err(conflict)?;
         answered = Some(tabs);
     }
@@ -211,6 +214,25 @@ fn fill_in(tabs: &mut [Tab], given: &Given) -> Result<(), &'static str> {
         Err(unfilled) => return Err(reason(&unfilled)),
     }
     complete(tabs, given).and_then(|()| check(tabs)).map_err(|unfilled| reason(&unfilled))
+}
+
+/// Why answers that were given cannot be, as this signer has no such field, or may not change it. One that a condition
+/// hides may be given: another answer may show it.
+fn unanswerable(tabs: &[Tab], given: &Given) -> Option<String> {
+    let unknown = given_beside(tabs, given, Tab::is_for_its_signer);
+    if !unknown.is_empty() {
+        return Some(format!("this signer has no field to fill in with the label {unknown}"));
+    }
+    let locked = given_beside(tabs, given, Tab::is_fillable);
+    (!locked.is_empty()).then(|| format!("this signer may not change what is locked: {locked}"))
+}
+
+/// The labels that were given and that no such field has.
+fn given_beside(tabs: &[Tab], given: &Given, is_such: fn(&Tab) -> bool) -> String {
+    let labels = given.fields.iter().flat_map(BTreeMap::keys);
+    let has_none = |label: &&String| !tabs.iter().any(|tab| tab.label() == label.as_str() && is_such(tab));
+    let named: Vec<String> = labels.filter(has_none).map(|label| format!("`{label}`")).collect();
+    named.join(", ")
 }
 
 fn answer<'a>(given: &'a Given, tab: &Tab) -> Option<&'a str> {

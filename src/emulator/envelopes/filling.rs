@@ -98,6 +98,11 @@ pub(super) fn asked_for(list: &str, fields: &Fields) -> Option<String> {
 }
 
 impl Tab {
+    /// Whether it is of a kind in which the signer types, ticks or chooses something.
+    pub(in crate::emulator) fn is_for_its_signer(&self) -> bool {
+        FILLABLE.contains(&self.list.as_str())
+    }
+
     /// Whether the signer types, ticks or chooses something.
     pub(in crate::emulator) fn is_fillable(&self) -> bool {
         let is_locked = if self.list == RADIOS {
@@ -105,7 +110,7 @@ impl Tab {
         } else {
             is_true(&self.fields, "locked")
         };
-        FILLABLE.contains(&self.list.as_str()) && !is_locked
+        self.is_for_its_signer() && !is_locked
     }
 
     /// Whether signing without it is refused.

@@ -209,3 +209,38 @@ async fn a_scripted_signer_is_known_in_any_case_and_takes_nothing_misspelt() {
         (&json!("Ada King"), &json!("Engines"))
     );
 }
+
+#[tokio::test]
+async fn a_scripted_signer_says_which_answers_it_cannot_give() {
+    let client = Client::start().await;
+    let mut ada = signer("1", "Ada", "/sn1/");
+    let text =
+        |label: &str, x: u32| json!({ "anchorString": "/sn1/", "anchorXOffset": x, "tabLabel": label });
+    let mut hidden = text("remark", 250);
+    hidden["conditionalParentLabel"] = json!("company");
+    hidden["conditionalParentValue"] = json!("Engines");
+    let mut locked = text("price", 300);
+    (locked["locked"], locked["value"]) = (json!("true"), json!("12"));
+    ada["tabs"]["textTabs"] = json!([text("company", 200), hidden, locked]);
+    let id = client.create(definition(&[ada])).await;
+    let guid = client.guid(&id, "1").await;
+    let url = format!("{}/_test/signers/{guid}/sign", client.emulator.ready.control_url);
+    for (fields, named) in [
+        (json!({ "Companny": "x", "company": "Engines" }), "`Companny`"),
+        (json!({ "signhere": "x" }), "`signhere`"),
+        (json!({ "price": "1" }), "locked: `price`"),
+    ] {
+        let body = json!({ "fields": fields }).to_string();
+        let refused = client.emulator.http.post(&url).body(body).send().await.unwrap();
+        assert_eq!(refused.status(), 409, "{fields}");
+        let told: Value = refused.json().await.unwrap();
+        let told = told["error"].as_str().unwrap();
+        assert!(told.contains(named) && !told.contains("company"), "{fields}: {told}");
+        assert_eq!(client.get(&format!("/envelopes/{id}")).await["status"], "sent", "{fields}");
+    }
+    // It is hidden, as the other one says something else.
+    let done = client.act(&id, "1", "sign", json!({ "fields": { "company": "x", "remark": "y" } })).await;
+    assert_eq!(done["event"], "signing_complete");
+    let texts = client.get(&format!("/envelopes/{id}/recipients/1/tabs")).await["textTabs"].clone();
+    assert_eq!([&texts[0]["value"], &texts[1]["value"], &texts[2]["value"]], ["x", "", "12"]);
+}
