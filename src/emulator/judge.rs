@@ -17,7 +17,7 @@ const POLLING_INTERVAL: SignedDuration = SignedDuration::from_mins(15);
 /// So many mints in a row, each used for at most [`FEW_CALLS`], are a mint a call.
 const NEEDLESS_MINTS: usize = 4;
 const FEW_CALLS: u64 = 2;
-/// Calls under way when the first refusal came are not held against the client.
+/// Calls under way together may come in any order, and when the first refusal came they are not held against the client.
 const UNDER_WAY: SignedDuration = SignedDuration::from_secs(1);
 /// Requests kept as proof of one breach.
 const PROOF: usize = 50;
@@ -221,6 +221,13 @@ impl Judge {
         self.limited.clear();
     }
 
+    /// Notes that the clock was set back: how long ago a read or a refusal was, nobody can tell any more, and the budgets
+    /// are those of another hour.
+    pub(super) fn turned_back(&mut self) {
+        self.polled.clear();
+        self.limited.clear();
+    }
+
     /// Notes that the answer to a request did not arrive. A token that was in it is none to the client, so that minting
     /// another one is right; nor does the client know of a refusal.
     pub(super) fn lost(&mut self, number: u64) {
@@ -278,10 +285,10 @@ impl Judge {
             ] => format!("{id}/{part}"),
             _ => return,
         };
-        let last = self.polled.insert(subject.clone(), seen.entry.clone());
-        if let Some(last) = last
-            && seen.entry.at.duration_since(last.at) < POLLING_INTERVAL
-        {
+        let Some(last) = self.polled.insert(subject.clone(), seen.entry.clone()) else { return };
+        // Calls under way overtake each other; one that is earlier than that came after the clock was set back.
+        let elapsed = seen.entry.at.duration_since(last.at);
+        if elapsed > -UNDER_WAY && elapsed < POLLING_INTERVAL {
             self.broke(Rule::Polling, &subject, &[&last, seen.entry]);
         }
     }
@@ -350,6 +357,19 @@ mod tests {
         assert_eq!(rules(&judge), [(Rule::Polling, 1, 2)]);
         judge.observe(&seen(&entry(6, 1_800), &Method::GET, ENVELOPE));
         assert_eq!(rules(&judge), [(Rule::Polling, 2, 3)]);
+    }
+
+    #[test]
+    fn a_read_after_the_clock_was_set_back_is_no_polling() {
+        let mut judge = Judge::default();
+        let read = |judge: &mut Judge, number, second| {
+            judge.observe(&seen(&entry(number, second), &Method::GET, ENVELOPE));
+        };
+        read(&mut judge, 1, 5_000);
+        read(&mut judge, 2, 1_000);
+        assert_eq!(rules(&judge), []);
+        read(&mut judge, 3, 1_899);
+        assert_eq!(rules(&judge), [(Rule::Polling, 1, 2)], "from there on as before");
     }
 
     #[test]

@@ -75,6 +75,7 @@ struct Move {
 
 /// Moves the time, and lets it do what it does alone.
 pub(super) fn move_clock(world: &mut World, time: &Time, call: &Call) -> Result<Answer, String> {
+    let before = time.now();
     match read(call)? {
         Move { advance_s: Some(seconds), set: None } => {
             let by = SignedDuration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?;
@@ -88,8 +89,12 @@ pub(super) fn move_clock(world: &mut World, time: &Time, call: &Call) -> Result<
         }
         _ => return Err("give one of `advance_s` and `set`".to_owned()),
     }
-    world.tick(time.now());
-    Ok(Answer::ok(json!({ "now": time.now() })))
+    let now = time.now();
+    if now < before {
+        world.judge.turned_back();
+    }
+    world.tick(now);
+    Ok(Answer::ok(json!({ "now": now })))
 }
 
 /// A time as text of RFC 3339, or as seconds since 1970.

@@ -128,3 +128,27 @@ async fn a_verdict_shows_its_requests_with_what_they_were_answered() {
     let statuses: Vec<_> = requests.iter().map(|request| request["status"].as_u64()).collect();
     assert_eq!(statuses, [Some(200); 4]);
 }
+
+#[tokio::test]
+async fn what_was_read_before_the_clock_was_set_back_is_forgotten() {
+    let client = Client::start().await;
+    let draft = json!({ "emailSubject": "x" });
+    let made = client.emulator.call("POST", "/envelopes", &client.token, Some(draft)).await;
+    let id = made.json::<Value>().await.unwrap()["envelopeId"].as_str().unwrap().to_owned();
+    let read = async || {
+        let path = format!("/envelopes/{id}");
+        client.emulator.call("GET", &path, &client.token, None).await.status().as_u16()
+    };
+    let move_clock = async |seconds: i64| {
+        client.emulator.control("POST", "clock", json!({ "advance_s": seconds })).await;
+    };
+    assert_eq!(read().await, 200);
+    move_clock(-3_000).await;
+    // The time of the first read comes again.
+    move_clock(3_060).await;
+    assert_eq!(read().await, 200);
+    assert!(client.rules().await.is_empty());
+    move_clock(60).await;
+    assert_eq!(read().await, 200);
+    assert_eq!(client.rules().await[0]["rule"], "polling");
+}
