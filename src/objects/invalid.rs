@@ -56,6 +56,13 @@ impl Invalids {
         self.add(pointer, "invalid_request", detail);
     }
 
+    /// Notes what else is wrong with a value, unless it is known to be wrong: one fault of it is enough to look at it again.
+    pub(super) fn add_first(&mut self, pointer: String, code: &'static str, detail: impl Into<String>) {
+        if self.0.iter().all(|known| known.pointer != pointer) {
+            self.add(pointer, code, detail);
+        }
+    }
+
     /// Notes what was found wrong otherwise, except at places that are known to be wrong and below them: what
     /// stands there was not looked at as it was meant.
     pub fn add_elsewhere(&mut self, more: Self) {

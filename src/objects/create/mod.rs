@@ -257,8 +257,8 @@ impl Reader<'_> {
         let place = format_args!("/signers/{at}");
         let name =
             self.text(format_args!("{place}/name"), Some(signer.name), 1, MAX_NAME).unwrap_or_default();
-        if name.trim() != name || name.is_empty() {
-            self.faults.wrong(format!("{place}/name"), "may neither be empty nor begin or end with a blank");
+        if name.trim() != name {
+            self.wrong_too(format!("{place}/name"), "may neither begin nor end with a blank");
         }
         let email = Email::parse(&signer.email)
             .map_err(|error| self.faults.wrong(format!("{place}/email"), error.to_string()))
@@ -297,7 +297,7 @@ impl Reader<'_> {
         let place = format_args!("{place}/access_code");
         let code = self.text(place, code, 1, MAX_ACCESS_CODE)?;
         if code.contains(['<', '>', '&', '#']) {
-            self.faults.wrong(place.to_string(), "may not hold < > & or #");
+            self.wrong_too(place.to_string(), "may not hold < > & or #");
         }
         Some(Private::new(code))
     }
@@ -389,6 +389,11 @@ impl Reader<'_> {
         Some(text.into_owned())
     }
 
+    /// Notes what else is wrong with a text, unless something is.
+    fn wrong_too(&mut self, place: String, detail: &str) {
+        self.faults.add_first(place, "invalid_request", detail);
+    }
+
     /// Text of several lines, which is the message alone.
     fn prose(&mut self, place: Place<'_>, text: Option<Cow<'_, str>>, most: usize) -> Option<String> {
         let text = text?;
@@ -425,7 +430,7 @@ impl Reader<'_> {
         let mut seen = std::collections::HashSet::new();
         for (at, signer) in signers.iter().enumerate() {
             if !seen.insert(signer.key.as_str()) {
-                self.faults.wrong(format!("/signers/{at}/key"), "another signer has the same key");
+                self.wrong_too(format!("/signers/{at}/key"), "another signer has the same key");
             }
         }
     }
@@ -468,7 +473,7 @@ impl Reader<'_> {
                     }
                 },
             };
-            self.faults.add(format!("/signers/{at}/role"), "template_role_mismatch", detail);
+            self.faults.add_first(format!("/signers/{at}/role"), "template_role_mismatch", detail);
         }
     }
 }

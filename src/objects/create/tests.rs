@@ -73,6 +73,36 @@ fn every_fault_is_listed_at_once() {
 }
 
 #[test]
+fn what_is_wrong_in_two_ways_is_one_fault() {
+    let long = "a".repeat(101);
+    for name in ["", " ", "A\n", &format!("{long} ")] {
+        let signer = serde_json::json!({"name": name, "email": "a@example.com", "role": "Client"});
+        let body =
+            format!(r#"{{"sender": "a", "documents": [{{"template": "nda"}}], "signers": [{signer}]}}"#);
+        finds(&body, &[("/signers/0/name", "invalid_request")]);
+    }
+    let code = format!("<{long}");
+    let twins = [0, 1].map(|_| {
+        let signer = serde_json::json!({
+            "key": "", "name": "A", "email": "a@example.com", "role": "", "access_code": code,
+        });
+        signer.to_string()
+    });
+    let twins = twins.join(",");
+    finds(
+        &format!(r#"{{"sender": "a", "documents": [{{"template": "nda"}}], "signers": [{twins}]}}"#),
+        &[
+            ("/signers/0/key", "invalid_request"),
+            ("/signers/0/role", "invalid_request"),
+            ("/signers/0/access_code", "invalid_request"),
+            ("/signers/1/key", "invalid_request"),
+            ("/signers/1/role", "invalid_request"),
+            ("/signers/1/access_code", "invalid_request"),
+        ],
+    );
+}
+
+#[test]
 fn a_role_of_a_template_is_for_one_signer() {
     let with = |documents: &str, second: &str| {
         let people = ["Client", second, "Witness"]
