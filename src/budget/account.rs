@@ -135,7 +135,7 @@ impl Account {
         match scope {
             Scope::Burst => self.burst.refuse(until),
             Scope::Hour => {
-                self.hour.refuse(until);
+                self.hour.refuse(until, reset);
                 return self.went_on(ticket, reset.map_or(until, |reset| reset.max(until)), now);
             }
             // These say nothing of the account.
@@ -179,10 +179,10 @@ impl Account {
         self.roll(now);
         Remaining {
             hour_limit: self.hour.limit,
-            hour: self.hour.left(self.flying),
-            resets_at: now.date_of(self.hour.ends()),
+            hour: self.hour.left_now(self.flying, now),
+            resets_at: now.date_of(self.hour.anew_at(now)),
             burst_limit: self.burst.limit,
-            burst: self.burst.left(),
+            burst: self.burst.left_now(now),
         }
     }
 
@@ -192,10 +192,14 @@ impl Account {
         let recent: u64 =
             self.pace.iter().filter(|(at, _)| *at + PACE_MINUTES > minute).map(|(_, calls)| calls).sum();
         let calls_per_hour = recent * 60 / PACE_MINUTES;
-        let remaining = self.hour.left(self.flying);
-        let lasts_s = remaining.saturating_mul(3_600).checked_div(calls_per_hour);
+        let remaining = self.hour.left_now(self.flying, now);
+        let lasts_s = match remaining {
+            // Gone, also while nobody calls any more.
+            0 => Some(0),
+            left => left.saturating_mul(3_600).checked_div(calls_per_hour),
+        };
         let gone = lasts_s.map(|seconds| now.uptime.saturating_add(Duration::from_secs(seconds)));
-        let exhausted_at = gone.filter(|at| *at < self.hour.ends()).map(|at| now.date_of(at));
+        let exhausted_at = gone.filter(|at| *at < self.hour.anew_at(now)).map(|at| now.date_of(at));
         Forecast { calls_per_hour, remaining, exhausted_at }
     }
 
@@ -227,4 +231,74 @@ impl Account {
 /// The minute that a second is in.
 const fn minute(second: u64) -> u64 {
     second / 60
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    /// Seconds after ten minutes before a full hour.
+    fn at(seconds: u64) -> Now {
+        let date = Timestamp::from_second(3_000 + i64::try_from(seconds).unwrap()).unwrap();
+        Now { date, uptime: Duration::from_secs(seconds) }
+    }
+
+    /// An account whose first call was refused, until then.
+    fn refused(scope: Scope, until: u64, reset: Option<u64>) -> Account {
+        let mut account = Account::new(Options::default(), at(0));
+        let ticket = account.admit(Priority::Signer, at(0)).unwrap();
+        account.limited(ticket, scope, Duration::from_secs(until), reset.map(Duration::from_secs), at(0));
+        account
+    }
+
+    #[test]
+    fn b2_nothing_is_left_of_an_hour_while_the_upstream_says_that_it_is_gone() {
+        for (until, reset, anew) in [
+            (600, Some(600), 600),
+            (300, Some(300), 300),
+            (10, Some(30), 30),
+            (5, None, 600),
+            // Our own next hour begins meanwhile.
+            (900, Some(900), 900),
+            (700, None, 700),
+        ] {
+            let mut account = refused(Scope::Hour, until, reset);
+            for second in [1, until - 1] {
+                let (now, case) = (at(second), format!("{until} {reset:?}, after {second} s"));
+                let left = account.remaining(now);
+                assert_eq!((left.hour, left.hour_limit), (0, 3_000), "{case}");
+                assert_eq!(left.resets_at, at(anew).date, "{case}");
+                assert!(left.burst >= 199, "{case}: {left:?}");
+                let forecast = account.forecast(now);
+                assert_eq!((forecast.remaining, forecast.exhausted_at), (0, Some(now.date)), "{case}");
+            }
+            assert!(account.remaining(at(until)).hour >= 2_999, "then our own count is all that is known");
+            assert_eq!(account.forecast(at(until)).exhausted_at, None);
+        }
+    }
+
+    #[test]
+    fn b2_a_burst_that_is_refused_is_no_hour_that_is_gone() {
+        for (scope, burst) in [(Scope::Burst, 0), (Scope::Document, 199), (Scope::Envelope, 199)] {
+            let mut account = refused(scope, 30, None);
+            let left = account.remaining(at(29));
+            assert_eq!((left.hour, left.burst, left.resets_at), (2_999, burst, at(600).date), "{scope:?}");
+            assert_eq!(account.forecast(at(29)).exhausted_at, None, "{scope:?}");
+            assert_eq!(account.remaining(at(30)).burst, 199, "{scope:?}");
+        }
+    }
+
+    #[test]
+    fn an_hour_that_is_used_up_stays_so_while_nobody_calls() {
+        let mut account = Account::new(Options { hourly: 10, ..Options::default() }, at(0));
+        while account.admit(Priority::Signer, at(0)).is_ok() {
+            account.lost();
+        }
+        let forecast = account.forecast(at(599));
+        assert_eq!((forecast.calls_per_hour, forecast.remaining), (0, 0));
+        assert_eq!(forecast.exhausted_at, Some(at(599).date), "and does not look as if it would last");
+        assert_eq!(account.forecast(at(600)).exhausted_at, None);
+    }
 }

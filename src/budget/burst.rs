@@ -87,6 +87,11 @@ impl Burst {
         self.limit.saturating_sub(self.sum + self.others.max(self.told()))
     }
 
+    /// What is left as far as we know: nothing while the upstream refuses us, whatever we have counted.
+    pub(super) fn left_now(&self, now: Now) -> u64 {
+        if self.refused_until(now).is_some() { 0 } else { self.left() }
+    }
+
     /// Calls of others that the store knows of.
     fn told(&self) -> u64 {
         self.slots.iter().map(|slot| slot.others).sum()

@@ -41,6 +41,8 @@ pub(super) struct Hour {
     silent_heard: u64,
     /// Until then the upstream refuses us.
     refused_until: Duration,
+    /// When the hour begins anew whose calls are gone then: by the word of the last refusal, else as we know it.
+    refused_ends: Duration,
 }
 
 impl Hour {
@@ -59,6 +61,7 @@ impl Hour {
             silent: 0,
             silent_heard: 0,
             refused_until: Duration::ZERO,
+            refused_ends: Duration::ZERO,
         }
     }
 
@@ -70,9 +73,10 @@ impl Hour {
     }
 
     fn begin_next(&mut self, now: Now) {
-        let (refused_until, number, began) = (self.refused_until, self.number + 1, self.reset);
-        let knows_others = self.knows_others;
-        *self = Self { number, began, knows_others, refused_until, ..Self::new(self.limit, now) };
+        let (refused_until, refused_ends) = (self.refused_until, self.refused_ends);
+        let (number, began, knows_others) = (self.number + 1, self.reset, self.knows_others);
+        let next = Self::new(self.limit, now);
+        *self = Self { number, began, knows_others, refused_until, refused_ends, ..next };
     }
 
     /// What is used up, for sure or possibly. `flying` calls have no answer yet.
@@ -83,6 +87,17 @@ impl Hour {
 
     pub(super) fn left(&self, flying: u64) -> u64 {
         self.limit.saturating_sub(self.used(flying))
+    }
+
+    /// What is left as far as we know: nothing while the upstream refuses us, whatever we have counted, because others may
+    /// use the account, too.
+    pub(super) fn left_now(&self, flying: u64, now: Now) -> u64 {
+        if self.refused_until(now).is_some() { 0 } else { self.left(flying) }
+    }
+
+    /// The uptime at which there are calls again, once those of this hour are gone.
+    pub(super) fn anew_at(&self, now: Now) -> Duration {
+        self.refused_until(now).map_or(self.ends, |until| until.max(self.refused_ends))
     }
 
     pub(super) const fn number(&self) -> u64 {
@@ -115,8 +130,11 @@ impl Hour {
         self.silent
     }
 
-    pub(super) fn refuse(&mut self, until: Duration) {
+    /// The upstream refuses us until then; `reset` is when its hour begins anew, if it says so.
+    pub(super) fn refuse(&mut self, until: Duration, reset: Option<Duration>) {
         self.refused_until = self.refused_until.max(until);
+        // Not the wish to wait alone: a balancer's few seconds are no hour.
+        self.refused_ends = reset.unwrap_or(self.ends);
     }
 
     /// Takes in what the answer to a call of this hour says. `silent_before`: of [`Hour::silent_so_far`]

@@ -115,13 +115,13 @@ pub enum Unclaimed {
 pub struct Remaining {
     /// Calls in an hour.
     pub hour_limit: u64,
-    /// Left of them.
+    /// Left of them, as far as we know; none while the upstream refuses calls because they are gone.
     pub hour: u64,
     /// When the hour begins anew.
     pub resets_at: Timestamp,
     /// Calls in 30 seconds.
     pub burst_limit: u64,
-    /// Left of them.
+    /// Left of them, as of the hour's.
     pub burst: u64,
 }
 
@@ -130,9 +130,9 @@ pub struct Remaining {
 pub struct Forecast {
     /// Calls an hour, extrapolated from the last minutes of all daemons that share the budget.
     pub calls_per_hour: u64,
-    /// Left in this hour.
+    /// Left in this hour, as [`Remaining::hour`].
     pub remaining: u64,
-    /// When it will be gone, if that is before it begins anew.
+    /// When it will be gone, if that is before it begins anew; now, if it is gone.
     pub exhausted_at: Option<Timestamp>,
 }
 

@@ -34,7 +34,7 @@ pub struct BudgetEvent<'a> {
     pub hour_remaining: u64,
     /// When the hour begins anew.
     pub resets_at: Timestamp,
-    /// When nothing will be left at the present pace, if that comes first.
+    /// When nothing will be left at the present pace, if that comes first; now, if nothing is.
     pub exhausted_at: Option<Timestamp>,
     /// Of two events, the later one has the higher number.
     pub sequence: u64,

@@ -57,6 +57,57 @@ async fn b2_a_budget_that_runs_low_is_told_once_an_hour() {
     assert!(data["id"].is_string() && data["sequence"].is_u64(), "{data}");
 }
 
+/// Others have used the account, too: by our own count nearly all of the hour is left.
+#[tokio::test]
+async fn b2_an_hour_that_docusign_says_is_gone_is_gone_for_gauges_and_event() {
+    let create = json!({ "method": "POST", "path": "/envelopes", "count": 1 });
+    for (more, longest) in [
+        (json!({ "fault": "rate_limit", "reset_s": 600 }), 600),
+        // The code alone, without a header that says for how long.
+        (json!({ "fault": "status", "status": 429 }), 3_600),
+    ] {
+        let daemon = TestDaemon::start().await;
+        let left = async |window: &str| {
+            let labels = ["account=\"system\"".to_owned(), format!("window=\"{window}\"")];
+            daemon.metric("countersign_budget_remaining", &labels.each_ref().map(String::as_str)).await
+        };
+        let runway =
+            async || daemon.metric("countersign_budget_runway_seconds", &["account=\"system\""]).await;
+        let told = async || {
+            let listed = daemon.get("/v1/events").await;
+            let events = listed.body["data"].as_array().unwrap_or_else(|| panic!("{}", listed.text));
+            events.iter().filter(|event| event["type"] == "budget.low").cloned().collect::<Vec<_>>()
+        };
+        assert!(left("hour").await > 2_900.0 && runway().await.is_infinite());
+
+        let mut fault = create.clone();
+        fault.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        daemon.fault(&fault).await;
+        let asked_at = Now::read(&daemon.clock).date;
+        let refused = daemon.create("order-1", &order()).await;
+        assert_eq!(refused.code(), "provider_rate_limited", "{}", refused.text);
+        let wait: i64 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((1..=longest).contains(&wait), "{wait}");
+        assert!(left("hour").await < 1.0 && runway().await < 1.0, "{fault}");
+        assert!(left("burst").await > 100.0, "half a minute is no hour");
+
+        daemon.run_clock("the event", async || !told().await.is_empty()).await;
+        let mut rounds = 0..40;
+        daemon.run_clock("twenty seconds more", async || rounds.next().is_none()).await;
+        let events = told().await;
+        assert_eq!(events.len(), 1, "{events:?}");
+        let data = &events[0]["data"];
+        assert_eq!((&data["hour_limit"], &data["hour_remaining"]), (&json!(3_000), &json!(0)), "{data}");
+        assert!(data["exhausted_at"].is_string(), "{data}");
+        let resets_at: Timestamp = data["resets_at"].as_str().unwrap().parse().unwrap();
+        let lasts = resets_at.duration_since(asked_at).as_secs();
+        assert!((wait - 1..=wait + 1).contains(&lasts), "{lasts} s, as callers are told: {wait}");
+
+        daemon.clock.advance(Duration::from_secs(wait.unsigned_abs()));
+        assert!(left("hour").await > 2_900.0 && runway().await.is_infinite(), "it is over");
+    }
+}
+
 fn budget(fixture: &Fixture, hourly: u64, burst: u64) -> (Arc<Budget>, SharedClock) {
     let clock: SharedClock = Arc::new(fixture.clock.clone());
     let options = Options { hourly, burst, ..Options::default() };
