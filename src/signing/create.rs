@@ -19,7 +19,6 @@ use crate::{
     objects::show::{self, ShownLink},
     signing::{Error, LOOK_FOR_OTHERS, Signings, Turn, breaker::Admitted, is_settled, settle::Promised},
     store::{self, Begun, Digest, Intent, Version, Work},
-    telemetry::metrics,
 };
 
 /// How long a daemon holds a create before others may take it over. Longer than any upstream call.
@@ -151,13 +150,11 @@ impl Signings {
         drop(turn);
         let version = match begun? {
             Begun::Known(record) => return Box::pin(self.repeat(*record, ask, until)).await,
-            Begun::New(version) => {
-                self.parts.settings.metrics.signing_reached(metrics::SigningStatus::Creating);
-                version
-            }
+            Begun::New(version) => version,
         };
         let signing = intent.signing;
         let Some((acting, admitted)) = acting else {
+            self.note_kept();
             return Box::pin(self.queued_at_once(signing, links, ask, until)).await;
         };
         let job = Job {
@@ -332,6 +329,7 @@ impl Signings {
                 outcome
             } else {
                 let told = self.accept(&job).await.map(|promised| {
+                    self.note_kept();
                     accepted = Some(promised);
                     let body = show::signing(&job.signing, &[], &job.links);
                     Created::Accepted { signing: job.signing.id, body }

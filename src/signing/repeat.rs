@@ -159,6 +159,9 @@ impl Signings {
         let payload = Payload::Put(Private::new(body.clone()));
         let save = Save { payload, ..Save::plain(Vec::new(), work, Durability::Synced) };
         let saved = self.save_with(&mut signing, from, save).await;
+        if saved.is_ok() {
+            self.note_kept();
+        }
         self.parts.due.notify_one();
         saved
     }

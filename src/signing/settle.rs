@@ -24,7 +24,7 @@ use crate::{
         leases::{Opener, VIEW_LIFE, fresh},
     },
     store::{self, Durability, KeptAnswer, Payload, Record, Version, Work},
-    telemetry::chain,
+    telemetry::{chain, metrics},
 };
 
 /// How long after an ambiguous outcome the first look-up comes.
@@ -149,6 +149,9 @@ impl Signings {
             ..Save::plain(news, self.upkeep(signing), Durability::Flushed)
         };
         job.version = Box::pin(self.save_surely(signing, (job.version, job.lease), events, save)).await?;
+        if !job.accepted {
+            self.note_kept();
+        }
         tracing::info!(signing.id = %signing.id, "signing opened at {now}");
         Ok(Created::Made { signing: signing.id, body, replayed: false })
     }
@@ -233,7 +236,17 @@ impl Signings {
         let events = self.narrate(&mut job.signing, &save.news);
         let held = (job.version, job.lease);
         job.version = Box::pin(self.save_surely(&mut job.signing, held, events, save)).await?;
+        if !job.accepted {
+            self.note_kept();
+        }
         Ok(())
+    }
+
+    /// A create is kept from now on, whatever comes of it, so it has reached its first status: said once, by whoever promises
+    /// it or writes its end down first. An intent alone may be withdrawn. One that recovery finds and nobody was promised is not
+    /// counted here.
+    pub(super) fn note_kept(&self) {
+        self.parts.settings.metrics.signing_reached(metrics::SigningStatus::Creating);
     }
 
     /// Saves what the upstream has said, through a store that is away for a while: what is known now would

@@ -17,6 +17,7 @@ mod cli;
 mod codes;
 mod consent;
 mod cores;
+mod counts;
 mod daemons;
 mod dashboards;
 mod demo;
