@@ -20,7 +20,7 @@ use crate::{
         router::Api,
         streams,
     },
-    config::nearest_event,
+    config::instead_of_event,
     domain::{DeliveryId, EndpointId, EventId, EventKind, SigningId},
     events::{NewEndpoint, Start},
     objects::{Invalids, explain::Kind, show},
@@ -60,8 +60,7 @@ pub(super) async fn create_endpoint(
             Some(kind) if kinds.contains(&kind) => faults.wrong(format!("/events/{at}"), "is listed twice"),
             Some(kind) => kinds.push(kind),
             None => {
-                let nearest = nearest_event(word);
-                let detail = format!("there is no such type of event; did you mean {nearest}?");
+                let detail = format!("there is no such type of event; {}", instead_of_event(word));
                 faults.wrong(format!("/events/{at}"), detail);
             }
         }

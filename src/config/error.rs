@@ -123,6 +123,18 @@ pub(super) fn nearest<'a>(misspelt: &str, known: &[&'a str]) -> Option<&'a str> 
     })
 }
 
+/// The known name that a misspelt one was meant to be: the only one that holds it, or one that is off by a third of its letters
+/// at most. What is far from all of them, or a part of many, is no slip of the keys, and a hint would lead astray.
+pub(super) fn near<'a>(misspelt: &str, known: &[&'a str]) -> Option<&'a str> {
+    let misspelt = misspelt.to_lowercase().replace('-', "_");
+    let mut holding = known.iter().copied().filter(|name| misspelt.len() >= 4 && name.contains(&misspelt));
+    if let (Some(only), None) = (holding.next(), holding.next()) {
+        return Some(only);
+    }
+    let nearest = nearest(&misspelt, known)?;
+    (strsim::damerau_levenshtein(&misspelt, nearest) * 3 <= nearest.len()).then_some(nearest)
+}
+
 pub(super) fn choice(known: &[&str]) -> String {
     let quoted: Vec<String> = known.iter().map(|name| format!("\"{name}\"")).collect();
     format!("write {}", quoted.join(" or "))

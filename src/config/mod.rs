@@ -72,7 +72,7 @@ pub use self::{
     store::{SealKey, Store, StoreUrl, Synchronous},
     upstream::{Environment, Mode, Upstream},
     values::{ByteSize, Origin, Rate, check_name},
-    webhooks::{EVENT_TYPES, Webhook, nearest_event},
+    webhooks::{EVENT_TYPES, Webhook, instead_of_event},
     written::Written,
 };
 

@@ -14,7 +14,7 @@ use url::Url;
 use super::{
     ConfigError, Environment,
     callers::check_known,
-    error::nearest,
+    error::{near, nearest},
     secret::{Credentials, Entry},
     values,
 };
@@ -41,9 +41,12 @@ pub const EVENT_TYPES: [&str; 18] = [
     "signing.voided",
 ];
 
-/// The type of event whose name is nearest to a misspelt one.
-pub fn nearest_event(misspelt: &str) -> &'static str {
-    nearest(misspelt, &EVENT_TYPES).unwrap_or_default()
+/// What to write in the place of a type of event that does not exist: the one that is near, or any of all.
+pub fn instead_of_event(unknown: &str) -> String {
+    match near(unknown, &EVENT_TYPES) {
+        Some(near) => format!("did you mean {near}?"),
+        None => format!("the types are {}", EVENT_TYPES.join(", ")),
+    }
 }
 
 /// What stands for all callers, whoever they are.
@@ -121,8 +124,8 @@ impl Raw {
         }
         for event in self.events.iter().flatten() {
             if !EVENT_TYPES.contains(&event.as_str()) {
-                let fix = format!("did you mean {}?", nearest_event(event));
-                return Err(ConfigError::new(setting("events"), format!("unknown event {event}"), fix));
+                let cause = format!("unknown event {event}");
+                return Err(ConfigError::new(setting("events"), cause, instead_of_event(event)));
             }
         }
         Ok(Webhook {

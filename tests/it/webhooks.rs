@@ -60,6 +60,12 @@ async fn bad_endpoints_are_refused_with_their_place() {
     let detail = "there is no such type of event; did you mean signing.completed?";
     let place = json!({"pointer": "/events/1", "code": "invalid_request", "detail": detail});
     assert_eq!(refused.body["errors"], json!([place]), "{}", refused.text);
+    // What is near to none of them is told which there are.
+    let foreign = json!({"url": "https://a.example/", "events": ["nope"]});
+    let refused = daemon.post("/v1/webhook_endpoints", &foreign).await;
+    let detail = refused.body["errors"][0]["detail"].as_str().unwrap();
+    assert!(detail.starts_with("there is no such type of event; the types are budget.low, "), "{detail}");
+    assert!(detail.ends_with(", signing.voided"), "{detail}");
     let all = json!({"url": "https://a.example/", "events": null});
     assert_eq!(
         daemon.post("/v1/webhook_endpoints", &all).await.status,

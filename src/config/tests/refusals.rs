@@ -181,6 +181,24 @@ fn a_bad_setting_elsewhere_is_one_line_that_names_it_and_the_fix() {
     check_refusals(&table);
 }
 
+#[test]
+fn for_an_event_that_does_not_exist_the_one_that_is_near_is_named_or_else_all() {
+    let refused_for = |event: &str, hint| {
+        let settings = webhook("https://hooks.example.com", &format!("events = [\"{event}\"]"));
+        (settings, "webhooks.website.events", hint)
+    };
+    check_refusals(&[
+        refused_for("signing.complete", "did you mean signing.completed?"),
+        refused_for("Signing_Completed", "did you mean signing.completed?"),
+        refused_for("completed", "did you mean signing.completed?"),
+        refused_for("consent-missing", "did you mean sender.consent_missing?"),
+        refused_for("signer", "unknown event signer; the types are budget.low, "),
+        refused_for("declined", "unknown event declined; the types are budget.low, "),
+        refused_for("envelope-completed", "the types are budget.low, document.available, "),
+        refused_for("nope", "unknown event nope; the types are budget.low, "),
+    ]);
+}
+
 #[track_caller]
 fn check_refusals(table: &[(String, &str, &str)]) {
     for (text, setting, hint) in table {
