@@ -4,6 +4,10 @@
 //! Each counts its own calls at once and learns of the others' with a delay of a second (burst) or a few
 //! (hour; a minute for an account that it does not call); the headers of the next answer correct what is missed
 //! in between.
+//!
+//! That the upstream refuses calls is not shared: the store has sums of calls by the hour of the calendar, and no place for
+//! when a refusal ends. Told as calls, it would hold the others back to the end of that hour, whatever the upstream said, and
+//! each would need the right limit to see that it is gone. So each learns it with a call of its own.
 
 use std::{
     sync::{Arc, Mutex},
