@@ -16,7 +16,7 @@ use crate::{
     signing::{
         Error, Signings,
         follow::{Asked, unanswered_return},
-        is_settled,
+        is_past, is_settled,
         reconcile::is_for_good,
         settle::backoff,
         twins,
@@ -49,6 +49,18 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 const LONGEST_HOLD: Duration = Duration::from_secs(2 * 3_600);
 
 impl Signings {
+    /// Whether the time that the caller gave a signing is over, by the upstream's clock.
+    pub fn is_over(&self, signing: &Signing) -> bool {
+        is_past(signing, self.corrected_now())
+    }
+
+    /// Refuses a view of a caller's signing whose time is over, where it is not made here. Of one that has ended the
+    /// upstream tells how.
+    pub async fn may_still_open(&self, caller: &CallerName, id: SigningId) -> Result<(), Error> {
+        let signing = self.get(caller, id).await?;
+        if !signing.status.is_terminal() && self.is_over(&signing) { Err(Error::TimeOver) } else { Ok(()) }
+    }
+
     /// Has the documents of an ended signing destroyed at the upstream. It takes two weeks there; repeating
     /// it meanwhile is harmless, and with a wider scope begins the two weeks anew. The end is the event
     /// `signing.purged`; after it there is nothing left to widen. For a caller who waits so long.

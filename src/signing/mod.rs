@@ -240,18 +240,6 @@ impl Signings {
         self.parts.esign.told_now().map_or_else(|| Now::untold(self.parts.clock.now()), Now::from)
     }
 
-    /// Whether the time that the caller gave a signing is over, by the upstream's clock.
-    pub fn is_over(&self, signing: &Signing) -> bool {
-        is_past(signing, self.corrected_now())
-    }
-
-    /// Refuses a view of a caller's signing whose time is over, where it is not made here. Of one that has ended the
-    /// upstream tells how.
-    pub async fn may_still_open(&self, caller: &CallerName, id: SigningId) -> Result<(), Error> {
-        let signing = self.get(caller, id).await?;
-        if !signing.status.is_terminal() && self.is_over(&signing) { Err(Error::TimeOver) } else { Ok(()) }
-    }
-
     /// Whether a moment has come by the upstream's clock. Before it has told the time, nothing has: what ends for good
     /// must not end by this machine's clock alone.
     fn has_surely_come(&self, moment: Timestamp) -> bool {
