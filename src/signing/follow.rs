@@ -26,8 +26,8 @@ use crate::{
 /// the outbox.
 const MAX_TOLD: usize = 3;
 
-/// How long a browser that came back waits for the check.
-const RETURN_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a browser that came back waits for the check, whoever makes it.
+pub(super) const RETURN_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A call to the upstream that was answered, for the timeline; with the upstream's trace id.
 #[derive(Debug, Clone)]
@@ -257,17 +257,19 @@ impl Signings {
         }
     }
 
-    /// A check that is welcome but not necessary: what goes wrong leaves the signing as it is.
+    /// A check that is welcome but not necessary: what goes wrong leaves the signing as it is. If somebody else's is under
+    /// way, that one's answer will do.
     async fn check_once(&self, signing: Signing, deadline: Deadline) -> Signing {
         let Some(envelope) = signing.envelope.clone() else { return signing };
-        match self.check(&signing, &envelope, deadline).await {
-            Ok(signing) => signing,
-            Err(Error::PollingBudget { .. }) => signing,
-            Err(error) => {
-                tracing::warn!(signing.id = %signing.id, error = %chain(&error), "a check failed, and leaves the signing as it was");
-                signing
-            }
-        }
+        let mut watcher = self.parts.hub.watch(signing.id);
+        let checked = match self.check(&signing, &envelope, deadline).await {
+            Err(Error::PollingBudget { .. }) => self.once_answered(signing.id, &mut watcher).await,
+            checked => checked,
+        };
+        checked.unwrap_or_else(|error| {
+            tracing::warn!(signing.id = %signing.id, error = %chain(&error), "a check failed, and leaves the signing as it was");
+            signing
+        })
     }
 
     /// The check after a return, in a task of its own: a browser that leaves must not take the answer with it,
@@ -306,6 +308,8 @@ impl Signings {
                         Ok((Vec::new(), with_return_check(signing, work, now)))
                     })
                     .await?;
+                } else {
+                    self.check_failed(signing.id, at);
                 }
                 Err(polling(error))
             }

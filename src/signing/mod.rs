@@ -51,6 +51,7 @@ mod settle;
 mod tickets;
 mod turns;
 mod twins;
+mod under_way;
 mod unlock;
 mod views;
 mod waiting;
@@ -100,7 +101,7 @@ pub use waiting::{MAX_WAITING, MAX_WAITING_OF_ONE};
 /// How often a change is computed anew because somebody else was faster.
 const MAX_CONFLICTS: usize = 16;
 
-/// How often somebody who waits for a create looks for what another daemon has written of it.
+/// How often somebody who waits looks for what another daemon has written.
 const LOOK_FOR_OTHERS: Duration = Duration::from_millis(500);
 
 /// How much longer than its caller waits a call may take: to say that nothing was sent, or to write down what was answered
@@ -146,6 +147,8 @@ struct Parts {
     questions: questions::Questions,
     /// When events could not be told.
     deafness: deafness::Deafness,
+    /// Checks that nobody waits for any more.
+    failed_checks: under_way::FailedChecks,
 }
 
 impl Signings {
@@ -171,6 +174,7 @@ impl Signings {
             waiting: Places::new(MAX_WAITING, MAX_WAITING_OF_ONE),
             questions: questions::Questions::default(),
             deafness: deafness::Deafness::default(),
+            failed_checks: under_way::FailedChecks::default(),
             settings,
         };
         Self { parts: Arc::new(parts) }

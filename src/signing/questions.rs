@@ -17,12 +17,13 @@ use std::{
 use jiff::Timestamp;
 
 use crate::{
-    domain::{EnvelopeId, Moment, MomentKind, SenderName, Signing},
+    domain::{EnvelopeId, SenderName, Signing},
     esign::{MAX_LISTED, Since},
     places::Places,
     signing::{
         AT_LEISURE, Error, Signings,
         follow::{Asked, answered_at},
+        under_way::{age, unanswered_check},
     },
 };
 
@@ -95,14 +96,8 @@ impl Signings {
     /// Whether a check of an open envelope, by whomever, may be under way: its answer is still to be taken in.
     pub async fn is_being_checked(&self, envelope: &EnvelopeId) -> Result<bool, Error> {
         let record = self.parts.store.signing_by_envelope(envelope).await?;
-        let Some(signing) = record.map(|record| record.signing) else { return Ok(false) };
-        let Some(began) = signing.checked_at.filter(|_| !signing.status.is_terminal()) else {
-            return Ok(false);
-        };
-        let answers = |moment: &Moment| moment.what == MomentKind::Checked && moment.at >= began;
-        // Also one that began "in the future": clocks of daemons differ, and ours may have been set back.
-        let is_lately = self.parts.clock.now().duration_since(began).unsigned_abs() < AT_LEISURE;
-        Ok(is_lately && !signing.history.iter().any(answers))
+        let began = record.and_then(|record| unanswered_check(&record.signing));
+        Ok(began.is_some_and(|began| age(began, self.parts.clock.now()) < AT_LEISURE))
     }
 
     /// Asks about envelopes of a sender by one list, those of which nothing was told since their events.

@@ -275,6 +275,55 @@ async fn f2_a_return_that_was_checked_leaves_nothing_to_do() {
     assert_eq!((record.signing.status.as_str(), record.work), ("completed", None));
 }
 
+/// They come back by a page that is loaded again and again, and their browser keeps the last way on. Nobody's time goes by
+/// while the answer is waited for.
+#[tokio::test]
+async fn f2_all_who_come_back_while_the_check_is_under_way_are_told_what_it_tells() {
+    let (daemon, made, back) = signed_in_silence().await;
+    let envelope = made.body["provider"]["envelope_id"].as_str().unwrap();
+    let slow = json!({"fault": "delay", "method": "GET", "path": envelope, "delay_ms": 1_000, "count": 1});
+    daemon.fault(&slow).await;
+    daemon.forget_requests().await;
+    let at_once = futures_util::future::join_all((0..6).map(|_| daemon.look(&back)));
+    let later = async {
+        daemon.until("the question", async || !daemon.asked().await.is_empty()).await;
+        daemon.look(&back).await
+    };
+    let (mut all, last) = tokio::join!(at_once, later);
+    all.push(last);
+    for one in &all {
+        assert!(location(one).contains("status=completed"), "{}", location(one));
+    }
+    assert_eq!(daemon.asked().await.len(), 1, "by one question");
+    daemon.broke_no_rule().await;
+}
+
+#[tokio::test]
+async fn f2_nobody_who_comes_back_waits_for_a_check_that_is_answered_or_has_failed() {
+    for fails in [false, true] {
+        let daemon = TestDaemon::builder().public().start().await;
+        let made = daemon.create("order-1", &unopened()).await;
+        let envelope = made.body["provider"]["envelope_id"].as_str().unwrap();
+        assert_eq!(daemon.click(&link_of(&made, 0)).await.status, StatusCode::SEE_OTHER);
+        daemon.without_events().await;
+        let left = daemon.back_from("finish_later", &json!({})).await;
+        let back = left.replace("event=cancel", "event=signing_complete");
+        if fails {
+            let down =
+                json!({"fault": "status", "status": 503, "method": "GET", "path": envelope, "count": 1});
+            daemon.fault(&down).await;
+        }
+        daemon.forget_requests().await;
+        // Time stands still, so nobody's patience ends.
+        for _ in 0..3 {
+            let site = location(&daemon.look(&back).await);
+            assert!(site.contains("status=") && !site.contains("status=completed"), "{site}");
+        }
+        assert_eq!(daemon.asked().await.len(), 1);
+        daemon.broke_no_rule().await;
+    }
+}
+
 #[tokio::test]
 async fn f2_a_visitor_who_stays_is_not_kept_while_docusign_is_slow() {
     let (daemon, made, back) = signed_in_silence().await;
