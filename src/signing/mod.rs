@@ -54,6 +54,7 @@ mod twins;
 mod under_way;
 mod unlock;
 mod views;
+mod void;
 mod waiting;
 
 use std::{
