@@ -204,7 +204,7 @@ impl Signings {
 
     /// A check that is welcome but not necessary: what goes wrong leaves the signing as it is. If somebody else's is under
     /// way, that one's answer will do.
-    pub(super) async fn check_once(&self, signing: Signing, deadline: Deadline) -> Signing {
+    async fn check_once(&self, signing: Signing, deadline: Deadline) -> Signing {
         let Some(envelope) = signing.envelope.clone() else { return signing };
         let mut watcher = self.parts.hub.watch(signing.id);
         let checked = match self.check(&signing, &envelope, deadline).await {

@@ -1,16 +1,17 @@
-//! What events leave out, asked of the upstream: whose part has ended, or why an envelope is voided (rule F1).
+//! What events leave out, asked of the upstream: whose part has ended, or why an envelope is voided (rule F1). And what the
+//! refusal of a void leaves out: how the envelope has ended that takes none.
 //!
 //! It is asked by a list, which answers for a hundred envelopes of a sender. The vendor limits no lists as it does the reads
 //! of one envelope (rule B3), so that it may be asked however lately the envelope was checked. While a list of a sender is
 //! under way, what else there is to ask about its envelopes gathers for the next one: a thousand ends at once cost a dozen
 //! calls, and leave the budget to others.
 //!
-//! Must never ask for what an answer has told since the event. Several daemons may ask for the same: whoever comes later
-//! mostly finds it told.
+//! Must never ask for what an answer has told since the event, nor for an end that is known. Several daemons may ask for the
+//! same: whoever comes later mostly finds it told.
 
 use std::{
     collections::HashMap,
-    iter,
+    iter, mem,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -38,8 +39,49 @@ pub(super) struct Questions {
     waiting: Mutex<HashMap<SenderName, Envelopes>>,
 }
 
-/// Envelopes of a sender, each with when the last event came that left something out.
-type Envelopes = HashMap<EnvelopeId, Timestamp>;
+/// Envelopes of a sender about which somebody waits for an answer.
+type Envelopes = HashMap<EnvelopeId, Question>;
+
+/// A question about an envelope, by all who wait for its answer.
+#[derive(Debug)]
+struct Question {
+    /// When the last event came that left something out.
+    event_at: Timestamp,
+    askers: usize,
+    /// No list has taken it since somebody asked, or the one that had is not answered.
+    is_open: bool,
+}
+
+impl Question {
+    /// What a list asks for that takes it, if it is still to be asked.
+    fn take(&mut self) -> Option<Timestamp> {
+        mem::take(&mut self.is_open).then_some(self.event_at)
+    }
+}
+
+/// Somebody who waits for the answer to a question. When the last one is gone, the question is, too.
+#[derive(Debug)]
+#[must_use]
+struct Asker<'a> {
+    questions: &'a Questions,
+    sender: &'a SenderName,
+    envelope: &'a EnvelopeId,
+}
+
+impl Drop for Asker<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.questions.waiting();
+        let Some(envelopes) = waiting.get_mut(self.sender) else { return };
+        let Some(question) = envelopes.get_mut(self.envelope) else { return };
+        question.askers = question.askers.saturating_sub(1);
+        if question.askers == 0 {
+            envelopes.remove(self.envelope);
+        }
+        if envelopes.is_empty() {
+            waiting.remove(self.sender);
+        }
+    }
+}
 
 impl Default for Questions {
     fn default() -> Self {
@@ -48,13 +90,16 @@ impl Default for Questions {
 }
 
 impl Questions {
-    fn add(&self, sender: &SenderName, asked: impl IntoIterator<Item = (EnvelopeId, Timestamp)>) {
+    /// Asks about an envelope, along with all who do by now.
+    fn ask<'a>(&'a self, sender: &'a SenderName, envelope: &'a EnvelopeId, event_at: Timestamp) -> Asker<'a> {
         let mut waiting = self.waiting();
         let envelopes = waiting.entry(sender.clone()).or_default();
-        for (envelope, event_at) in asked {
-            let last = envelopes.entry(envelope).or_insert(event_at);
-            *last = event_at.max(*last);
-        }
+        let new = Question { event_at, askers: 0, is_open: true };
+        let question = envelopes.entry(envelope.clone()).or_insert(new);
+        question.event_at = event_at.max(question.event_at);
+        question.askers = question.askers.saturating_add(1);
+        question.is_open = true;
+        Asker { questions: self, sender, envelope }
     }
 
     /// Takes what one list asks for: this envelope, and as many others of its sender. Nothing if another list has asked
@@ -62,13 +107,23 @@ impl Questions {
     fn take(&self, sender: &SenderName, envelope: &EnvelopeId) -> Vec<(EnvelopeId, Timestamp)> {
         let mut waiting = self.waiting();
         let Some(envelopes) = waiting.get_mut(sender) else { return Vec::new() };
-        let Some(own) = envelopes.remove_entry(envelope) else { return Vec::new() };
-        let others = envelopes.extract_if(|_, _| true).take(MAX_LISTED - 1);
-        let taken = iter::once(own).chain(others).collect();
-        if envelopes.is_empty() {
-            waiting.remove(sender);
+        let Some(event_at) = envelopes.get_mut(envelope).and_then(Question::take) else { return Vec::new() };
+        let others = envelopes.iter_mut().filter_map(|(other, asked)| {
+            let event_at = asked.take()?;
+            Some((other.clone(), event_at))
+        });
+        iter::once((envelope.clone(), event_at)).chain(others.take(MAX_LISTED - 1)).collect()
+    }
+
+    /// Has asked again what a list has taken that was not answered: about each envelope, if anybody still waits for that.
+    fn put_back(&self, sender: &SenderName, asked: &[(EnvelopeId, Timestamp)]) {
+        let mut waiting = self.waiting();
+        let Some(envelopes) = waiting.get_mut(sender) else { return };
+        for (envelope, _) in asked {
+            if let Some(question) = envelopes.get_mut(envelope) {
+                question.is_open = true;
+            }
         }
-        taken
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<SenderName, Envelopes>> {
@@ -77,19 +132,23 @@ impl Questions {
 }
 
 impl Signings {
-    /// Asks how an envelope stands, because an event at that time left out whose part has ended, or why. What the answer
-    /// says is taken in; there is none if another list that asked for it was not answered.
+    /// Asks how an envelope stands, because an event at that time left out whose part has ended, or why; or a refusal, how: that
+    /// nothing tells but its end, whenever it was asked, and so the time is the last there is.
+    /// What the answer says is taken in. Others may wait for the same one: if it does not come, each of them asks again, and is
+    /// told of their own failure.
     pub async fn ask_about_one(&self, envelope: &EnvelopeId, event_at: Timestamp) -> Result<(), Error> {
         let Some(signing) = self.untold(envelope, event_at).await? else { return Ok(()) };
         let (questions, sender) = (&self.parts.questions, &signing.sender);
-        questions.add(sender, [(envelope.clone(), event_at)]);
+        let asker = questions.ask(sender, envelope, event_at);
         let _turn = questions.turns.wait(sender).await;
-        let asked = questions.take(sender, envelope);
-        let done = self.ask_about_all(sender, &asked).await;
+        let taken = questions.take(sender, envelope);
+        let done = self.ask_about_all(sender, &taken).await;
         if done.is_err() {
-            // The others' answer is lost, too: each of them asks again.
-            questions.add(sender, asked.into_iter().filter(|(other, _)| other != envelope));
+            // The others' answer is lost, too, and so is that of whoever asks about the same envelope.
+            questions.put_back(sender, &taken);
         }
+        // Before the next one has its turn: for this one nobody is to ask any more.
+        drop(asker);
         done
     }
 
@@ -153,17 +212,43 @@ mod tests {
         let at = Timestamp::UNIX_EPOCH;
         let [ours, theirs] = ["ours", "theirs"].map(SenderName::new);
         let envelope = |number: usize| EnvelopeId::new(number.to_string());
+        let all: Vec<_> = (0..MAX_LISTED + 50).map(envelope).collect();
+        let another = envelope(1_000);
         let questions = Questions::default();
-        questions.add(&ours, (0..MAX_LISTED + 50).map(|number| (envelope(number), at)));
+        let mut askers: Vec<_> = all.iter().map(|one| questions.ask(&ours, one, at)).collect();
         // Asked for twice: it is the same question.
-        questions.add(&ours, [(envelope(7), at)]);
-        questions.add(&theirs, [(envelope(1_000), at)]);
+        askers.push(questions.ask(&ours, &all[7], at));
+        askers.push(questions.ask(&theirs, &another, at));
         let first = questions.take(&ours, &envelope(7));
         assert_eq!((first.len(), &first[0]), (MAX_LISTED, &(envelope(7), at)));
         assert!(questions.take(&ours, &envelope(7)).is_empty(), "it was taken");
-        let left = (0..MAX_LISTED + 50).map(envelope).find(|one| first.iter().all(|(other, _)| other != one));
-        assert_eq!(questions.take(&ours, &left.unwrap()).len(), 50);
-        assert_eq!(questions.take(&theirs, &envelope(1_000)), [(envelope(1_000), at)]);
+        let left = all.iter().find(|one| first.iter().all(|(other, _)| other != *one));
+        assert_eq!(questions.take(&ours, left.unwrap()).len(), 50);
+        assert_eq!(questions.take(&theirs, &another), [(another.clone(), at)]);
+        drop(askers);
         assert!(questions.waiting().is_empty(), "nothing is kept of what was asked");
+    }
+
+    #[test]
+    fn what_a_list_did_not_answer_is_asked_again_by_whoever_still_waits_for_it() {
+        let at = Timestamp::UNIX_EPOCH;
+        let sender = SenderName::new("ours");
+        let [shared, own, left] = ["shared", "own", "left"].map(EnvelopeId::new);
+        let questions = Questions::default();
+        let first = questions.ask(&sender, &shared, at);
+        let second = questions.ask(&sender, &shared, at);
+        let (alone, gone) = (questions.ask(&sender, &own, at), questions.ask(&sender, &left, at));
+        let asked = questions.take(&sender, &shared);
+        assert_eq!(asked.len(), 3);
+        assert!(questions.take(&sender, &shared).is_empty(), "a list has it");
+        drop(gone);
+        questions.put_back(&sender, &asked);
+        drop(first);
+        let again = questions.take(&sender, &shared);
+        assert_eq!((again.len(), &again[0]), (2, &(shared.clone(), at)), "{again:?}");
+        assert!(again.contains(&(own.clone(), at)), "{again:?}");
+        questions.put_back(&sender, &again);
+        drop((second, alone));
+        assert!(questions.waiting().is_empty(), "nobody waits for it");
     }
 }

@@ -4,16 +4,20 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::{
     audit::Act,
     clock::Deadline,
-    domain::{CallerName, EnvelopeFact, Fact, MomentKind, Signing, SigningId, SigningStatus},
+    domain::{CallerName, EnvelopeFact, EnvelopeId, Fact, MomentKind, Signing, SigningId, SigningStatus},
     esign::RejectionKind,
-    signing::{Error, Signings, follow::Asked},
+    signing::{Error, Signings, follow::Asked, reconcile::is_for_good},
+    telemetry::chain,
 };
 
 impl Signings {
-    /// Calls a signing off, for a caller who waits so long. Repeating it is harmless.
+    /// Calls a signing off, for a caller who waits so long. Repeating it is harmless, also while the first call is under way
+    /// or after its answer was lost.
     pub async fn void(
         &self,
         caller: &CallerName,
@@ -52,18 +56,45 @@ impl Signings {
                 let facts = [Fact::Envelope(EnvelopeFact::Voided, None)];
                 self.take_in(id, &facts, Some(Asked::End { what: MomentKind::VoidAsked, trace })).await
             }
-            // Another call may have voided it at the same time, or its end is on its way here.
             Err(error) if error.rejection() == Some(RejectionKind::EnvelopeClosed) => {
-                let signing = self.get(caller, id).await?;
-                let ended = signing.status.is_terminal();
-                let signing = if ended { signing } else { self.check_once(signing, deadline).await };
-                match signing.status {
-                    SigningStatus::Voided => Ok(signing),
-                    closed if closed.is_terminal() => Err(Error::Closed(closed)),
+                match Box::pin(self.learn_end(&signing, envelope, deadline)).await? {
+                    after if after.status == SigningStatus::Voided => Ok(after),
+                    after if after.status.is_terminal() => Err(Error::Closed(after.status)),
                     _ => Err(error.into()),
                 }
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The envelope has ended, and nobody has told how: another call has voided it at the same time, or an earlier one whose
+    /// answer was lost, or its end is on its way here. A list tells, which may be asked for however lately the envelope was
+    /// checked; where it does not, as lists lag, the check of the interval does, or that of somebody else which is under way.
+    async fn learn_end(
+        &self,
+        signing: &Signing,
+        envelope: &EnvelopeId,
+        deadline: Deadline,
+    ) -> Result<Signing, Error> {
+        // An answer that told no end is none to this, and may be dated ahead of now by another daemon's clock.
+        match self.ask_about_one(envelope, Timestamp::MAX).await {
+            Err(error) if is_for_good(&error) => {
+                tracing::warn!(signing.id = %signing.id, error = %chain(&error), "a list does not tell how a signing ended");
+            }
+            asked => asked?,
+        }
+        let listed = self.record(signing.id).await?.signing;
+        if listed.status.is_terminal() {
+            return Ok(listed);
+        }
+        let mut watcher = self.parts.hub.watch(signing.id);
+        match self.check(&listed, envelope, deadline).await {
+            Err(spent @ Error::PollingBudget { .. }) => {
+                let answered = self.once_answered(signing.id, &mut watcher).await?;
+                // It is known once the next check is made, or by the event: to be asked again, and not to be given up.
+                if answered.status.is_terminal() { Ok(answered) } else { Err(spent) }
+            }
+            checked => checked,
         }
     }
 }

@@ -78,6 +78,7 @@ mod token_simulation;
 mod traces;
 mod uncertain;
 mod visitors;
+mod voids;
 mod warm;
 mod webhooks;
 

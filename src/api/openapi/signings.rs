@@ -259,10 +259,15 @@ fn access_code() -> Value {
 
 fn void() -> Value {
     of_signing("void_signing", "Calls a signing off; repeating it is harmless")
+        .about(
+            "Also while another such call is under way, and after one whose answer was lost. Where DocuSign says that the \
+             envelope has ended, it is asked how: a signing that is voided is answered with 200, one that has ended otherwise \
+             with `signing_closed`. If that cannot be told yet, `polling_budget` says when to ask again.",
+        )
         .waiting()
         .body("VoidSigning", json!({ "reason": "ordered twice" }))
         .answer(200, "The signing", reference("Signing"))
-        .codes(&["signer_not_ready", "signing_closed"])
+        .codes(&["polling_budget", "signer_not_ready", "signing_closed"])
         .codes(&UPSTREAM)
         .build()
 }

@@ -113,7 +113,8 @@ fn keep() -> Markup {
         p {
             "Read a signing that " code { "POST /v1/signings" } " made with " code { "GET /v1/signings/{id}" } ": what a passed \
              read of its envelope or recipients tells is not taken in, and for 15 minutes it takes the place of the daemon's \
-             own (" code { "409 polling_budget" } " of a refresh, or of another phone number before its recipient is known)."
+             own (" code { "409 polling_budget" } " of a refresh, of another phone number before its recipient is \
+             known, or of a void of an envelope that has ended, where no list tells how)."
         }
         p {
             "The SDK for Python repeats a read that is answered 429 or 503 by itself, after the time in "
