@@ -47,10 +47,14 @@ moment_kinds! {
     Checked = "checked",
     /// The create waits until it can be sent.
     CreateQueued = "create_queued",
+    /// Look-ups have found nothing of the create, and it is sent again.
+    CreateRepeated = "create_repeated",
     /// A document was fetched from the upstream.
     DocumentFetched = "document_fetched",
     /// The upstream was asked to end it, because the caller's time is over.
     ExpiryAsked = "expiry_asked",
+    /// A create that was sent twice had made an envelope too many, which is voided. The note names it.
+    ExtraEnvelopeVoided = "extra_envelope_voided",
     /// A lost create was looked up, and has made an envelope.
     Found = "found",
     /// A link was made for a signer.
@@ -79,6 +83,7 @@ impl MomentKind {
         matches!(
             self,
             Self::Checked
+                | Self::CreateRepeated
                 | Self::DocumentFetched
                 | Self::Event(EventKind::SignerReturned)
                 | Self::LinkMade
@@ -106,8 +111,10 @@ mod tests {
             ("check_missing", MomentKind::CheckMissing),
             ("checked", MomentKind::Checked),
             ("create_queued", MomentKind::CreateQueued),
+            ("create_repeated", MomentKind::CreateRepeated),
             ("document_fetched", MomentKind::DocumentFetched),
             ("expiry_asked", MomentKind::ExpiryAsked),
+            ("extra_envelope_voided", MomentKind::ExtraEnvelopeVoided),
             ("found", MomentKind::Found),
             ("link_made", MomentKind::LinkMade),
             ("link_revoked", MomentKind::LinkRevoked),

@@ -46,9 +46,16 @@ fn plain_words(what: &MomentKind, signer: Option<&str>, note: Option<&str>) -> S
         }
         MomentKind::Checked => "DocuSign was asked for the status.",
         MomentKind::CreateQueued => "It cannot be sent now: the create waits until it can.",
+        MomentKind::CreateRepeated => "Look-ups found no envelope of the create: it is sent again.",
         MomentKind::DocumentFetched => "A document was fetched from DocuSign.",
         MomentKind::Event(kind) => return plain_event(*kind, &who, note),
         MomentKind::ExpiryAsked => "The time that the caller gave is over: DocuSign was asked to end it.",
+        MomentKind::ExtraEnvelopeVoided => {
+            let extra = note.map_or_else(String::new, |envelope| format!(", {envelope}"));
+            return format!(
+                "A create that was sent twice had made an envelope too many{extra}: it is voided."
+            );
+        }
         MomentKind::Found => "The lost create was looked up, and the envelope was found.",
         MomentKind::LinkMade => return format!("A link was made for {who}."),
         MomentKind::LinkRevoked => return format!("A link of {who} was revoked."),
@@ -138,6 +145,8 @@ mod tests {
         signing.remember(at, EventKind::SignerReturned.into(), Some(signer), Some("trace-1".to_owned()));
         signing.remember(at, MomentKind::parse("of_a_later.version"), None, None);
         signing.date(Some(at));
+        signing.remember(at, MomentKind::ExtraEnvelopeVoided, None, None);
+        signing.annotate("an-envelope");
         let shown: Value = serde_json::from_slice(&of(&signing)).unwrap();
         let lines = shown["data"].as_array().unwrap().iter();
         let lines: Vec<_> =
@@ -146,6 +155,10 @@ mod tests {
             ("create_queued", "It cannot be sent now: the create waits until it can."),
             ("signer.returned", "The browser of signer “visitor” came back, and claimed: nothing."),
             ("of_a_later.version", "of a later version"),
+            (
+                "extra_envelope_voided",
+                "A create that was sent twice had made an envelope too many, an-envelope: it is voided.",
+            ),
         ];
         assert_eq!(lines, expected);
         let dates = [&shown["data"][0]["happened_at"], &shown["data"][2]["happened_at"]];

@@ -193,6 +193,7 @@ impl Signings {
         signing.missing_since = None;
         signing.repeated_at = Some(now);
         signing.twins_sought = 0;
+        signing.remember(now, MomentKind::CreateRepeated, None, None);
         let work = Work::at(now);
         tracing::info!(signing.id = %signing.id, "an uncertain create does not exist: it is posted again");
         let saved = self.save(&mut signing, record.version, Vec::new(), Some(work), Durability::Synced).await;

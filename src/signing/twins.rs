@@ -16,9 +16,10 @@ use jiff::Timestamp;
 use crate::{
     audit::Act,
     clock::{earlier, later},
-    domain::Signing,
-    esign::Found,
+    domain::{EnvelopeFact, EnvelopeId, MomentKind, Signing},
+    esign::{self, Found},
     signing::{Error, Signings, look_ups::LOOK_BACK},
+    store::Durability,
 };
 
 /// When it is looked for, after the decision to send again.
@@ -52,18 +53,52 @@ impl Signings {
         let id = signing.id.to_string();
         let found = self.parts.esign.find_by_signing(&acting, &id, since, self.at_leisure()).await?;
         let is_ours = |one: &Found| signing.envelope.as_ref() == Some(&one.seen.envelope);
-        for twin in found.iter().filter(|one| !is_ours(one) && one.can_be_voided) {
-            tracing::error!(signing.id = %signing.id, envelope.id = %twin.seen.envelope, "a create that was sent twice made two envelopes: the second is voided");
-            self.announce(Act::EnvelopeVoid, signing, &twin.seen.envelope.as_str()).await?;
-            match self.parts.esign.void(&acting, &twin.seen.envelope, REASON, self.at_leisure()).await {
-                Ok(_) => {}
-                Err(error) if error.rejection().is_some() => {
-                    tracing::error!(signing.id = %signing.id, envelope.id = %twin.seen.envelope, code = error.code(),
-                        "the second envelope was not voided: void it at DocuSign by hand");
-                }
-                Err(error) => return Err(error.into()),
+        for twin in found.iter().filter(|one| !is_ours(one)) {
+            let envelope = &twin.seen.envelope;
+            if twin.can_be_voided {
+                self.void_twin(&acting, signing, envelope).await?;
+            } else if twin.seen.facts.contains(&EnvelopeFact::Voided) {
+                // The answer to our void was lost, or it could not be told of; or somebody has voided it by hand.
+                self.tell_of_twin(signing, envelope, None).await?;
             }
         }
         Ok(())
+    }
+
+    async fn void_twin(
+        &self,
+        acting: &esign::Acting,
+        signing: &Signing,
+        envelope: &EnvelopeId,
+    ) -> Result<(), Error> {
+        tracing::error!(signing.id = %signing.id, envelope.id = %envelope, "a create that was sent twice has made an envelope too many: it is voided");
+        self.announce(Act::EnvelopeVoid, signing, &envelope.as_str()).await?;
+        match self.parts.esign.void(acting, envelope, REASON, self.at_leisure()).await {
+            Ok(trace) => self.tell_of_twin(signing, envelope, trace).await,
+            Err(error) if error.rejection().is_some() => {
+                tracing::error!(signing.id = %signing.id, envelope.id = %envelope, code = error.code(),
+                    "the envelope too many was not voided: void it at DocuSign by hand");
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes a line of history about an envelope too many that is voided, once.
+    async fn tell_of_twin(
+        &self,
+        signing: &Signing,
+        envelope: &EnvelopeId,
+        trace: Option<String>,
+    ) -> Result<(), Error> {
+        let told = self.change(signing.id, Durability::Flushed, |signing, now| {
+            let mut lines = signing.history.iter().filter(|one| one.what == MomentKind::ExtraEnvelopeVoided);
+            if !lines.any(|line| line.note.as_deref() == Some(envelope.as_str())) {
+                signing.remember(now, MomentKind::ExtraEnvelopeVoided, None, trace.clone());
+                signing.annotate(envelope.as_str());
+            }
+            Ok(Vec::new())
+        });
+        told.await.map(|_| ())
     }
 }

@@ -136,6 +136,49 @@ async fn e2_what_is_listed_much_later_is_found_and_voided() {
     assert_eq!(again.body["provider"]["envelope_id"], ours.as_str());
 }
 
+/// The answer to the void of the envelope too many comes or is lost: whoever reads what happened finds it either way. If
+/// DocuSign refuses the create when it is sent again, the one of the first is too many, and the only one.
+#[tokio::test]
+async fn the_timeline_tells_that_a_create_was_sent_twice_and_which_envelope_was_voided() {
+    for (is_lost, is_refused) in [(false, false), (true, false), (false, true)] {
+        let daemon = TestDaemon::start().await;
+        daemon.rules_may_break();
+        daemon.fault(&json!({"fault": "list_lag", "delay_ms": 40_000})).await;
+        daemon.fault_create("commit_then_drop").await;
+        let made = daemon.queue("order-1", &order()).await;
+        let path = format!("/v1/signings/{}", made.id());
+        daemon.until("doubt", async || daemon.get(&path).await.body["status"] == "uncertain").await;
+        if is_refused {
+            let refused =
+                json!({"fault": "status", "status": 400, "method": "POST", "path": "/envelopes", "count": 1});
+            daemon.fault(&refused).await;
+        }
+        daemon.settle(made.id(), if is_refused { "failed" } else { "open" }).await;
+        assert_eq!(daemon.envelopes().await, if is_refused { 1 } else { 2 });
+        let ours = daemon.get(&path).await.body["provider"]["envelope_id"].clone();
+        let all = daemon.control(Method::GET, "signers", &Value::Null).await;
+        let mut envelopes = all["signers"].as_array().unwrap().iter().map(|signer| &signer["envelope_id"]);
+        let extra = envelopes.find(|envelope| **envelope != ours).unwrap();
+        if is_lost {
+            let lost = json!({"fault": "commit_then_drop", "method": "PUT", "path": extra, "count": 1});
+            daemon.fault(&lost).await;
+        }
+        let told = async || daemon.get(&format!("{path}/timeline")).await;
+        daemon
+            .run_clock("it is told", async || told().await.text.contains("\"extra_envelope_voided\""))
+            .await;
+        // Nor is it told again by the next look, a quarter of an hour later.
+        daemon.live_through(Duration::from_secs(16 * 60)).await;
+        let told = told().await;
+        let moments = told.body["data"].as_array().unwrap();
+        let of = |what: &str| moments.iter().filter(|one| one["what"] == what).collect::<Vec<_>>();
+        let (repeated, voided) = (of("create_repeated"), of("extra_envelope_voided"));
+        assert_eq!((repeated.len(), voided.len()), (1, 1), "{}", told.text);
+        assert!(voided[0]["text"].as_str().unwrap().contains(extra.as_str().unwrap()), "{}", told.text);
+        assert_eq!(voided[0]["trace"].is_string(), !is_lost, "{}", told.text);
+    }
+}
+
 /// Its sender is gone, so nobody can look: it keeps its place for as long as its key lives, and then it ends.
 #[tokio::test]
 async fn e2_a_doubt_that_nobody_can_resolve_any_more_ends_as_unknown() {
