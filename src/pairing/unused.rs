@@ -23,9 +23,10 @@ pub struct Unused(Vec<SenderName>);
 
 impl Unused {
     /// What to do about them.
-    pub const FIX: &str = "Unless another daemon on this store has that sender: put its section back with connect (of a \
-                           sender that a caller made, that of its pattern), restart, call DELETE \
-                           /v1/senders/NAME/connect, and take the section out again.";
+    pub const FIX: &str = "Unless another daemon on this store has that sender: put its section back with connect (of one \
+                           that a caller made, that of its pattern), let a caller use it (callers.CALLER.senders; one that \
+                           a caller made answers that caller alone), restart, call DELETE /v1/senders/NAME/connect with \
+                           the key of that caller, and take out again what you put back.";
 
     /// Those among all that is kept of senders, where the settings have connectable ones of these names; none if there
     /// are none.
