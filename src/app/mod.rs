@@ -51,6 +51,7 @@ use listeners::Listeners;
 pub(crate) use certificates::examine_certificates;
 pub use from_settings::auth_of;
 pub use listeners::{Inherited, InheritedSocket};
+pub(crate) use pairing::form_of;
 pub use secrets::Secrets;
 pub(crate) use senders::{device_module, key_source, key_sources};
 pub use store::located;

@@ -40,12 +40,8 @@ fn connectable(config: &Config) -> Result<BTreeMap<String, Arc<Connectable>>, Co
     let mut all = BTreeMap::new();
     for (name, sender) in &config.senders {
         let Some(form) = sender.connect else { continue };
-        let form = match form {
-            ConnectForm::Code => Form::Code,
-            ConnectForm::Impersonation => Form::Impersonation,
-        };
         let connectable = Connectable {
-            form,
+            form: form_of(form),
             integration_key: sender.integration_key.into(),
             secret: sender.client_secret.clone(),
             scopes: super::senders::scopes(name, sender)?,
@@ -55,6 +51,14 @@ fn connectable(config: &Config) -> Result<BTreeMap<String, Arc<Connectable>>, Co
         all.insert(name.clone(), Arc::new(connectable));
     }
     Ok(all)
+}
+
+/// How a sender that is connectable in this way comes by its tokens.
+pub(crate) fn form_of(connect: ConnectForm) -> Form {
+    match connect {
+        ConnectForm::Code => Form::Code,
+        ConnectForm::Impersonation => Form::Impersonation,
+    }
 }
 
 /// Takes up what other daemons pair, for as long as this one runs.
@@ -85,7 +89,7 @@ async fn tell_of_unused(parts: &Parts) {
         Ok(Some(unused)) => tracing::warn!(
             senders = %unused,
             fix = Unused::FIX,
-            "refresh tokens of senders are kept that are not among the connectable ones of the settings"
+            "refresh tokens are kept for senders that the settings do not let act by them"
         ),
         Err(error) => tracing::warn!(error = %chain(&error), "cannot look for unused connections"),
     }

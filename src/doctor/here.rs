@@ -301,8 +301,8 @@ async fn unused(config: &Config) -> Option<Check> {
         Ok(kept) => kept,
         Err(error) => return Some(Check::skipped(name, format!("not looked at: {error}"))),
     };
-    let is_connectable = |name: &str| config.senders.get(name).is_some_and(|sender| sender.connect.is_some());
-    let unused = Unused::of(&kept, is_connectable)?;
+    let has = |name: &str| config.senders.contains_key(name);
+    let unused = Unused::of(&kept, has, |name| config.senders.get(name)?.connect.map(app::form_of))?;
     let detail =
         format!("refresh tokens are kept for senders that these settings do not let act by them: {unused}");
     // Another daemon on the store may have them: nothing is broken.

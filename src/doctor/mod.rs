@@ -26,7 +26,7 @@
 //! | `store_unwritable` | the database file or its directory | offline |
 //! | `store_unusable` | what is there is foreign, damaged, newer, or sealed with another key | offline |
 //! | `store_unavailable` | the database does not answer | offline |
-//! | `token_without_sender` | the store keeps a customer's refresh token for a sender that these settings do not have | offline |
+//! | `token_without_sender` | the store keeps a customer's refresh token for a sender that these settings do not let act by it | offline |
 //! | `audit_log_unusable` | the audit log cannot be written, or its chain is broken | offline |
 //! | `dns_failure`, `tls_failure`, `proxy_failure`, `connect_failure`, `no_answer` | the way to the upstream | online |
 //! | `answer_unusable`, `upstream_unavailable` | who answers there is not DocuSign, or not well | online |

@@ -321,6 +321,14 @@ async fn a_token_whose_sender_is_not_in_the_settings_is_pointed_at_and_left_as_i
         ("COUNTERSIGN__SENDERS__CUSTOMER__CONNECT", "code"),
     ];
     assert_eq!(look(&customer), None, "it acts by the token");
+    let by_key = [
+        customer[0],
+        ("COUNTERSIGN__SENDERS__CUSTOMER__CONNECT", "impersonation"),
+        ("COUNTERSIGN__SENDERS__CUSTOMER__KEYS", emulated.entry("private_key_file")),
+    ];
+    let found = look(&by_key).unwrap();
+    assert!(found["detail"].as_str().unwrap().ends_with(": customer"), "it acts by its key: {found}");
+    assert!(found["fix"].as_str().unwrap().contains("opened again"), "{found}");
 }
 
 /// A store at this path that is sealed with a key of these bytes.

@@ -642,8 +642,8 @@ async fn a_daemon_that_died_with_the_new_token_has_lost_the_connection_and_says_
     assert!(world.can_act().await);
 }
 
-#[tokio::test]
-async fn a_token_whose_sender_left_the_settings_is_told_of_until_it_is_destroyed() {
+/// A sender of the settings and one that a caller has made like it, each connected by a customer with `connect = "code"`.
+async fn two_connected() -> World {
     let vendor = format!(
         "[callers.vendor]\nkey_hash = \"{}\"\nsenders = []\nsender_patterns = [\"customer\"]\n\
          return_origins = [\"https://www.example.com\"]\n",
@@ -651,7 +651,7 @@ async fn a_token_whose_sender_left_the_settings_is_told_of_until_it_is_destroyed
     );
     let builder =
         TestDaemon::builder().public().with(&vendor).caller("senders = [\"system\", \"customer\"]\n");
-    let mut world = World { daemon: builder.connectable("customer", "code", "").start().await };
+    let world = World { daemon: builder.connectable("customer", "code", "").start().await };
     let new = json!({"name": "acme", "like": "customer"});
     let made = call_as(&world.daemon, VENDOR_KEY, Method::POST, "/v1/senders", new).await;
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
@@ -664,10 +664,24 @@ async fn a_token_whose_sender_left_the_settings_is_told_of_until_it_is_destroyed
         let done = world.send(&browser, Method::GET, &back, &[]).await;
         assert_eq!(done.status, StatusCode::OK, "{}", done.text);
     }
-    let told = async |world: &World| {
-        let unused = world.daemon.parts().pairings.unused().await.unwrap();
-        unused.map(|unused| unused.to_string())
-    };
+    world
+}
+
+/// Whose refresh tokens nobody acts by.
+async fn told(world: &World) -> Option<String> {
+    let unused = world.daemon.parts().pairings.unused().await.unwrap();
+    unused.map(|unused| unused.to_string())
+}
+
+/// Ends a connection with the key of a caller.
+async fn end(world: &World, key: &str, sender: &str) -> Reply {
+    let path = format!("/v1/senders/{sender}/connect");
+    call_as(&world.daemon, key, Method::DELETE, &path, Value::Null).await
+}
+
+#[tokio::test]
+async fn a_token_whose_sender_left_the_settings_is_told_of_until_it_is_destroyed() {
+    let mut world = two_connected().await;
     assert_eq!(told(&world).await, None, "both act by them");
 
     // A name that no sender has may stand in no list either.
@@ -680,10 +694,6 @@ async fn a_token_whose_sender_left_the_settings_is_told_of_until_it_is_destroyed
     assert_eq!(world.daemon.get("/v1/senders/customer/connect").await.code(), "sender_unknown");
 
     // What is told to do about it works, and the half of it does not.
-    let end = async |world: &World, key: &str, sender: &str| {
-        let path = format!("/v1/senders/{sender}/connect");
-        call_as(&world.daemon, key, Method::DELETE, &path, Value::Null).await
-    };
     let section = |settings: &str| settings.replace("[senders.another]", "[senders.customer]");
     world.daemon.restart_with(section).await;
     assert_eq!(told(&world).await, None);
@@ -697,6 +707,32 @@ async fn a_token_whose_sender_left_the_settings_is_told_of_until_it_is_destroyed
         assert!(ended.status.is_success(), "{}", ended.text);
     }
     world.daemon.restart_with(away).await;
+    assert_eq!(told(&world).await, None);
+}
+
+#[tokio::test]
+async fn a_token_that_a_sender_acts_by_no_more_is_told_of_until_it_is_connected_again() {
+    let mut world = two_connected().await;
+    let ready = world.daemon.emulator.ready();
+    let keys = format!("keys = [\"{}\"]\n", ready.private_key_file.display());
+    let acme = format!(
+        "[senders.acme]\nintegration_key = \"{}\"\nuser_id = \"{USER}\"\n{keys}",
+        ready.integration_key
+    );
+    // The name is that of another sender now, and who made the one before cannot act by it.
+    world.daemon.restart_with(|settings| format!("{settings}{acme}")).await;
+    assert_eq!(told(&world).await.as_deref(), Some("acme"));
+
+    let by_key = format!("connect = \"impersonation\"\n{keys}");
+    let switched =
+        |settings: &str| settings.replace(acme.as_str(), "").replace("connect = \"code\"\n", &by_key);
+    world.daemon.restart_with(switched).await;
+    assert_eq!(told(&world).await.as_deref(), Some("acme, customer"));
+    let (_, again) = world.connect(ELIAS).await;
+    assert_eq!(again.status, StatusCode::OK, "{}", again.text);
+    assert_eq!(told(&world).await.as_deref(), Some("acme"));
+    let ended = end(&world, VENDOR_KEY, "acme").await;
+    assert!(ended.status.is_success(), "{}", ended.text);
     assert_eq!(told(&world).await, None);
 }
 
