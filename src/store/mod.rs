@@ -163,6 +163,7 @@ pub async fn examine(settings: &Settings, keys: &SealKeys) -> Result<Found, Erro
 }
 
 /// What is kept of senders, and leaves no trace either. Only where [`examine`] has found a store whose schema is up to date.
+/// Fails where that lies in a log that only a start can take up.
 pub async fn kept_of_senders(settings: &Settings, keys: &SealKeys) -> Result<Vec<SenderRecord>, Error> {
     let rows = match &settings.location {
         Location::Postgres { url } => postgres::kept_of_senders(url, settings).await?,

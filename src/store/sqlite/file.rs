@@ -180,8 +180,7 @@ fn examine_at(at: &Path, path: &Path, keys: &SealKeys) -> Result<Found, Error> {
         }
         return if has_log { Err(lost(at, "wal")) } else { Ok(Found::Nothing) };
     }
-    if has_log && !beside(at, "shm").exists() {
-        // To read it would make that file, which then belongs to whoever looked.
+    if is_in_log(at) {
         return Ok(Found::InLog);
     }
     read_only(at, !has_log).and_then(|file| known(&file, keys)).map_err(|e| name(at, e))
@@ -190,9 +189,19 @@ fn examine_at(at: &Path, path: &Path, keys: &SealKeys) -> Result<Found, Error> {
 /// What a file holds of senders that [`examine`] has found to be up to date. Changes nothing, either.
 pub(in crate::store) fn kept_of_senders(path: &Path) -> Result<Vec<SenderRow>, Error> {
     at_its_place(path, |at| {
+        if is_in_log(at) {
+            let why = "a crash or a copy has left something in its log: start the daemon, which takes it up";
+            return Err(name(at, Error::Unavailable(why.into())));
+        }
         let file = read_only(at, !beside(at, "wal").exists());
         file.and_then(|file| senders::all(&file)).map_err(|e| name(at, e))
     })
+}
+
+/// Whether a log lies there without the file that its readers share. To read it would make that file, which then belongs to
+/// whoever looked.
+fn is_in_log(at: &Path) -> bool {
+    beside(at, "wal").exists() && !beside(at, "shm").exists()
 }
 
 /// Does something with the file that a path leads to. If the path is a link, what is wrong is told of both.

@@ -44,6 +44,28 @@ async fn looking_says_what_opening_would_and_changes_nothing(fixture: Fixture) {
     assert_eq!(look(1).await.unwrap(), Found::Ours { is_up_to_date: true }, "the other key was not noted");
 }
 
+/// As a crash leaves it, or a copy that was made while a daemon wrote: to read it would make the file that is missing.
+#[tokio::test]
+async fn what_lies_in_a_log_is_not_read_before_a_start_has_taken_it_up() {
+    let (fixture, copy) = (Fixture::sqlite(), Fixture::sqlite());
+    let ours = fixture.open().await;
+    ours.put_sender_record(sender(0)).await.unwrap();
+    for end in ["db", "db-wal"] {
+        fs::copy(fixture.path().with_extension(end), copy.path().with_extension(end)).unwrap();
+    }
+    let settings = Settings::new(copy.location.clone());
+    assert_eq!(store::examine(&settings, &key(1)).await.unwrap(), Found::InLog);
+    let error = store::kept_of_senders(&settings, &key(1)).await.unwrap_err();
+    assert!(matches!(&error, Error::Unavailable(why) if why.contains("in its log")), "{error}");
+    let mut left: Vec<_> = fs::read_dir(copy.path().parent().unwrap())
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["store.db", "store.db-wal"], "it leaves no trace");
+    ours.close().await.unwrap();
+}
+
 async fn refused(fixture: &Fixture) -> String {
     match fixture.try_open(key(1)).await {
         Err(Error::Unusable(line)) => {
