@@ -43,8 +43,7 @@ pub(super) async fn all(
         checks.push(scopes(sender).of(name));
     }
     checks.push(callers(config));
-    checks.push(store(config).await);
-    checks.extend(unused(config).await);
+    checks.extend(store(config).await);
     checks.push(audit_log(config).await);
     checks.push(public_url(config));
     checks
@@ -237,13 +236,23 @@ fn is_placeholder(hash: &KeyHash) -> bool {
     hash.as_bytes().iter().all(|byte| *byte == 0)
 }
 
-/// Whether a start would take the store that is there.
-async fn store(config: &Config) -> Check {
+/// The store, and what it keeps that nobody acts by.
+async fn store(config: &Config) -> Vec<Check> {
     let (settings, keys) = match app::located(config) {
         Ok(located) => located,
-        Err(error) => return Check::skipped("store", format!("not looked at: {error:#}")),
+        Err(error) => return vec![Check::skipped("store", format!("not looked at: {error:#}"))],
     };
     let found = store::examine(&settings, &keys).await;
+    let is_legible = matches!(found, Ok(Found::Ours { is_up_to_date: true }));
+    let mut checks = vec![start(config, &settings, found)];
+    if is_legible {
+        checks.extend(unused(config, &settings, &keys).await);
+    }
+    checks
+}
+
+/// Whether a start would take the store that was found.
+fn start(config: &Config, settings: &store::Settings, found: Result<Found, store::Error>) -> Check {
     // Before what SQLite says of a file that it may not open.
     if let StoreUrl::Sqlite(path) = &config.store.url
         // Where the settings name a link, a lock lies beside that, too.
@@ -289,15 +298,10 @@ fn told(found: Found) -> Check {
     )
 }
 
-/// Refresh tokens that nobody acts by. What is wrong with the store itself is told there.
-async fn unused(config: &Config) -> Option<Check> {
-    let (settings, keys) = app::located(config).ok()?;
-    let found = store::examine(&settings, &keys).await;
-    if !matches!(found, Ok(Found::Ours { is_up_to_date: true })) {
-        return None;
-    }
+/// Refresh tokens that nobody acts by.
+async fn unused(config: &Config, settings: &store::Settings, keys: &store::SealKeys) -> Option<Check> {
     let name = "connections";
-    let kept = match store::kept_of_senders(&settings, &keys).await {
+    let kept = match store::kept_of_senders(settings, keys).await {
         Ok(kept) => kept,
         Err(error) => return Some(Check::skipped(name, format!("not looked at: {error}"))),
     };

@@ -331,6 +331,25 @@ async fn a_token_whose_sender_is_not_in_the_settings_is_pointed_at_and_left_as_i
     assert!(found["fix"].as_str().unwrap().contains("opened again"), "{found}");
 }
 
+/// Each look at a database that does not answer takes as long as its patience.
+#[tokio::test]
+async fn a_database_that_hangs_up_is_asked_once() {
+    let emulated = Emulated::start().await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://nobody@{}/none?sslmode=disable", listener.local_addr().unwrap());
+    let (calls, called) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        // It hangs up once the call is counted.
+        for _call in listener.incoming() {
+            if calls.send(()).is_err() {
+                break;
+            }
+        }
+    });
+    finds(&emulated, &["--offline"], &[(STORE, &url)], "store_unavailable", &["See that the database runs"]);
+    assert_eq!(called.try_iter().count(), 1);
+}
+
 /// A store at this path that is sealed with a key of these bytes.
 async fn store(path: &Path, byte: u8) -> countersign::store::SharedStore {
     use countersign::{clock::SystemClock, store};
