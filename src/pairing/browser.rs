@@ -248,7 +248,7 @@ impl Pairings {
             version: Version(0),
             sender: name,
         };
-        // Another daemon may have been asked with the same answer.
+        // The same state may have come back with another code, to another daemon or before a restart.
         self.put_over(&row).await
     }
 
