@@ -16,6 +16,7 @@ use crate::{
     harness::{CALLER_KEY, Reply, TestDaemon, key_hash},
     made_senders::{VENDOR_KEY, call_as},
     postgres,
+    uncertain::Log,
 };
 
 const USER: &str = "b7d7a1c4-52e8-4d0f-9b6a-7e3f0c210001";
@@ -681,6 +682,11 @@ async fn end(world: &World, key: &str, sender: &str) -> Reply {
 
 #[tokio::test]
 async fn a_token_whose_sender_left_the_settings_is_told_of_until_it_is_destroyed() {
+    let (log, _hearing) = Log::hear();
+    let warned = || -> Vec<String> {
+        let text = log.text();
+        text.lines().filter(|line| line.contains("refresh tokens are kept")).map(str::to_owned).collect()
+    };
     let mut world = two_connected().await;
     assert_eq!(told(&world).await, None, "both act by them");
 
@@ -692,6 +698,10 @@ async fn a_token_whose_sender_left_the_settings_is_told_of_until_it_is_destroyed
     world.daemon.restart_with(away).await;
     assert_eq!(told(&world).await.as_deref(), Some("acme, customer"));
     assert_eq!(world.daemon.get("/v1/senders/customer/connect").await.code(), "sender_unknown");
+    world.daemon.until("the warning", async || !warned().is_empty()).await;
+    let lines = warned();
+    let [line] = lines.as_slice() else { panic!("it is said once: {lines:?}") };
+    assert!(line.contains("\"senders\":\"acme, customer\"") && line.contains("DELETE"), "{line}");
 
     // What is told to do about it works, and the half of it does not.
     let section = |settings: &str| settings.replace("[senders.another]", "[senders.customer]");

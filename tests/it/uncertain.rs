@@ -9,7 +9,11 @@ use std::{
 use countersign::telemetry::logging::{self, Format};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use tracing::{dispatcher::Dispatch, level_filters::LevelFilter, subscriber::NoSubscriber};
+use tracing::{
+    dispatcher::Dispatch,
+    level_filters::LevelFilter,
+    subscriber::{DefaultGuard, NoSubscriber},
+};
 
 use crate::{
     harness::{CALLER_KEY, Reply, TestDaemon, order},
@@ -707,12 +711,7 @@ async fn e2_what_was_made_and_cannot_be_written_down_is_found_when_its_lease_end
 /// So it is where it was sent again out of sight, and the log has one line for it.
 #[tokio::test]
 async fn e2_what_is_sent_again_and_cannot_be_written_down_is_said_once_and_found() {
-    // Where there are two of them, a line is not silenced here because another test's thread does not hear it.
-    let _second = Dispatch::new(NoSubscriber::new());
-    let log = Log::default();
-    let writer = log.clone();
-    let (subscriber, _control) = logging::subscriber(LevelFilter::WARN, Format::Json, move || writer.clone());
-    let _until = tracing::subscriber::set_default(subscriber);
+    let (log, _hearing) = Log::hear();
     let daemon = TestDaemon::start().await;
     let store = rusqlite::Connection::open(daemon.store_file()).unwrap();
     let refuse = "CREATE TRIGGER refuse BEFORE UPDATE ON signings WHEN NEW.status = 'open' \
@@ -731,10 +730,20 @@ async fn e2_what_is_sent_again_and_cannot_be_written_down_is_said_once_and_found
 
 /// What the thread of a test logs.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    fn text(&self) -> String {
+    /// Warnings and errors from now on, for as long as what comes with it lives.
+    pub(crate) fn hear() -> (Self, (DefaultGuard, Dispatch)) {
+        // Where there are two of them, a line is not silenced here because another test's thread does not hear it.
+        let second = Dispatch::new(NoSubscriber::new());
+        let log = Self::default();
+        let writer = log.clone();
+        let (subscriber, _) = logging::subscriber(LevelFilter::WARN, Format::Json, move || writer.clone());
+        (log, (tracing::subscriber::set_default(subscriber), second))
+    }
+
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
