@@ -17,12 +17,16 @@
 //! an address that does not stand behind its name as a text of JSON ([`address`]): in XML it could stand there in many ways.
 
 mod address;
+mod heads;
 
 use std::{fmt, sync::Arc};
 
-use http::{HeaderMap, header};
+use http::HeaderMap;
 
-use self::address::{Read, Value};
+use self::{
+    address::{Read, Value},
+    heads::Heads,
+};
 use super::views;
 use crate::{
     api::{Problem, caller::Caller},
@@ -38,12 +42,6 @@ const NAMES: [(&[u8], Banned); 4] = [
     (b"embeddedrecipientstarturl", Banned::Address("embeddedRecipientStartURL")),
     (b"emailrecipientpostsigningurl", Banned::Address("emailRecipientPostSigningURL")),
 ];
-/// What is kept of a line of a part's head.
-const LINE_BYTES: usize = 256;
-/// How a part says that it stands there as it is.
-const AS_IT_IS: [&str; 3] = ["7bit", "8bit", "binary"];
-/// Types in which an envelope may be described.
-const DESCRIPTIONS: [&str; 4] = ["application/json", "application/xml", "text/json", "text/xml"];
 
 /// What a body must not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -341,116 +339,6 @@ impl Names {
         self.may_begin = may_begin;
         self.ended = None;
     }
-}
-
-/// Reads the heads of the parts of a multipart body. Every line that begins with its boundary, in any case, may begin
-/// one.
-#[derive(Debug)]
-struct Heads {
-    /// With the two dashes in front of it, in lower case.
-    boundary: String,
-    /// The line so far, in lower case.
-    line: Vec<u8>,
-    /// Whether there was more of it than is kept.
-    is_cut: bool,
-    /// Within a head; none outside.
-    head: Option<Head>,
-}
-
-/// What a head has said.
-#[derive(Debug, Default)]
-struct Head {
-    /// The part does not stand there as it is, or who knows.
-    is_encoded: bool,
-    /// It has a type, and may not be described by another.
-    is_document: bool,
-    is_description: bool,
-}
-
-impl Heads {
-    /// For a body of this type, if it is multipart and every reader sees the same boundary.
-    fn of(headers: &HeaderMap) -> Option<Self> {
-        let mut all = headers.get_all(header::CONTENT_TYPE).iter();
-        let (Some(only), None) = (all.next(), all.next()) else { return None };
-        let text = only.to_str().ok()?.trim_start().to_ascii_lowercase();
-        let (_, rest) = text.strip_prefix("multipart/")?.split_once("boundary")?;
-        let value = rest.trim_start().strip_prefix('=')?.trim_start();
-        let boundary = match value.strip_prefix('"') {
-            Some(quoted) => quoted.split_once('"')?.0,
-            None => value.split([';', ' ', '\t']).next()?,
-        };
-        let is_plain = (1..=70).contains(&boundary.len()) && !boundary.contains(['\\', '"']);
-        // A second one may be what another reader takes.
-        let is_only = rest.matches("boundary").count() == boundary.matches("boundary").count();
-        (is_plain && is_only).then(|| Self {
-            boundary: format!("--{boundary}"),
-            line: Vec::new(),
-            is_cut: false,
-            head: None,
-        })
-    }
-
-    fn take(&mut self, byte: u8) -> Result<(), Banned> {
-        if byte != b'\n' {
-            if self.line.len() < LINE_BYTES {
-                self.line.push(byte.to_ascii_lowercase());
-            } else {
-                self.is_cut = true;
-            }
-            return Ok(());
-        }
-        let result = self.end_line();
-        self.line.clear();
-        self.is_cut = false;
-        result
-    }
-
-    fn end_line(&mut self) -> Result<(), Banned> {
-        let line = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
-        let Some(head) = &mut self.head else {
-            self.head = line.starts_with(self.boundary.as_bytes()).then(Head::default);
-            return Ok(());
-        };
-        if !line.is_empty() {
-            head.read(&String::from_utf8_lossy(line), self.is_cut);
-            return Ok(());
-        }
-        let is_hidden = head.is_encoded && (head.is_description || !head.is_document);
-        self.head = None;
-        if is_hidden { Err(Banned::Hidden) } else { Ok(()) }
-    }
-}
-
-impl Head {
-    fn read(&mut self, line: &str, is_cut: bool) {
-        // It goes on from the line before, or is two lines to some readers.
-        if line.starts_with([' ', '\t']) || line.contains('\r') {
-            self.is_encoded = true;
-            return;
-        }
-        let (name, value) = line.split_once(':').unwrap_or((line, ""));
-        let value = value.trim();
-        match name.trim() {
-            "content-transfer-encoding" => self.is_encoded |= !AS_IT_IS.contains(&value),
-            "content-type" => {
-                let kind = value.split(';').next().unwrap_or_default().trim();
-                if DESCRIPTIONS.contains(&kind) || kind.ends_with("+json") || kind.ends_with("+xml") {
-                    self.is_description = true;
-                    self.is_encoded |= is_cut || !value.split("charset").skip(1).all(is_utf8);
-                } else {
-                    self.is_document |= !kind.is_empty();
-                }
-            }
-            // A parameter says it too.
-            _ => self.is_encoded |= value.contains("base64"),
-        }
-    }
-}
-
-/// Whether this is UTF-8, in what follows the word `charset`.
-fn is_utf8(rest: &str) -> bool {
-    let set: String = rest.chars().filter(|c| !matches!(c, '=' | '"' | ' ')).collect();
-    ["utf-8", "utf8"].contains(&set.split(';').next().unwrap_or_default())
 }
 
 #[cfg(test)]

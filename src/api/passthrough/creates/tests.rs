@@ -1,6 +1,6 @@
 //! Bodies that name what they must not, in every spelling, and bodies that only look like it.
 
-use http::HeaderValue;
+use http::{HeaderValue, header};
 use proptest::prelude::*;
 
 use super::*;
@@ -175,7 +175,7 @@ fn a_part_that_hides_what_it_describes_is_refused() {
     ] {
         assert_eq!(part(hidden), Err(Banned::Hidden), "{hidden}");
     }
-    let long = format!("Content-Type: application/json; a={}; charset=utf-7", "a".repeat(LINE_BYTES));
+    let long = format!("Content-Type: application/json; a={}; charset=utf-7", "a".repeat(heads::LINE_BYTES));
     assert_eq!(part(&long), Err(Banned::Hidden));
 }
 
