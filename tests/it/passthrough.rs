@@ -283,10 +283,16 @@ async fn an_envelope_is_made_as_no_copy_of_another_and_with_no_view() {
     assert_eq!((refused.status.as_u16(), refused.code()), (403, "forbidden"), "{}", refused.text);
     let hidden = STANDARD.encode(format!(r#"{{"envelopeId": "{id}"}}"#));
     let head = "Content-Type: application/json\r\nContent-Transfer-Encoding: base64";
+    // One byte of this blank is a `0`.
+    let wide =
+        format!("{{\"envelopeId\"\u{3000}: \"{id}\"}}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let wide = String::from_utf8(wide).unwrap();
     for (kind, body) in [
         ("application/xml", "<envelopeDefinition/>".to_owned()),
         ("application/json; charset=utf-16", "{}".to_owned()),
         (multipart, part(head, &hidden)),
+        (multipart, part("Content-Type: application/json", &wide)),
+        (json, wide),
     ] {
         let refused = send(kind, body).await;
         assert_eq!((refused.status.as_u16(), refused.code()), (400, "invalid_request"), "{}", refused.text);

@@ -100,7 +100,7 @@ fn forward() -> Value {
                  Envelopes, recipients, recipient views, documents, templates (read) and the sender's own \
                  signatures are allowed; the answer is DocuSign's. A refusal of our own is a problem with `errorCode` and \
                  `message` beside its `code` and `detail`, so that an SDK can read it. The origins of a recipient view's `returnUrl`, \
-                 `clientURLs` and `pingUrl` must be among `return_origins` of the caller. An envelope is made from JSON, \
+                 `clientURLs` and `pingUrl` must be among `return_origins` of the caller. An envelope is made from JSON in UTF-8, \
                  alone or in a multipart body, and is neither a copy of another (`envelopeId`) nor made with a view \
                  (`recipientViewRequest`): those are refused. Its `embeddedRecipientStartURL`, unless that is \
                  `SIGN_AT_DOCUSIGN`, and `emailRecipientPostSigningURL` are held to `return_origins`, too. A caller that \

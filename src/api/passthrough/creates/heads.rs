@@ -24,6 +24,8 @@ pub(super) struct Heads {
     is_cut: bool,
     /// Within a head; none outside.
     head: Option<Head>,
+    /// Behind the head of a document's part, up to the next head.
+    in_document: bool,
 }
 
 /// What a head has said.
@@ -56,7 +58,13 @@ impl Heads {
             line: Vec::new(),
             is_cut: false,
             head: None,
+            in_document: false,
         })
+    }
+
+    /// Whether an envelope may be described where the next byte stands: anywhere but in a document.
+    pub(super) const fn may_describe(&self) -> bool {
+        !self.in_document
     }
 
     pub(super) fn take(&mut self, byte: u8) -> Result<(), Banned> {
@@ -77,20 +85,29 @@ impl Heads {
     fn end_line(&mut self) -> Result<(), Banned> {
         let line = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
         let Some(head) = &mut self.head else {
-            self.head = line.starts_with(self.boundary.as_bytes()).then(Head::default);
+            if line.starts_with(self.boundary.as_bytes()) {
+                self.head = Some(Head::default());
+                self.in_document = false;
+            }
             return Ok(());
         };
         if !line.is_empty() {
             head.read(&String::from_utf8_lossy(line), self.is_cut);
             return Ok(());
         }
-        let is_hidden = head.is_encoded && (head.is_description || !head.is_document);
+        let is_hidden = head.is_encoded && head.may_describe();
+        self.in_document = !head.may_describe();
         self.head = None;
         if is_hidden { Err(Banned::Hidden) } else { Ok(()) }
     }
 }
 
 impl Head {
+    /// Whether an envelope may be described in its part.
+    const fn may_describe(&self) -> bool {
+        self.is_description || !self.is_document
+    }
+
     fn read(&mut self, line: &str, is_cut: bool) {
         // It goes on from the line before, or is two lines to some readers.
         if line.starts_with([' ', '\t']) || line.contains('\r') {

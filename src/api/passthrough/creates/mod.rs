@@ -11,10 +11,13 @@
 //! Such a body has documents in it, and large ones stream: it is not parsed, but looked through as it passes, at any
 //! split, in a state of a few hundred bytes and one address. What is looked for are the names, wherever they stand and
 //! whatever else the body is: as names of JSON (with escapes, in any case, in either quotes or none, as the vendor's reader
-//! takes them, in UTF-16 too) and as tags of XML. So it finds more than a reader would, such as a document of plain text that
+//! takes them) and as tags of XML. So it finds more than a reader would, such as a document of plain text that
 //! holds `"envelopeId":`, or any text with `, envelopeId:` in it, and nothing less. What would hide a name from it is
-//! refused: another type than JSON in UTF-8 and multipart, and a part that is encoded and is not said to be a document. So is
-//! an address that does not stand behind its name as a text of JSON ([`address`]): in XML it could stand there in many ways.
+//! refused: another type than JSON in UTF-8 and multipart, a part that is encoded and is not said to be a document, and a
+//! zero byte anywhere but in a document. UTF-16 and UTF-32, of which some readers know by the byte order mark alone, have
+//! one beside each letter of a name, and blanks whose bytes look like letters (U+3000 holds a `0`); JSON in UTF-8 has none.
+//! So is an address that does not stand behind its name as a text of JSON ([`address`]): in XML it could stand there in many
+//! ways.
 
 mod address;
 mod heads;
@@ -54,6 +57,8 @@ pub(super) enum Banned {
     View,
     /// A part that cannot be looked through.
     Hidden,
+    /// A zero byte where an envelope may be described: what is there is no UTF-8, or no JSON.
+    Zero,
 }
 
 impl From<Banned> for Problem {
@@ -81,6 +86,11 @@ impl From<Banned> for Problem {
                 "invalid_request",
                 "a part of the body is encoded, and not of a document's type; send the description of the envelope \
                  as JSON in UTF-8, as it is",
+            ),
+            Banned::Zero => Self::new(
+                "invalid_request",
+                "the body holds a zero byte outside of a document, as UTF-16 does; send the description of the envelope as \
+                 JSON in UTF-8, and each document with its Content-Type if it is a part of the body",
             ),
         }
     }
@@ -126,6 +136,9 @@ impl Guard {
     /// Takes the next piece, or says what is in it that must not be. Nothing of that piece may go on then.
     pub(super) fn pass(&mut self, piece: &[u8]) -> Result<(), Banned> {
         for &byte in piece {
+            if byte == 0 && self.heads.as_ref().is_none_or(Heads::may_describe) {
+                return Err(Banned::Zero);
+            }
             self.read(byte)?;
             match self.names.take(byte) {
                 // A name of JSON, and not within a value that is being read: its own follows.
@@ -221,10 +234,6 @@ struct Names {
 
 impl Names {
     fn take(&mut self, byte: u8) -> Option<Banned> {
-        // UTF-16 has one beside each letter.
-        if byte == 0 {
-            return None;
-        }
         match self.escape {
             Escape::Outside if byte == b'\\' => {
                 self.escape = Escape::Begun;
