@@ -10,7 +10,8 @@ pub(super) const LINE_BYTES: usize = 256;
 /// How a part says that it stands there as it is.
 const AS_IT_IS: [&str; 3] = ["7bit", "8bit", "binary"];
 /// Types in which an envelope may be described.
-const DESCRIPTIONS: [&str; 4] = ["application/json", "application/xml", "text/json", "text/xml"];
+const JSON: [&str; 2] = ["application/json", "text/json"];
+const XML: [&str; 2] = ["application/xml", "text/xml"];
 
 /// Reads the heads of the parts of a multipart body. Every line that begins with its boundary, in any case, may begin
 /// one.
@@ -33,9 +34,20 @@ pub(super) struct Heads {
 struct Head {
     /// The part does not stand there as it is, or who knows.
     is_encoded: bool,
-    /// It has a type, and may not be described by another.
-    is_document: bool,
-    is_description: bool,
+    /// What its types say, the strictest of them; none if it has none.
+    kind: Option<Kind>,
+    /// Whether it is a numbered document by all its dispositions; none if it has none.
+    is_file: Option<bool>,
+}
+
+/// What the type of a part says, the strictest last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    /// Of another type than those in which an envelope may be described.
+    Document,
+    Json,
+    /// XML says in itself how it is encoded, and spells its letters in many ways.
+    Xml,
 }
 
 impl Heads {
@@ -95,17 +107,25 @@ impl Heads {
             head.read(&String::from_utf8_lossy(line), self.is_cut);
             return Ok(());
         }
-        let is_hidden = head.is_encoded && head.may_describe();
+        let result = head.check();
         self.in_document = !head.may_describe();
         self.head = None;
-        if is_hidden { Err(Banned::Hidden) } else { Ok(()) }
+        result
     }
 }
 
 impl Head {
-    /// Whether an envelope may be described in its part.
-    const fn may_describe(&self) -> bool {
-        self.is_description || !self.is_document
+    /// Whether an envelope may be described in its part, or who knows.
+    fn may_describe(&self) -> bool {
+        self.kind != Some(Kind::Document)
+    }
+
+    /// At its end: whether its part can be looked through.
+    fn check(&self) -> Result<(), Banned> {
+        if self.is_encoded && self.may_describe() {
+            return Err(Banned::Hidden);
+        }
+        if self.kind == Some(Kind::Xml) && self.is_file != Some(true) { Err(Banned::Xml) } else { Ok(()) }
     }
 
     fn read(&mut self, line: &str, is_cut: bool) {
@@ -119,18 +139,37 @@ impl Head {
         match name.trim() {
             "content-transfer-encoding" => self.is_encoded |= !AS_IT_IS.contains(&value),
             "content-type" => {
-                let kind = value.split(';').next().unwrap_or_default().trim();
-                if DESCRIPTIONS.contains(&kind) || kind.ends_with("+json") || kind.ends_with("+xml") {
-                    self.is_description = true;
+                let kind = match value.split(';').next().unwrap_or_default().trim() {
+                    "" => return,
+                    xml if XML.contains(&xml) || xml.ends_with("+xml") => Kind::Xml,
+                    json if JSON.contains(&json) || json.ends_with("+json") => Kind::Json,
+                    // It is no such line to some readers: a blank is in front of its colon.
+                    _ if name != name.trim() => return,
+                    _ => Kind::Document,
+                };
+                if kind != Kind::Document {
                     self.is_encoded |= is_cut || !value.split("charset").skip(1).all(is_utf8);
-                } else {
-                    self.is_document |= !kind.is_empty();
                 }
+                self.kind = self.kind.max(Some(kind));
+            }
+            "content-disposition" => {
+                let is_file = name == name.trim() && is_file(value);
+                self.is_file = Some(self.is_file != Some(false) && is_file);
+                self.is_encoded |= value.contains("base64");
             }
             // A parameter says it too.
             _ => self.is_encoded |= value.contains("base64"),
         }
     }
+}
+
+/// Whether this disposition is that of a document with its number (`file; filename="a.html"; documentid=1`).
+fn is_file(disposition: &str) -> bool {
+    // What stands in quotes says nothing, and a backslash makes it unclear where they end.
+    let bare: String = disposition.split('"').step_by(2).collect();
+    let mut words = bare.split(';').map(str::trim);
+    let is_number = |word: &str| word.strip_prefix("documentid=").is_some_and(|id| !id.is_empty());
+    !disposition.contains('\\') && words.next() == Some("file") && words.any(is_number)
 }
 
 /// Whether this is UTF-8, in what follows the word `charset`.

@@ -11,13 +11,15 @@
 //! Such a body has documents in it, and large ones stream: it is not parsed, but looked through as it passes, at any
 //! split, in a state of a few hundred bytes and one address. What is looked for are the names, wherever they stand and
 //! whatever else the body is: as names of JSON (with escapes, in any case, in either quotes or none, as the vendor's reader
-//! takes them) and as tags of XML. So it finds more than a reader would, such as a document of plain text that
-//! holds `"envelopeId":`, or any text with `, envelopeId:` in it, and nothing less. What would hide a name from it is
-//! refused: another type than JSON in UTF-8 and multipart, a part that is encoded and is not said to be a document, and a
-//! zero byte anywhere but in a document. UTF-16 and UTF-32, of which some readers know by the byte order mark alone, have
-//! one beside each letter of a name, and blanks whose bytes look like letters (U+3000 holds a `0`); JSON in UTF-8 has none.
-//! So is an address that does not stand behind its name as a text of JSON ([`address`]): in XML it could stand there in many
-//! ways.
+//! takes them) and as tags of XML. So it finds more than a reader would, such as a document of plain text that holds
+//! `"envelopeId":`, or any text with `, envelopeId:` in it, and nothing less. What would hide a name from it is refused:
+//!
+//! - another type than JSON in UTF-8 and multipart, and a part that is encoded and is not said to be a document;
+//! - a part of a type of XML that is no numbered document: it says in itself how it is encoded, and `&#101;` is a letter in
+//!   it. Tags are looked for all the same, since a part without a type may be XML to some reader;
+//! - a zero byte anywhere but in a document. UTF-16 and UTF-32, which some readers know by the byte order mark alone, have
+//!   one beside each letter of a name, and blanks whose bytes look like letters (U+3000 holds a `0`); JSON in UTF-8 has none;
+//! - an address that does not stand behind its name as a text of JSON ([`address`]): elsewhere it could in many ways.
 
 mod address;
 mod heads;
@@ -57,6 +59,8 @@ pub(super) enum Banned {
     View,
     /// A part that cannot be looked through.
     Hidden,
+    /// A part of a type of XML that is no document.
+    Xml,
     /// A zero byte where an envelope may be described: what is there is no UTF-8, or no JSON.
     Zero,
 }
@@ -86,6 +90,11 @@ impl From<Banned> for Problem {
                 "invalid_request",
                 "a part of the body is encoded, and not of a document's type; send the description of the envelope \
                  as JSON in UTF-8, as it is",
+            ),
+            Banned::Xml => Self::new(
+                "invalid_request",
+                "a part of the body is XML, and no document by its Content-Disposition (file, with a documentid); send the \
+                 description of the envelope as JSON in UTF-8",
             ),
             Banned::Zero => Self::new(
                 "invalid_request",

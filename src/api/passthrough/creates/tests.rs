@@ -223,11 +223,59 @@ fn a_part_that_hides_what_it_describes_is_refused() {
         "Content-Type: application/json\r\nContent-Disposition: form-data; content-transfer-encoding=base64",
         "Content-Type: application/pdf\r\nContent-Type: application/json\r\nContent-Transfer-Encoding: base64",
         "Content-Transfer-Encoding: base64\r\n--x: y\r\nContent-Type: application/json",
+        "Content-Transfer-Encoding: base64\r\nContent-Type : application/pdf",
     ] {
         assert_eq!(part(hidden), Err(Banned::Hidden), "{hidden}");
     }
     let long = format!("Content-Type: application/json; a={}; charset=utf-7", "a".repeat(heads::LINE_BYTES));
     assert_eq!(part(&long), Err(Banned::Hidden));
+}
+
+#[test]
+fn a_part_of_xml_is_refused_unless_it_is_a_numbered_document() {
+    let part = |head: &str, text: &str| {
+        let body = format!("--b\r\n{head}\r\n\r\n{text}\r\n--b--\r\n");
+        seen(MULTIPART, body.as_bytes())
+    };
+    let numbered = "Content-Disposition: file; filename=\"a.xhtml\"; documentid=1";
+    for kind in ["text/xml", "Application/XML; charset=utf-8", "application/xhtml+xml"] {
+        let kind = format!("Content-Type: {kind}");
+        for text in [
+            "<?xml version='1.0' encoding='utf-7'?>+ADw-envelopeId+AD4-1+ADw-/envelopeId+AD4-",
+            "<d>&#60;envelopeId></d>",
+            "<d/>",
+        ] {
+            assert_eq!(part(&kind, text), Err(Banned::Xml), "{kind}: {text}");
+        }
+        for file in [numbered, "content-disposition:File;fileExtension=xml ;DocumentId=1"] {
+            assert_eq!(part(&format!("{kind}\r\n{file}"), "<d/>"), Ok(()), "{kind}, {file}");
+            assert_eq!(part(&format!("{file}\r\n{kind}"), "<d/>"), Ok(()), "{kind}, {file}");
+            let named = part(&format!("{file}\r\n{kind}"), "<envelopeId>1</envelopeId>");
+            assert_eq!(named, Err(Banned::Copy), "{kind}, {file}");
+        }
+        for other in [
+            "Content-Disposition: form-data; documentid=1",
+            "Content-Disposition: file; filename=\"a.xhtml\"",
+            "Content-Disposition: file; filename=\"a; documentid=1\"",
+            "Content-Disposition: file; filename=\"a\\\"; documentid=1; b=\"",
+            "Content-Disposition: file; xdocumentid=1",
+            "Content-Disposition: file; documentid=",
+            "Content-Disposition : file; documentid=1",
+            "X-Disposition: file; documentid=1",
+            "Content-Type: application/pdf",
+            &format!("{numbered}\r\nContent-Disposition: form-data"),
+        ] {
+            for head in [format!("{kind}\r\n{other}"), format!("{other}\r\n{kind}")] {
+                assert_eq!(part(&head, "<d/>"), Err(Banned::Xml), "{head}");
+            }
+        }
+    }
+    // Who reads a part without a type as XML finds its tags looked for.
+    for head in ["Content-Disposition: form-data", "Content-Type:"] {
+        assert_eq!(part(head, "<envelopeId>1</envelopeId>"), Err(Banned::Copy), "{head}");
+    }
+    let problem = Problem::from(Banned::Xml);
+    assert_eq!((problem.code(), problem.status().as_u16()), ("invalid_request", 400));
 }
 
 #[test]
