@@ -104,8 +104,9 @@ fn keep() -> Markup {
              daemon acts as the sender, keeps to DocuSign's limits, and lets only listed calls through: create, get \
              and list envelopes, recipients, recipient views, documents, templates (read), and the sender's own \
              signatures. Anything else is 403, and DocuSign never hears of it. A recipient view may return to the origins \
-             in " code { "return_origins" } " of the caller's settings, and to no others. An e-mail to an embedded \
-             recipient (" code { "embeddedRecipientStartURL" } ") leads there, too, or is " code { "SIGN_AT_DOCUSIGN" } "."
+             in " code { "return_origins" } " of the caller's settings, and to no others. The address to which an e-mail to an \
+             embedded recipient leads (" code { "embeddedRecipientStartURL" } ") has one of them, too, or is "
+            code { "SIGN_AT_DOCUSIGN" } "."
         }
         pre tabindex="0" { code { (python) } }
         pre tabindex="0" { code { (node) } }

@@ -6,7 +6,8 @@
 //! - `embeddedRecipientStartURL` with an address to which the caller may send nobody (rule L6): the link in DocuSign's
 //!   e-mail to an embedded recipient leads there, by way of DocuSign, and would be as open a redirect as a return URL.
 //!   `SIGN_AT_DOCUSIGN` in its place is no address. The same of `emailRecipientPostSigningURL`, to which the recipient of an
-//!   e-mail is sent after signing, as far as its name tells: the vendor's file (read in mid 2026) has no word about it.
+//!   e-mail is sent after signing, as far as its name tells: the vendor's file (read in mid 2026) has no word about it. The
+//!   words of an e-mail (`emailBlurb`) and what a template has of its own are not held to anything.
 //!
 //! Such a body has documents in it, and large ones stream: it is not parsed, but looked through as it passes, at any
 //! split, in a state of a few hundred bytes and one address. What is looked for are the names, wherever they stand and
@@ -19,7 +20,8 @@
 //!   it. Tags are looked for all the same, since a part without a type may be XML to some reader;
 //! - a zero byte anywhere but in a document. UTF-16 and UTF-32, which some readers know by the byte order mark alone, have
 //!   one beside each letter of a name, and blanks whose bytes look like letters (U+3000 holds a `0`); JSON in UTF-8 has none;
-//! - an address that does not stand behind its name as a text of JSON ([`address`]): elsewhere it could in many ways.
+//! - an address that does not stand behind its name as a text of JSON ([`address`]): in other places it could be read
+//!   in many ways.
 
 mod address;
 mod heads;
