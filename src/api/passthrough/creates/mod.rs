@@ -73,7 +73,9 @@ impl From<Banned> for Problem {
             Banned::Address(field) => {
                 let detail = format!(
                     "{field} names an address with an origin that is not among return_origins of this caller, or that is \
-                     no plain http(s) URL in a text of JSON"
+                     no plain http(s) URL in a text of JSON (SIGN_AT_DOCUSIGN counts in capitals only; a document that only \
+                     mentions the field, with a colon behind it or as a tag, is taken for it, too: send the document in \
+                     base64)"
                 );
                 Invalids::of("", "return_url_refused", detail).into()
             }
@@ -85,7 +87,9 @@ impl From<Banned> for Problem {
             }
             Banned::View => {
                 let detail = "the body asks for a recipient view with the envelope (recipientViewRequest)";
-                let fix = "Make the envelope without it, and then the view (POST …/envelopes/{id}/views/recipient).";
+                let fix = "Make the envelope without it, and then the view (POST …/envelopes/{id}/views/recipient). (A document \
+                     that only mentions the field, with a colon behind it or as a tag, is taken for it, too: send the \
+                     document in base64.)";
                 Self::new("forbidden", detail).fix(fix)
             }
             Banned::Hidden => Self::new(

@@ -232,6 +232,31 @@ fn a_part_that_hides_what_it_describes_is_refused() {
 }
 
 #[test]
+fn a_mention_in_a_document_is_taken_for_a_name_and_the_refusal_says_how_to_send_it() {
+    let document = |encoding: &str, text: &str| {
+        let head =
+            "Content-Disposition: file; filename=\"api.html\"; documentid=1\r\nContent-Type: text/html";
+        let body = format!("--b\r\n{head}{encoding}\r\n\r\n{text}\r\n--b--\r\n");
+        seen(MULTIPART, body.as_bytes())
+    };
+    for (plain, base64) in [
+        (
+            "<p>'embeddedRecipientStartURL': an address</p>",
+            "J2VtYmVkZGVkUmVjaXBpZW50U3RhcnRVUkwnOiBhbiBhZGRyZXNz",
+        ),
+        ("<p>'recipientViewRequest': a view</p>", "J3JlY2lwaWVudFZpZXdSZXF1ZXN0JzogYSB2aWV3"),
+    ] {
+        let found = document("", plain).unwrap_err();
+        let said = Problem::from(found).document("req_1");
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.contains("in base64"), "{said}");
+        assert_eq!(document("\r\nContent-Transfer-Encoding: base64", base64), Ok(()), "{plain}");
+    }
+    let of_case = seen(JSON, br#"{"embeddedRecipientStartURL": "sign_at_docusign"}"#).unwrap_err();
+    assert!(Problem::from(of_case).detail().contains("SIGN_AT_DOCUSIGN"));
+}
+
+#[test]
 fn a_part_of_xml_is_refused_unless_it_is_a_numbered_document() {
     let part = |head: &str, text: &str| {
         let body = format!("--b\r\n{head}\r\n\r\n{text}\r\n--b--\r\n");
