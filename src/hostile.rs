@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use jiff::Timestamp;
+use url::Url;
 
 use crate::{
     api, auth, config, connect, demo,
@@ -140,28 +141,38 @@ pub fn docx(data: &[u8]) {
     emulator::read_docx(data);
 }
 
+/// The only origin to which a passed create may send a recipient.
+const HOME: &str = "https://www.example.com";
+
 /// The body of a create that is passed through, behind the headers that it came with. No cut hides what it must not name,
-/// and a reader of JSON finds nothing of that in a body that passes, nor an address that a recipient would be sent to.
+/// and a reader of JSON finds nothing of that in a body that passes, nor an address of another origin than the caller's.
 pub fn passed_create(data: &[u8]) {
     let (_, headers, body) = answer(data);
-    let Some(passes) = api::lets_pass(&headers, [body]) else { return };
-    assert_eq!(api::lets_pass(&headers, body.chunks(3)), Some(passes), "a cut changes nothing");
+    let home = config::Origin::of(&Url::parse(HOME).expect("an address"));
+    let Some(passes) = api::lets_pass(&headers, &home, [body]) else { return };
+    assert_eq!(api::lets_pass(&headers, &home, body.chunks(3)), Some(passes), "a cut changes nothing");
     let names = serde_json::from_slice(body).is_ok_and(|value: serde_json::Value| is_named(&value));
     assert!(!(names && passes), "it names what it must not");
 }
 
-/// Whether an envelope to copy, a view or an address for a recipient is named anywhere in it.
+/// Whether an envelope to copy, a view or an address for a recipient that is not at home is named anywhere in it.
 fn is_named(value: &serde_json::Value) -> bool {
     match value {
         serde_json::Value::Array(values) => values.iter().any(is_named),
         serde_json::Value::Object(members) => members.iter().any(|(name, value)| {
             let is = |it: &&str| it.eq_ignore_ascii_case(name);
             let sends = ["embeddedRecipientStartURL", "emailRecipientPostSigningURL"].iter().any(is)
-                && !(value.is_null() || matches!(value.as_str(), Some("" | "SIGN_AT_DOCUSIGN")));
+                && !(value.is_null() || value.as_str().is_some_and(is_at_home));
             sends || ["envelopeId", "recipientViewRequest"].iter().any(is) || is_named(value)
         }),
         _ => false,
     }
+}
+
+/// Whether this, in the place of an address, sends a recipient home or nowhere.
+fn is_at_home(address: &str) -> bool {
+    let is_home = |url: Url| url.origin().ascii_serialization() == HOME;
+    matches!(address, "" | "SIGN_AT_DOCUSIGN") || Url::parse(address).is_ok_and(is_home)
 }
 
 /// The vendor's multipart form: a content type in the first line, the body after it.
@@ -255,6 +266,25 @@ mod tests {
             for input in inputs {
                 run(&std::fs::read(input.path()).unwrap());
             }
+        }
+    }
+
+    /// The target holds what passes with an address in it, and something does.
+    #[test]
+    fn a_passed_create_sends_recipients_home_and_nowhere_else() {
+        let headers = HeaderMap::new();
+        let home = config::Origin::of(&Url::parse(HOME).unwrap());
+        for (address, is_let) in [
+            (r"https:\/\/www.example.com\/sign", true),
+            ("https://www.example.com:443/", true),
+            ("SIGN_AT_DOCUSIGN", true),
+            ("https://elsewhere.example/", false),
+            ("https://www.example.com@elsewhere.example/", false),
+            ("https://www.example.com.elsewhere.example/", false),
+        ] {
+            let body = format!(r#"{{"signers": [{{"embeddedRecipientStartURL": "{address}"}}]}}"#);
+            assert_eq!(api::lets_pass(&headers, &home, [body.as_bytes()]), Some(is_let), "{address}");
+            assert_eq!(is_named(&serde_json::from_str(&body).unwrap()), !is_let, "{address}");
         }
     }
 

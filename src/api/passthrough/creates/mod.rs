@@ -35,6 +35,8 @@ use self::{
     heads::Heads,
 };
 use super::views;
+#[cfg(any(test, fuzzing))]
+use crate::config::Origin;
 use crate::{
     api::{Problem, caller::Caller},
     objects::Invalids,
@@ -185,11 +187,20 @@ impl Guard {
     }
 }
 
-/// Whether a body with these headers passes, for the fuzzers, of a caller that may send visitors nowhere; none if it is
-/// refused unseen.
+/// Whether a body with these headers passes, for the fuzzers, of a caller that may send visitors to this origin and no
+/// other; none if it is refused unseen.
 #[cfg(any(test, fuzzing))]
-pub(crate) fn lets_pass<'a>(headers: &HeaderMap, pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<bool> {
-    let mut guard = Guard::new(headers, |_| false).ok()?;
+pub(crate) fn lets_pass<'a>(
+    headers: &HeaderMap,
+    origin: &Origin,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> Option<bool> {
+    let origin = origin.clone();
+    let may_send = move |url: &str| {
+        // As of a caller's own.
+        origin.begins(url) || url::Url::parse(url).is_ok_and(|url| Origin::of(&url) == origin)
+    };
+    let mut guard = Guard::new(headers, may_send).ok()?;
     Some(pieces.into_iter().all(|piece| guard.pass(piece).is_ok()))
 }
 
