@@ -1,12 +1,10 @@
-//! What the faults do to one request: which of them hit it, what becomes of its connection, and an answer that is late.
+//! What the faults do to one request: which of them hit it, and what becomes of its connection.
 
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
 use super::{
     faults::{Fault, Kind},
-    state::{SharedWorld, World},
+    state::World,
 };
 
 /// What becomes of the connection.
@@ -61,37 +59,5 @@ impl Plan {
     /// Whether it comes to its handler.
     pub(super) fn is_handled(&self) -> bool {
         self.stall.is_none() && self.fate != Fate::Resets
-    }
-}
-
-/// An answer that waits. A client that leaves meanwhile drops it, and was not told what it says.
-#[derive(Debug)]
-pub(super) struct Late<'a> {
-    world: &'a SharedWorld,
-    era: &'a CancellationToken,
-    number: u64,
-    is_over: bool,
-}
-
-impl<'a> Late<'a> {
-    /// That of this request.
-    pub(super) fn new(world: &'a SharedWorld, era: &'a CancellationToken, number: u64) -> Self {
-        Self { world, era, number, is_over: false }
-    }
-
-    /// Its client has waited.
-    pub(super) fn end(&mut self) {
-        self.is_over = true;
-    }
-}
-
-impl Drop for Late<'_> {
-    fn drop(&mut self) {
-        if self.is_over {
-            return;
-        }
-        if let Some(mut world) = self.world.lock_in(self.era) {
-            world.judge.lost(self.number);
-        }
     }
 }

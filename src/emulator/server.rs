@@ -3,8 +3,9 @@
 //! In order: the body is read within the vendor's limit, the request is logged and its faults are
 //! drawn, then the handler runs as one step under the lock, then the answer gets the vendor's usual
 //! headers, the judge looks at it, and Connect events go to the deliverer. An answer that a fault delays waits
-//! after all that, so that a client that does not wait for it has done what it asked for. A reset cuts the
-//! connection of every request that has not been answered: it changes nothing in the new world.
+//! after all that, so that a client that does not wait for it has done what it asked for; what is in it the
+//! client is told only when it goes out. A reset cuts the connection of every request that has not been
+//! answered: it changes nothing in the new world.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -24,7 +25,7 @@ use super::{
     in_memory::InMemory,
     judge::Observed,
     lenient_json,
-    mishaps::{Fate, Late, Plan},
+    mishaps::{Fate, Plan},
     oauth,
     requests::Entry,
     signatures,
@@ -116,9 +117,11 @@ impl Server {
         let answer =
             if plan.is_handled() { Some(self.work(&parts, body, number, &plan, era)?) } else { None };
         if let Some(delay) = plan.delay {
-            let mut late = Late::new(&self.world, era, number);
             tokio::time::sleep(delay).await;
-            late.end();
+            if plan.fate == Fate::Answers {
+                // Its client has waited for it; one that left was told nothing.
+                self.world.lock_in(era).ok_or(Cut)?.judge.told(number, self.time.now());
+            }
         }
         if let Some(stall) = &plan.stall {
             self.stall(stall).await;
@@ -186,7 +189,9 @@ impl Server {
 /// Of the faults that are armed, those apply that change the answer.
 pub(super) fn step(world: &SharedWorld, time: &Time, request: Request<Bytes>) -> Response<Bytes> {
     let (parts, body) = request.into_parts();
-    let (number, plan) = arrived(&mut world.lock(), time, &parts, body.len() as u64);
+    let (number, mut plan) = arrived(&mut world.lock(), time, &parts, body.len() as u64);
+    // When the answer is there is up to who asks, too.
+    plan.delay = None;
     let call = call(&parts, body, number, time, origin(world, &parts));
     let mut world = world.lock();
     let answer = handle(&mut world, call, &plan, true);
@@ -240,7 +245,7 @@ fn origin(world: &SharedWorld, parts: &request::Parts) -> String {
 /// One whole step: what time did, the handler, the log, the judge.
 fn handle(world: &mut World, mut call: Call, plan: &Plan, is_whole: bool) -> Answer {
     world.tick(call.now);
-    let mut notes = Notes { is_delivered: plan.fate == Fate::Answers, ..Notes::default() };
+    let mut notes = Notes::default();
     if plan.token_dies
         && let Some(token) = oauth::bearer(&call)
     {
@@ -271,8 +276,8 @@ fn handle(world: &mut World, mut call: Call, plan: &Plan, is_whole: bool) -> Ans
         world.judge.answered(call.number, answer.status.as_u16());
     }
     observe(world, &call, answer.status, &notes);
-    if !notes.is_delivered {
-        world.judge.lost(call.number);
+    if plan.fate == Fate::Answers && plan.delay.is_none() {
+        world.judge.told(call.number, call.now);
     }
     answer
 }
@@ -284,8 +289,6 @@ struct Notes {
     account_spent_until: Option<Timestamp>,
     /// So did the envelope's.
     envelope_spent_until: Option<Timestamp>,
-    /// The client gets the answer, whole.
-    is_delivered: bool,
     /// A fault answered instead of a handler.
     is_faked: bool,
 }
@@ -313,7 +316,6 @@ fn observe(world: &mut World, call: &Call, status: StatusCode, notes: &Notes) {
         bearer: oauth::bearer(call),
         method: &call.method,
         status,
-        is_delivered: notes.is_delivered,
         is_faked: notes.is_faked,
         transaction,
     });

@@ -85,10 +85,8 @@ pub(super) struct Observed<'a> {
     pub(super) bearer: Option<&'a str>,
     /// The method.
     pub(super) method: &'a Method,
-    /// What was answered, or would have been.
+    /// What is answered, or would have been.
     pub(super) status: StatusCode,
-    /// Whether the client got that, whole: a refusal that it was not told of is not held against it.
-    pub(super) is_delivered: bool,
     /// Whether a fault answered, and nothing was done: what was not made or read is not held against the client.
     pub(super) is_faked: bool,
     /// The client's own id for a create.
@@ -103,15 +101,44 @@ struct Mint {
     expires: Timestamp,
 }
 
+/// A refusal that the client was told of.
+#[derive(Debug, Clone)]
+struct Refusal {
+    entry: Entry,
+    /// When it was told, which may be long after the request.
+    told: Timestamp,
+}
+
+impl Refusal {
+    /// Whether the client knew of it when it sent this.
+    fn was_known_to(&self, entry: &Entry) -> bool {
+        entry.at.duration_since(self.told) > UNDER_WAY
+    }
+}
+
+/// What the answer to a request tells, which its client does not know before it has it.
+#[derive(Debug)]
+struct Untold {
+    entry: Entry,
+    /// The budgets that are spent, and until when.
+    spent: Vec<(String, Timestamp)>,
+    /// The bearer token that is dead.
+    dead_token: Option<String>,
+    /// Who gets a token, and until when it is good.
+    minted: Option<(String, Timestamp)>,
+}
+
 /// What it has seen, and what it thinks of it.
 #[derive(Debug, Default)]
 pub(super) struct Judge {
     breaches: BTreeMap<(Rule, String), Breach>,
     polled: BTreeMap<String, Entry>,
-    limited: BTreeMap<String, (Timestamp, Entry)>,
+    limited: BTreeMap<String, (Timestamp, Refusal)>,
     mints: BTreeMap<String, Vec<Mint>>,
-    refused_tokens: BTreeMap<String, Entry>,
+    refused_tokens: BTreeMap<String, Refusal>,
     created: BTreeMap<String, Entry>,
+    /// By the number of the request. What is never told stays here.
+    untold: BTreeMap<u64, Untold>,
     /// The request that a handler told of last, without an answer yet.
     told_of: Option<u64>,
 }
@@ -170,16 +197,16 @@ impl Judge {
             return;
         }
         let shown = self.breaches.values_mut().flat_map(|breach| &mut breach.requests);
-        let minted = self.mints.values_mut().flatten().map(|mint| &mut mint.entry);
-        for entry in shown.chain(minted).filter(|entry| entry.number == number) {
+        let untold = self.untold.get_mut(&number).map(|untold| &mut untold.entry);
+        for entry in shown.chain(untold).filter(|entry| entry.number == number) {
             entry.status = Some(status);
         }
     }
 
-    /// Looks at one answered request.
+    /// Looks at one request whose answer was made. What that tells is held against nobody before it is [`Self::told`].
     pub(super) fn observe(&mut self, seen: &Observed<'_>) {
         for (budget, spent_until) in &seen.budgets {
-            self.watch_limit(budget, spent_until.filter(|_| seen.is_delivered), seen.entry);
+            self.watch_limit(budget, *spent_until, seen.entry);
         }
         self.watch_tokens(seen);
         if seen.status.is_success() && !seen.is_faked {
@@ -188,13 +215,34 @@ impl Judge {
         }
     }
 
+    /// Notes that the client has the whole answer to a request, and knows from now on what it tells: that a budget is
+    /// spent or a token dead, or a token, which it can use instead of minting another one.
+    pub(super) fn told(&mut self, number: u64, now: Timestamp) {
+        let Some(untold) = self.untold.remove(&number) else { return };
+        let Untold { entry, spent, dead_token, minted } = untold;
+        let refusal = Refusal { entry: entry.clone(), told: now };
+        for (budget, until) in spent.into_iter().filter(|(_, until)| now < *until) {
+            let known = self.limited.entry(budget).or_insert_with(|| (until, refusal.clone()));
+            if known.0 <= now {
+                // The budget has been full since that one.
+                known.1 = refusal.clone();
+            }
+            known.0 = until;
+        }
+        if let Some(token) = dead_token {
+            self.refused_tokens.entry(token).or_insert(refusal);
+        }
+        if let Some((who, expires)) = minted {
+            self.mints.entry(who).or_default().push(Mint { entry, calls: 0, expires });
+        }
+    }
+
     /// Notes a successful JWT grant or renewal for one (integration key, user).
     pub(super) fn minted(&mut self, who: &str, entry: &Entry, expires: Timestamp) {
-        let mints = self.mints.entry(who.to_owned()).or_default();
-        mints.retain(|mint| entry.at < mint.expires);
-        mints.push(Mint { entry: entry.clone(), calls: 0, expires });
+        self.untold(entry).minted = Some((who.to_owned(), expires));
         self.told_of = Some(entry.number);
-        let earlier = &mints[..mints.len() - 1];
+        let Some(earlier) = self.mints.get_mut(who) else { return };
+        earlier.retain(|mint| entry.at < mint.expires);
         let row: Vec<Entry> = earlier
             .iter()
             .rev()
@@ -217,42 +265,47 @@ impl Judge {
     /// Notes that tokens of this owner died early: minting again is right.
     pub(super) fn died(&mut self, who: &str) {
         self.mints.remove(who);
+        for untold in self.untold.values_mut() {
+            if untold.minted.as_ref().is_some_and(|(owner, _)| owner == who) {
+                untold.minted = None;
+            }
+        }
     }
 
     /// Notes that all budgets are full: calling on is right.
     pub(super) fn refilled(&mut self) {
         self.limited.clear();
+        for untold in self.untold.values_mut() {
+            untold.spent.clear();
+        }
     }
 
     /// Notes that the clock was set back: how long ago a read or a refusal was, nobody can tell any more, and the budgets
     /// are those of another hour.
     pub(super) fn turned_back(&mut self) {
         self.polled.clear();
-        self.limited.clear();
+        self.refilled();
     }
 
-    /// Notes that the answer to a request did not arrive. A token that was in it is none to the client, so that minting
-    /// another one is right; nor does the client know of a refusal.
-    pub(super) fn lost(&mut self, number: u64) {
-        for mints in self.mints.values_mut() {
-            mints.retain(|mint| mint.entry.number != number);
-        }
-        self.limited.retain(|_, (_, refused)| refused.number != number);
-        self.refused_tokens.retain(|_, refused| refused.number != number);
+    fn untold(&mut self, entry: &Entry) -> &mut Untold {
+        self.untold.entry(entry.number).or_insert_with(|| Untold {
+            entry: entry.clone(),
+            spent: Vec::new(),
+            dead_token: None,
+            minted: None,
+        })
     }
 
     fn watch_limit(&mut self, budget: &str, spent_until: Option<Timestamp>, entry: &Entry) {
-        let earlier = self.limited.get(budget).filter(|(until, _)| entry.at < *until).cloned();
-        if let Some((_, refused)) = earlier
-            && entry.at.duration_since(refused.at) > UNDER_WAY
-        {
-            self.broke(Rule::LimitIgnored, budget, &[&refused, entry]);
+        if let Some((until, refusal)) = self.limited.get(budget).cloned() {
+            if entry.at >= until {
+                self.limited.remove(budget);
+            } else if refusal.was_known_to(entry) {
+                self.broke(Rule::LimitIgnored, budget, &[&refusal.entry, entry]);
+            }
         }
         if let Some(until) = spent_until {
-            self.limited.entry(budget.to_owned()).or_insert_with(|| (until, entry.clone())).0 = until;
-        }
-        if self.limited.get(budget).is_some_and(|(until, _)| entry.at >= *until) {
-            self.limited.remove(budget);
+            self.untold(entry).spent.push((budget.to_owned(), until));
         }
     }
 
@@ -262,12 +315,12 @@ impl Judge {
             return;
         }
         if let Some(first) = self.refused_tokens.get(bearer).cloned() {
-            if seen.entry.at.duration_since(first.at) > UNDER_WAY {
+            if first.was_known_to(seen.entry) {
                 // The subject must not repeat the token.
-                self.broke(Rule::DeadTokenReused, &seen.entry.path, &[&first, seen.entry]);
+                self.broke(Rule::DeadTokenReused, &seen.entry.path, &[&first.entry, seen.entry]);
             }
-        } else if seen.is_delivered {
-            self.refused_tokens.insert(bearer.to_owned(), seen.entry.clone());
+        } else {
+            self.untold(seen.entry).dead_token = Some(bearer.to_owned());
         }
     }
 

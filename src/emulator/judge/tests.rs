@@ -26,10 +26,15 @@ fn seen<'a>(entry: &'a Entry, method: &'a Method, route: &'a [&'a str]) -> Obser
         bearer: Some("t"),
         method,
         status: StatusCode::OK,
-        is_delivered: true,
         is_faked: false,
         transaction: None,
     }
+}
+
+/// Looks at a request whose answer is there at once.
+fn answer(judge: &mut Judge, seen: &Observed<'_>) {
+    judge.observe(seen);
+    judge.told(seen.entry.number, seen.entry.at);
 }
 
 fn rules(judge: &Judge) -> Vec<(Rule, u64, usize)> {
@@ -71,7 +76,7 @@ fn a_spent_budget_is_left_alone_until_it_is_full_again() {
         let entry = entry(number, second);
         let spent_until = spent_until.map(|until| Timestamp::from_second(until).unwrap());
         let budgets = vec![("a".to_owned(), None), ("e1 reads".to_owned(), spent_until)];
-        judge.observe(&Observed { budgets, ..seen(&entry, &Method::GET, ENVELOPES) });
+        answer(judge, &Observed { budgets, ..seen(&entry, &Method::GET, ENVELOPES) });
     };
     call(&mut judge, 1, 0, Some(100));
     call(&mut judge, 2, 1, Some(100));
@@ -91,7 +96,7 @@ fn what_shows_a_breach_shows_each_request_once() {
     for number in 0..40 {
         let entry = entry(number, i64::try_from(number).unwrap() * 2);
         let budgets = vec![("a".to_owned(), Some(until))];
-        judge.observe(&Observed { budgets, ..seen(&entry, &Method::GET, ENVELOPES) });
+        answer(&mut judge, &Observed { budgets, ..seen(&entry, &Method::GET, ENVELOPES) });
     }
     assert_eq!(rules(&judge), [(Rule::LimitIgnored, 39, 40)]);
 }
@@ -130,11 +135,79 @@ fn a_dead_token_is_put_away_but_calls_under_way_are_forgiven() {
     let refuse = |judge: &mut Judge, number, second| {
         let entry = entry(number, second);
         let status = StatusCode::UNAUTHORIZED;
-        judge.observe(&Observed { status, ..seen(&entry, &Method::GET, ENVELOPES) });
+        answer(judge, &Observed { status, ..seen(&entry, &Method::GET, ENVELOPES) });
     };
     refuse(&mut judge, 1, 0);
     refuse(&mut judge, 2, 1);
     assert_eq!(rules(&judge), []);
     refuse(&mut judge, 3, 2);
     assert_eq!(rules(&judge), [(Rule::DeadTokenReused, 1, 2)]);
+}
+
+#[test]
+fn a_refusal_that_is_late_is_known_once_it_is_told() {
+    let at = |second| Timestamp::from_second(second).unwrap();
+    for (status, rule) in
+        [(StatusCode::BAD_REQUEST, Rule::LimitIgnored), (StatusCode::UNAUTHORIZED, Rule::DeadTokenReused)]
+    {
+        let mut judge = Judge::default();
+        let refuse = |judge: &mut Judge, number, second| {
+            let spent_until = (status == StatusCode::BAD_REQUEST).then(|| at(100));
+            let budgets = vec![("a".to_owned(), spent_until)];
+            let entry = entry(number, second);
+            judge.observe(&Observed { budgets, status, ..seen(&entry, &Method::GET, ENVELOPES) });
+        };
+        refuse(&mut judge, 1, 0);
+        // Whoever waits for it calls on in good faith.
+        refuse(&mut judge, 2, 5);
+        judge.told(1, at(10));
+        refuse(&mut judge, 3, 11);
+        assert_eq!(rules(&judge), []);
+        refuse(&mut judge, 4, 12);
+        assert_eq!(rules(&judge), [(rule, 1, 2)]);
+        assert_eq!(judge.verdicts()[0].requests[0].number, 1);
+    }
+}
+
+#[test]
+fn a_limit_error_says_nothing_once_the_budget_has_been_full_since() {
+    let at = |second| Timestamp::from_second(second).unwrap();
+    let mut judge = Judge::default();
+    let call = |judge: &mut Judge, number, second, spent_until: Option<i64>| {
+        let budgets = vec![("a".to_owned(), spent_until.map(at))];
+        let entry = entry(number, second);
+        judge.observe(&Observed { budgets, ..seen(&entry, &Method::GET, ENVELOPES) });
+    };
+    call(&mut judge, 1, 0, Some(100));
+    call(&mut judge, 2, 101, Some(200));
+    judge.told(2, at(101));
+    judge.told(1, at(150));
+    call(&mut judge, 3, 160, Some(200));
+    assert_eq!(rules(&judge), [(Rule::LimitIgnored, 1, 2)], "the later one holds");
+    judge.refilled();
+    judge.told(3, at(161));
+    call(&mut judge, 4, 170, None);
+    assert_eq!(rules(&judge), [(Rule::LimitIgnored, 1, 2)]);
+}
+
+#[test]
+fn tokens_that_are_still_to_come_are_none_yet() {
+    let mut judge = Judge::default();
+    let expires = Timestamp::from_second(3_600).unwrap();
+    for number in 1..=5 {
+        judge.minted("app user", &entry(number, 0), expires);
+    }
+    assert_eq!(rules(&judge), []);
+    for number in 1..=3 {
+        judge.told(number, Timestamp::UNIX_EPOCH);
+    }
+    judge.minted("app user", &entry(6, 1), expires);
+    assert_eq!(rules(&judge), [(Rule::MintPerCall, 1, 4)]);
+    // What dies on its way is worth nothing either.
+    judge.died("app user");
+    for number in 4..=6 {
+        judge.told(number, Timestamp::UNIX_EPOCH);
+    }
+    judge.minted("app user", &entry(7, 2), expires);
+    assert_eq!(rules(&judge), [(Rule::MintPerCall, 1, 4)]);
 }

@@ -73,6 +73,20 @@ impl Client {
         self.leave(&path, "application/json", CREATE, (1, status)).await;
     }
 
+    /// Asks for the users.
+    async fn users(&self) -> u16 {
+        self.emulator.call("GET", "/users", &self.token, None).await.status().as_u16()
+    }
+
+    /// More time than calls under way are forgiven for.
+    fn pass(&self) {
+        self.emulator.clock.advance(Duration::from_secs(2));
+    }
+
+    async fn rules(&self) -> Value {
+        self.emulator.control("GET", "rules", json!({})).await["rules"].clone()
+    }
+
     /// How many envelopes are found by the transaction id.
     async fn found(&self) -> Value {
         let listed = self.emulator.call("GET", "/envelopes?transaction_ids=t1", &self.token, None).await;
@@ -87,13 +101,13 @@ async fn what_was_asked_for_is_done_before_a_late_answer_and_stays_when_its_clie
     client.create_in_vain(json!(201)).await;
     assert_eq!(client.found().await, "1");
     assert_eq!(client.log().await[0], 201, "what would have been answered");
-    assert_eq!(client.emulator.control("GET", "rules", json!({})).await["rules"], json!([]));
+    assert_eq!(client.rules().await, json!([]));
     // Whoever makes it again, and does not look, is found out.
     let create: Value = serde_json::from_str(CREATE).unwrap();
     let again = client.emulator.call("POST", "/envelopes", &client.token, Some(create)).await;
     assert_eq!(again.status(), 201);
-    let rules = client.emulator.control("GET", "rules", json!({})).await;
-    assert_eq!(rules["rules"][0]["rule"], "create_repeated", "{rules}");
+    let rules = client.rules().await;
+    assert_eq!(rules[0]["rule"], "create_repeated", "{rules}");
 }
 
 #[tokio::test]
@@ -129,7 +143,7 @@ async fn tokens_that_came_too_late_are_minted_again_with_good_reason() {
         client.leave("/oauth/token", "application/x-www-form-urlencoded", &form, (number, json!(200))).await;
     }
     client.emulator.access_token().await;
-    assert_eq!(client.emulator.control("GET", "rules", json!({})).await["rules"], json!([]));
+    assert_eq!(client.rules().await, json!([]));
 }
 
 #[tokio::test]
@@ -140,9 +154,55 @@ async fn a_limit_error_that_came_too_late_is_none_that_its_client_was_told_of() 
     client.arm("delay", "/envelopes").await;
     let path = format!("/restapi/v2.1/accounts/{}/envelopes", client.emulator.ready.account_id);
     client.leave(&path, "application/json", CREATE, (2, json!(400))).await;
-    // More time than calls under way are forgiven for.
-    client.emulator.clock.advance(Duration::from_secs(2));
+    client.pass();
     client.found().await;
     assert_eq!(client.log().await[2], 400);
-    assert_eq!(client.emulator.control("GET", "rules", json!({})).await["rules"], json!([]));
+    assert_eq!(client.rules().await, json!([]));
+}
+
+/// The control calls after which every call is refused, with the status, and the rule that is broken by calling on.
+fn refusals() -> [(&'static str, Value, u16, &'static str); 2] {
+    [
+        ("limits", json!({ "hourly": 0 }), 400, "limit_ignored"),
+        ("tokens/revoke", json!({}), 401, "dead_token_reused"),
+    ]
+}
+
+#[tokio::test]
+async fn a_refusal_that_is_still_to_come_is_not_held_against_the_client_that_waits_for_it() {
+    for (path, body, status, _) in refusals() {
+        let client = Client::start().await;
+        client.emulator.control("POST", path, body).await;
+        client.arm("delay", "/users").await;
+        let meanwhile = async {
+            while client.log().await != [json!(status)] {}
+            client.pass();
+            assert_eq!(client.users().await, status);
+            assert_eq!(client.rules().await, json!([]), "{path}");
+        };
+        let both = async {
+            tokio::select! {
+                answered = client.users() => panic!("{answered} within the hour"),
+                () = meanwhile => {}
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), both).await.expect("nobody waits for an hour");
+    }
+}
+
+#[tokio::test]
+async fn a_late_refusal_is_held_against_a_client_that_has_it() {
+    for (path, body, status, rule) in refusals() {
+        let client = Client::start().await;
+        client.emulator.control("POST", path, body).await;
+        let fault = json!({ "fault": "delay", "delay_ms": 1, "path": "/users", "count": 1 });
+        client.emulator.control("POST", "faults", fault).await;
+        assert_eq!(client.users().await, status);
+        assert_eq!(client.rules().await, json!([]), "{path}");
+        client.pass();
+        assert_eq!(client.users().await, status);
+        let rules = client.rules().await;
+        assert_eq!(rules[0]["rule"], rule, "{rules}");
+        assert_eq!(rules[0]["requests"].as_array().unwrap().len(), 2);
+    }
 }
