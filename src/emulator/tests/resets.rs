@@ -25,23 +25,24 @@ async fn a_reset_brings_back_the_state_after_start() {
     assert_eq!(emulator.call("GET", "/users", &token, None).await.status(), 200);
 }
 
-/// Waits until a request whose path ends so is under way, or done.
-async fn until_logged(emulator: &Running, path: &str) {
-    let logged = async {
+/// Waits until the work of a request whose path ends so is done, and has this status.
+async fn until_done(emulator: &Running, path: &str, status: u16) {
+    let done = async {
         loop {
             let log = emulator.control("GET", "requests", json!({})).await;
-            let mut paths =
-                log["requests"].as_array().unwrap().iter().map(|entry| entry["path"].as_str().unwrap());
-            if paths.any(|logged| logged.ends_with(path)) {
+            let mut entries = log["requests"].as_array().unwrap().iter();
+            if entries
+                .any(|entry| entry["path"].as_str().unwrap().ends_with(path) && entry["status"] == status)
+            {
                 return;
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), logged).await.expect("it arrives");
+    tokio::time::timeout(Duration::from_secs(20), done).await.expect("it is done");
 }
 
 #[tokio::test]
-async fn a_reset_cuts_off_what_began_before_it_and_nothing_comes_of_it() {
+async fn a_reset_cuts_off_a_late_answer_and_what_was_done_for_it_is_gone() {
     let emulator = Running::start().await;
     let token = emulator.access_token().await;
     let fault = json!({ "fault": "delay", "delay_ms": 3_600_000, "method": "POST", "path": "/envelopes" });
@@ -50,7 +51,7 @@ async fn a_reset_cuts_off_what_began_before_it_and_nothing_comes_of_it() {
         format!("{}/restapi/v2.1/accounts/{}/envelopes", emulator.ready.base_url, emulator.ready.account_id);
     let create = emulator.http.post(url).bearer_auth(&token).json(&json!({ "emailSubject": "x" })).send();
     let reset = async {
-        until_logged(&emulator, "/envelopes").await;
+        until_done(&emulator, "/envelopes", 201).await;
         emulator.control("POST", "reset", json!({})).await;
     };
     let both = async { tokio::join!(create, reset) };
