@@ -280,8 +280,8 @@ impl Judge {
         }
     }
 
-    /// Notes that the clock was set back: how long ago a read or a refusal was, nobody can tell any more, and the budgets
-    /// are those of another hour.
+    /// Notes that the clock was set back: how long ago a read or a refusal was, nobody can tell any more. The budgets may
+    /// be those of another hour, and full; where they are not, the next refusal is noted anew.
     pub(super) fn turned_back(&mut self) {
         self.polled.clear();
         self.refilled();
