@@ -38,32 +38,41 @@ pub(crate) fn progress(text: &str) {
 
 /// The head of the table.
 pub(crate) fn head() {
-    line(
-        "| contender | payload | upstream | CPU us/signing | × proxy | 1/s at 1 | p50 ms | 1/s at 16 | p99 ms | \
-         1/s at 64 | p50 | p99 | p99.9 | RSS MiB | start ms | 500 cold ms | calls | exchanges | failed |",
-    );
-    line("|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
+    let at = |concurrency: usize| format!("1/s at {concurrency} | p50 ms | p99 ms | p99.9 ms");
+    line(&format!(
+        "| contender | payload | upstream | CPU us/signing | × Node | × proxy | {} | {} | {} | RSS MiB | start ms | \
+         500 cold ms | calls | exchanges | failed |",
+        at(1),
+        at(16),
+        at(64),
+    ));
+    line(&format!("|---|---|---|{}", "--:|".repeat(21)));
 }
 
-/// One row of the table, with the ratio to the proxy's CPU of the same payload and upstream.
-pub(crate) fn row(row: &Row, proxy_cpu_us: Option<f64>) {
-    let ratio = proxy_cpu_us.map_or_else(String::new, |proxy| format!("{:.1}", row.cpu_us / proxy));
-    let cell = |concurrency: usize| row.at.iter().find(|(at, ..)| *at == concurrency);
-    let rate = |concurrency| cell(concurrency).map_or(f64::NAN, |(_, rate, _)| *rate);
-    let [p50, p99, p999] = cell(64).map_or([f64::NAN; 3], |(_, _, quantiles)| *quantiles);
-    let quantile = |concurrency, which: usize| cell(concurrency).map_or(f64::NAN, |(_, _, all)| all[which]);
+/// CPU microseconds a signing of whom the others are compared with, as far as they were measured with the same payload and
+/// upstream.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Against {
+    pub(crate) node: Option<f64>,
+    pub(crate) proxy: Option<f64>,
+}
+
+/// One row of the table, with the ratios of its CPU.
+pub(crate) fn row(row: &Row, against: Against) {
+    let ratio = |to: Option<f64>| to.map_or_else(String::new, |to| format!("{:.2}", row.cpu_us / to));
+    let at = row
+        .at
+        .iter()
+        .map(|(_, rate, [p50, p99, p999])| format!("{rate:.0} | {p50:.2} | {p99:.2} | {p999:.2}"));
     line(&format!(
-        "| {} | {} | {} | {:.1} | {ratio} | {:.0} | {:.2} | {:.0} | {:.2} | {:.0} | {p50:.2} | {p99:.2} | {p999:.2} | \
-         {:.1} | {:.0} | {:.0} | {:.2} | {} | {} |",
+        "| {} | {} | {} | {:.1} | {} | {} | {} | {:.1} | {:.0} | {:.0} | {:.2} | {} | {} |",
         row.contender,
         row.payload,
         row.upstream,
         row.cpu_us,
-        rate(1),
-        quantile(1, 0),
-        rate(16),
-        quantile(16, 1),
-        rate(64),
+        ratio(against.node),
+        ratio(against.proxy),
+        at.collect::<Vec<_>>().join(" | "),
         row.resident_mib,
         row.start_ms,
         row.cold_ms,

@@ -19,7 +19,7 @@ use super::{
     document,
     driver::{self, Load},
     overload, postgres,
-    report::{self, Row},
+    report::{self, Against, Row},
     scaling,
     upstream::{self, ACCOUNT, Counts, TEMPLATE, USER},
 };
@@ -66,7 +66,9 @@ enum With {
 
 impl Contender {
     const ALL: [Self; 11] = [
+        // With these two the others are compared.
         Self::Proxy,
+        Self::Node,
         Self::Floor { keeps: Keeps::Nothing },
         Self::Floor { keeps: Keeps::Row },
         Self::Floor { keeps: Keeps::Ours },
@@ -76,7 +78,6 @@ impl Contender {
         Self::Countersign { durability: "normal", with: With::Nothing },
         Self::Countersign { durability: "off", with: With::Nothing },
         Self::Postgres,
-        Self::Node,
     ];
 
     fn name(self) -> String {
@@ -183,7 +184,7 @@ impl Bench {
     }
 
     fn compare(&self, payload: &'static str, size: Option<usize>, tls: bool) {
-        let mut proxy_cpu = None;
+        let mut against = Against::default();
         for contender in Contender::ALL {
             let name = contender.name();
             // Templates over plain HTTP are enough to see what the parts cost.
@@ -200,10 +201,12 @@ impl Bench {
                 continue;
             };
             (row.payload, row.upstream) = (payload, kind(tls));
-            if contender == Contender::Proxy {
-                proxy_cpu = Some(row.cpu_us);
+            match contender {
+                Contender::Proxy => against.proxy = Some(row.cpu_us),
+                Contender::Node => against.node = Some(row.cpu_us),
+                _ => {}
             }
-            report::row(&row, proxy_cpu);
+            report::row(&row, against);
         }
     }
 
