@@ -28,7 +28,8 @@ impl Unused {
                            that a caller made, that of its pattern), let a caller use it (callers.CALLER.senders; one that \
                            a caller made answers that caller alone), restart, call DELETE /v1/senders/NAME/connect with \
                            the key of that caller, and take out again what you put back. Where that section is there with \
-                           connect = \"impersonation\", have the link of the sender opened again, or call that DELETE.";
+                           connect = \"impersonation\", have the link of the sender opened again, or call that DELETE. \
+                           Where it has taken the name of one that a caller made, take it out before.";
 
     /// Those among all that is kept of senders, by whether the settings have one of a name, and how it comes by its
     /// tokens if it is connectable there; none if there are none.
