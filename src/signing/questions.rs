@@ -59,6 +59,24 @@ impl Question {
     }
 }
 
+/// What one list asks for. Unless it was answered, also where nobody waits for it any more, all of it is to be asked again.
+#[derive(Debug)]
+#[must_use]
+struct Taken<'a> {
+    questions: &'a Questions,
+    sender: &'a SenderName,
+    asked: Vec<(EnvelopeId, Timestamp)>,
+    is_answered: bool,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.questions.put_back(self.sender, &self.asked);
+        }
+    }
+}
+
 /// Somebody who waits for the answer to a question. When the last one is gone, the question is, too.
 #[derive(Debug)]
 #[must_use]
@@ -104,7 +122,12 @@ impl Questions {
 
     /// Takes what one list asks for: this envelope, and as many others of its sender. Nothing if another list has asked
     /// for it along with others.
-    fn take(&self, sender: &SenderName, envelope: &EnvelopeId) -> Vec<(EnvelopeId, Timestamp)> {
+    fn take<'a>(&'a self, sender: &'a SenderName, envelope: &EnvelopeId) -> Taken<'a> {
+        let asked = self.take_open(sender, envelope);
+        Taken { questions: self, sender, asked, is_answered: false }
+    }
+
+    fn take_open(&self, sender: &SenderName, envelope: &EnvelopeId) -> Vec<(EnvelopeId, Timestamp)> {
         let mut waiting = self.waiting();
         let Some(envelopes) = waiting.get_mut(sender) else { return Vec::new() };
         let Some(event_at) = envelopes.get_mut(envelope).and_then(Question::take) else { return Vec::new() };
@@ -141,14 +164,11 @@ impl Signings {
         let (questions, sender) = (&self.parts.questions, &signing.sender);
         let asker = questions.ask(sender, envelope, event_at);
         let _turn = questions.turns.wait(sender).await;
-        let taken = questions.take(sender, envelope);
-        let done = self.ask_about_all(sender, &taken).await;
-        if done.is_err() {
-            // The others' answer is lost, too, and so is that of whoever asks about the same envelope.
-            questions.put_back(sender, &taken);
-        }
-        // Before the next one has its turn: for this one nobody is to ask any more.
-        drop(asker);
+        let mut taken = questions.take(sender, envelope);
+        let done = self.ask_about_all(sender, &taken.asked).await;
+        taken.is_answered = done.is_ok();
+        // Before the next one has its turn: the others ask again if there is no answer, and for this one nobody does.
+        drop((taken, asker));
         done
     }
 
@@ -220,12 +240,12 @@ mod tests {
         askers.push(questions.ask(&ours, &all[7], at));
         askers.push(questions.ask(&theirs, &another, at));
         let first = questions.take(&ours, &envelope(7));
-        assert_eq!((first.len(), &first[0]), (MAX_LISTED, &(envelope(7), at)));
-        assert!(questions.take(&ours, &envelope(7)).is_empty(), "it was taken");
-        let left = all.iter().find(|one| first.iter().all(|(other, _)| other != *one));
-        assert_eq!(questions.take(&ours, left.unwrap()).len(), 50);
-        assert_eq!(questions.take(&theirs, &another), [(another.clone(), at)]);
-        drop(askers);
+        assert_eq!((first.asked.len(), &first.asked[0]), (MAX_LISTED, &(envelope(7), at)));
+        assert!(questions.take(&ours, &envelope(7)).asked.is_empty(), "it was taken");
+        let left = all.iter().find(|one| first.asked.iter().all(|(other, _)| other != *one));
+        assert_eq!(questions.take(&ours, left.unwrap()).asked.len(), 50);
+        assert_eq!(questions.take(&theirs, &another).asked, [(another.clone(), at)]);
+        drop((first, askers));
         assert!(questions.waiting().is_empty(), "nothing is kept of what was asked");
     }
 
@@ -238,16 +258,18 @@ mod tests {
         let first = questions.ask(&sender, &shared, at);
         let second = questions.ask(&sender, &shared, at);
         let (alone, gone) = (questions.ask(&sender, &own, at), questions.ask(&sender, &left, at));
-        let asked = questions.take(&sender, &shared);
-        assert_eq!(asked.len(), 3);
-        assert!(questions.take(&sender, &shared).is_empty(), "a list has it");
+        let taken = questions.take(&sender, &shared);
+        assert_eq!(taken.asked.len(), 3);
+        assert!(questions.take(&sender, &shared).asked.is_empty(), "a list has it");
         drop(gone);
-        questions.put_back(&sender, &asked);
-        drop(first);
-        let again = questions.take(&sender, &shared);
-        assert_eq!((again.len(), &again[0]), (2, &(shared.clone(), at)), "{again:?}");
-        assert!(again.contains(&(own.clone(), at)), "{again:?}");
-        questions.put_back(&sender, &again);
+        // It was not answered, or nobody waits for that answer.
+        drop((taken, first));
+        let mut again = questions.take(&sender, &shared);
+        assert_eq!((again.asked.len(), &again.asked[0]), (2, &(shared.clone(), at)), "{again:?}");
+        assert!(again.asked.contains(&(own.clone(), at)), "{again:?}");
+        again.is_answered = true;
+        drop(again);
+        assert!(questions.take(&sender, &shared).asked.is_empty(), "it was answered");
         drop((second, alone));
         assert!(questions.waiting().is_empty(), "nobody waits for it");
     }
