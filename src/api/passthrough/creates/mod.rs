@@ -10,12 +10,14 @@
 //!   words of an e-mail (`emailBlurb`) and what a template has of its own are not held to anything.
 //!
 //! Such a body has documents in it, and large ones stream: it is not parsed, but looked through as it passes, at any
-//! split, in a state of a few hundred bytes and one address. What is looked for are the names, wherever they stand and
+//! split, in a state of a kilobyte or two and one address. What is looked for are the names, wherever they stand and
 //! whatever else the body is: as names of JSON (with escapes, in any case, in either quotes or none, as the vendor's reader
 //! takes them) and as tags of XML. So it finds more than a reader would, such as a document of plain text that holds
 //! `"envelopeId":`, or any text with `, envelopeId:` in it, and nothing less. What would hide a name from it is refused:
 //!
 //! - another type than JSON in UTF-8 and multipart, and a part that is encoded and is not said to be a document;
+//! - a part with parts of its own, and a head that is not the same to all readers: with a boundary in it, or a line that
+//!   does not end in CRLF;
 //! - a part of a type of XML that is no numbered document: it says in itself how it is encoded, and `&#101;` is a letter in
 //!   it. Tags are looked for all the same, since a part without a type may be XML to some reader;
 //! - a zero byte anywhere but in a document. UTF-16 and UTF-32, which some readers know by the byte order mark alone, have
@@ -61,7 +63,7 @@ pub(super) enum Banned {
     Copy,
     /// A recipient view.
     View,
-    /// A part that cannot be looked through.
+    /// A part that cannot be looked through, or who knows where it begins.
     Hidden,
     /// A part of a type of XML that is no document.
     Xml,
@@ -96,8 +98,9 @@ impl From<Banned> for Problem {
             }
             Banned::Hidden => Self::new(
                 "invalid_request",
-                "a part of the body is encoded, and not of a document's type; send the description of the envelope \
-                 as JSON in UTF-8, as it is",
+                "a part of the body is encoded and not of a document's type, or has parts of its own, or readers may differ \
+                 about its head (a boundary within it, or a line that does not end in CRLF); send the description of the \
+                 envelope as JSON in UTF-8, as it is, and each document with its Content-Type if it is a part of the body",
             ),
             Banned::Xml => Self::new(
                 "invalid_request",

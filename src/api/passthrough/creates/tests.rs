@@ -224,11 +224,66 @@ fn a_part_that_hides_what_it_describes_is_refused() {
         "Content-Type: application/pdf\r\nContent-Type: application/json\r\nContent-Transfer-Encoding: base64",
         "Content-Transfer-Encoding: base64\r\n--x: y\r\nContent-Type: application/json",
         "Content-Transfer-Encoding: base64\r\nContent-Type : application/pdf",
+        "Content-Type: application/json charset=utf-16",
+        "Content-Type: application/json, text/plain\r\nContent-Transfer-Encoding: base64",
+        "Content-Type: \"text/json\"\r\nContent-Transfer-Encoding: base64",
+        "Content-Type: application/json\r\nContent-Type: text/xml\r\nContent-Transfer-Encoding: base64\r\n\
+         Content-Disposition: file; documentid=1",
+        "Content-Disposition: file; documentid=1\r\nContent-Transfer-Encoding: base64",
     ] {
         assert_eq!(part(hidden), Err(Banned::Hidden), "{hidden}");
     }
-    let long = format!("Content-Type: application/json; a={}; charset=utf-7", "a".repeat(heads::LINE_BYTES));
-    assert_eq!(part(&long), Err(Banned::Hidden));
+    for length in [250, heads::LINE_BYTES] {
+        let a = "a".repeat(length);
+        for long in [
+            format!("Content-Type: application/json; a={a}; charset=utf-7"),
+            format!("Content-Disposition: form-data; a={a}; content-transfer-encoding=base64"),
+            format!("X-A: {a}; content-transfer-encoding=base64"),
+        ] {
+            assert_eq!(part(&long), Err(Banned::Hidden), "{length}");
+        }
+        let honest =
+            format!("Content-Type: application/pdf\r\nContent-Disposition: file; filename=\"{a}.pdf\"");
+        assert_eq!(part(&honest), Ok(()), "{length}");
+    }
+}
+
+#[test]
+fn a_head_that_is_not_the_same_to_all_readers_is_refused() {
+    let (pdf, json) = ("Content-Type: application/pdf", "Content-Type: application/json");
+    let file = "Content-Disposition: file; documentid=1";
+    let base64 = "Content-Transfer-Encoding: base64\r\n\r\ne30=";
+    for text in [
+        // Two heads in one, if the first of these lines is no boundary.
+        format!("--bX\r\n{file}\r\n--b\r\nContent-Type: text/xml\r\n\r\n<?xml encoding='utf-7'?>+ADw-"),
+        format!("--bX\r\n{pdf}\r\n--b\r\nContent-Disposition: form-data\r\n\r\n{{\0\"\0"),
+        format!("--B\r\n{pdf}\r\n--b\r\n{base64}"),
+        format!("--b\r\n{pdf}\r\n{file}\r\n\r\n%PDF\r\n--bX\r\n{pdf}\r\n--b\r\n{base64}"),
+        // A carriage return ends a line.
+        format!("--b\r{base64}"),
+        format!("--b{}\r{base64}", " ".repeat(heads::LINE_BYTES)),
+        format!("--b\r\n{pdf}\r\n\r\n%PDF\r--b\r{base64}"),
+        format!("--b\r\n{pdf}\r\nX-A: a\r{json}\r\n{base64}"),
+        format!("--b\r\n{pdf}; a={}\r{json}\r\n{base64}", "a".repeat(heads::LINE_BYTES)),
+        // A line feed alone does not end the head.
+        format!("--b\n\nX-A: a\r\n{base64}"),
+        format!("--b\r\n{pdf}\r\nX-A: a\n\r\n{json}\r\n{base64}"),
+        format!("--b\r\n{pdf}\r\n\n{json}\r\n{base64}"),
+        // It is a line of its own.
+        format!("--b\r\n{pdf}\r\n {json}\r\n{base64}"),
+        // Heads within the part are not looked at.
+        format!("--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\n{base64}\r\n--c--"),
+        format!("--b\r\nContent-Type: message/rfc822\r\n{file}\r\n\r\n{base64}"),
+    ] {
+        let body = format!("{text}\r\n--b--\r\n");
+        assert_eq!(seen(MULTIPART, body.as_bytes()), Err(Banned::Hidden), "{body}");
+    }
+    let folded =
+        "Content-Type: application/pdf;\r\n name=\"a.pdf\"\r\nContent-Disposition: file;\r\n documentid=1";
+    for end in ["", "\r\n", "\n"] {
+        let body = format!("--b\r\n{folded}\r\n\r\n%PDF\n\0\r\r\n--b--{end}");
+        assert_eq!(seen(MULTIPART, body.as_bytes()), Ok(()), "{body}");
+    }
 }
 
 #[test]
@@ -272,11 +327,22 @@ fn a_part_of_xml_is_refused_unless_it_is_a_numbered_document() {
         ] {
             assert_eq!(part(&kind, text), Err(Banned::Xml), "{kind}: {text}");
         }
-        for file in [numbered, "content-disposition:File;fileExtension=xml ;DocumentId=1"] {
+        let long = format!("Content-Disposition: file; filename=\"{}\"; documentid=1", "a".repeat(250));
+        for file in [
+            numbered,
+            "content-disposition:File;fileExtension=xml ;DocumentId=1",
+            // As in the vendor's own answers.
+            "Content-Disposition: file; filename=\"a.xhtml\"; documentid=\"1\"",
+            long.as_str(),
+        ] {
             assert_eq!(part(&format!("{kind}\r\n{file}"), "<d/>"), Ok(()), "{kind}, {file}");
             assert_eq!(part(&format!("{file}\r\n{kind}"), "<d/>"), Ok(()), "{kind}, {file}");
             let named = part(&format!("{file}\r\n{kind}"), "<envelopeId>1</envelopeId>");
             assert_eq!(named, Err(Banned::Copy), "{kind}, {file}");
+            // As any document.
+            let encoded = format!("{kind}\r\n{file}\r\nContent-Transfer-Encoding: base64");
+            assert_eq!(part(&encoded, "PGQvPg=="), Ok(()), "{encoded}");
+            assert_eq!(part(&format!("{file}\r\n{kind}"), "<\0d\0/\0>\0"), Ok(()), "{kind}, {file}");
         }
         for other in [
             "Content-Disposition: form-data; documentid=1",
@@ -285,6 +351,13 @@ fn a_part_of_xml_is_refused_unless_it_is_a_numbered_document() {
             "Content-Disposition: file; filename=\"a\\\"; documentid=1; b=\"",
             "Content-Disposition: file; xdocumentid=1",
             "Content-Disposition: file; documentid=",
+            "Content-Disposition: file; documentid=\"\"",
+            "Content-Disposition: file; documentid=\" \"",
+            "Content-Disposition: file; documentid=\"1",
+            "Content-Disposition: file; a=\"; documentid=\"1\"",
+            "Content-Disposition: file; \"a\"documentid=1",
+            "Content-Disposition: file; filename=\"documentid=\"",
+            "Content-Disposition: \"file\"; documentid=1",
             "Content-Disposition : file; documentid=1",
             "X-Disposition: file; documentid=1",
             "Content-Type: application/pdf",
