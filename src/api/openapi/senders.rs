@@ -103,7 +103,9 @@ fn forward() -> Value {
                  `clientURLs` and `pingUrl` must be among `return_origins` of the caller. An envelope is made from JSON in UTF-8, \
                  alone or in a multipart body, and is neither a copy of another (`envelopeId`) nor made with a view \
                  (`recipientViewRequest`): those are refused. Its `embeddedRecipientStartURL`, unless that is \
-                 `SIGN_AT_DOCUSIGN`, and `emailRecipientPostSigningURL` are held to `return_origins`, too. A caller that \
+                 `SIGN_AT_DOCUSIGN`, and `emailRecipientPostSigningURL` are held to `return_origins`, too. A document in a part \
+                 of its own has a `Content-Type`: a part without one is taken for a description, and is refused if it is \
+                 encoded or holds a zero byte. A caller that \
                  `templates` or `sms_required` limit makes no envelope this way, unless its `passthrough` says so. The \
                  envelope of another caller's signing does not \
                  exist here for as long as the signing's record is kept, nor in `envelope_ids` of a list, and where signings are kept of \
